@@ -1,0 +1,130 @@
+"""Problems: what an agent draws and which losses it follows. Here parameters meet data."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from agents.networks import Network, Policy
+from metarl import advantages
+from metarl.meta import last
+from metarl.rollout import rollout
+from metarl.surrogates import Surrogate
+from metarl.types import Problem, Trajectory
+
+
+class Episodes(NamedTuple):
+    """A batch for policy gradients. Leaves [N, T, ...]; everything but the trajectory's actions is fixed data.
+
+    Attributes:
+        trajectory: the episodes, with the behaviour policy's log-probabilities and distribution parameters.
+        advantage: [N, T], zero after the end.
+        episode_return: [N], undiscounted.
+    """
+
+    trajectory: Trajectory
+    advantage: jax.Array
+    episode_return: jax.Array
+
+
+def policy_gradient(
+    family: Any,
+    policy: Policy,
+    *,
+    num_episodes: int,
+    inner_surrogate: Surrogate,
+    outer_surrogate: Surrogate,
+    gamma: float = 0.99,
+    gae_lambda: float = 1.0,
+    unroll: int = 10,
+) -> Problem:
+    """Policy-gradient adaptation on a family of environments.
+
+    A batch is ``num_episodes`` episodes of ``family.horizon`` steps, with generalised advantages over a linear baseline that
+    is fitted to the batch, centred and scaled (Finn et al. 2017, Appendix A.2).
+
+    Args:
+        family: the environments, with ``horizon``.
+        policy: maps observations to action distributions.
+        num_episodes: N.
+        inner_surrogate: maximised by inner steps; see `metarl.surrogates`.
+        outer_surrogate: maximised by the outer update, at the last parameters on the query batch.
+        gamma: discount of the advantages.
+        gae_lambda: 1 gives discounted returns minus the baseline.
+        unroll: see `metarl.rollout.rollout`.
+    """
+
+    def sample_batch(params, task, key):
+        def actor(observation, key_action):
+            parameters = policy.apply(params, observation)
+            action, log_prob = policy.distribution(parameters).sample_and_log_prob(seed=key_action)
+            return action, log_prob, parameters
+
+        def episode(key_episode):
+            return rollout(family, actor, task, key_episode, horizon=family.horizon, unroll=unroll)
+
+        trajectory = jax.vmap(episode)(jax.random.split(key, num_episodes))
+        returns = advantages.discounted_sum(trajectory.reward, gamma)
+        features = jax.vmap(advantages.linear_features)(trajectory.observation)
+        value = advantages.fit_linear_baseline(features, returns, trajectory.mask)
+        value = jnp.pad(value, ((0, 0), (0, 1)))  # the horizon is part of the task: nothing follows it
+        advantage = jax.vmap(advantages.generalized_advantage, (0, 0, None, None))(trajectory.reward, value, gamma, gae_lambda)
+        advantage = advantages.normalize(advantage, trajectory.mask)
+        return Episodes(trajectory, advantage, jnp.sum(trajectory.reward, axis=1))
+
+    def loss(surrogate, params, batch):
+        trajectory = batch.trajectory
+        distribution = policy.distribution(policy.apply(params, trajectory.observation))
+        log_prob = distribution.log_prob(trajectory.action)
+        return -surrogate(log_prob, trajectory.log_prob, batch.advantage, trajectory.mask)
+
+    def inner_loss(params, batch):
+        return loss(inner_surrogate, params, batch), {}
+
+    def outer_loss(path, experience):
+        support, query = experience.support, experience.query
+        steps_return = jnp.mean(support.episode_return, axis=1)
+        metrics = {
+            "score": jnp.append(steps_return, jnp.mean(query.episode_return)),
+            "num_samples": jnp.sum(support.trajectory.mask) + jnp.sum(query.trajectory.mask),
+            "policy/entropy": entropy(query.trajectory),
+            "policy/kl": kl_of_adaptation(path, query.trajectory),
+        }
+        return loss(outer_surrogate, last(path), query), metrics
+
+    def entropy(trajectory):
+        per_step = policy.distribution(trajectory.distribution).entropy()
+        return jnp.sum(trajectory.mask * per_step) / jnp.sum(trajectory.mask)
+
+    def kl_of_adaptation(path, trajectory):
+        # KL(before || after) over the states of one query episode: enough states, at a fraction of a pass over all.
+        episode = jax.tree.map(lambda x: x[0], trajectory)
+        before = policy.apply(jax.tree.map(lambda x: x[0], path), episode.observation)
+        per_step = policy.distribution(before).kl_divergence(policy.distribution(episode.distribution))
+        return jnp.sum(episode.mask * per_step) / jnp.sum(episode.mask)
+
+    return Problem(sample_batch, inner_loss, outer_loss)
+
+
+def regression(family: Any, network: Network, *, num_shots: int) -> Problem:
+    """K-shot regression with mean squared error, inside and out. A batch is (x [N, 1], y [N, 1]).
+
+    Args:
+        family: ``sample(task, key, num_points) -> (x, y)``.
+        network: maps x to predictions.
+        num_shots: points in the support set, and as many fresh ones in the query set.
+    """
+
+    def sample_batch(params, task, key):
+        del params
+        return family.sample(task, key, num_shots)
+
+    def mse(params, batch):
+        x, y = batch
+        return jnp.mean((network.apply(params, x) - y) ** 2)
+
+    def outer_loss(path, experience):
+        losses = jax.vmap(mse, (0, None))(path, experience.query)
+        return losses[-1], {"score": -losses, "num_samples": jnp.asarray(2 * num_shots)}
+
+    return Problem(sample_batch, lambda params, batch: (mse(params, batch), {}), outer_loss)

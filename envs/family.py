@@ -1,0 +1,103 @@
+"""A task family: Gymnasium's functional environment whose ``params`` is the task, and a distribution over tasks."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from gymnasium import Space
+from gymnasium.experimental.functional import FuncEnv
+
+HELD_OUT_STREAM = 0x5EED  # folded into a key, so that held-out tasks never come from the stream that training draws from
+DEFAULT_TASK_TRIES = 100
+
+Task = Any
+Key = jax.Array
+
+
+class TaskFamily(FuncEnv):
+    """Subclass this to describe a distribution over tasks that share observations and actions.
+
+    Set ``observation_space``, ``action_space`` and ``horizon`` (class attributes will do) and write, in JAX, so that each
+    can be jitted and vmapped over tasks and episodes:
+
+    - ``sample_task(key) -> task``: a pytree of arrays.
+    - ``initial(rng, params) -> state``
+    - ``transition(state, action, rng, params) -> state``: clips or scales the action itself.
+    - ``observation(state, rng, params) -> observation``, of the space's shape and dtype.
+    - ``reward(state, action, next_state, rng, params) -> scalar float32``
+    - ``terminal(state, rng, params) -> scalar bool``: asked of the state after each step, not of the first one.
+
+    ``params`` is always the task. Optional: ``sample_held_out_task``, ``render_image(state, render_state, params) ->
+    (render_state, image)``, and ``plane`` for the picture of paths.
+    """
+
+    observation_space: Space
+    action_space: Space
+    horizon: int
+
+    def __init__(self, horizon: int | None = None):
+        """Set another ``horizon`` than the family's own, in steps."""
+        horizon = self.horizon if horizon is None else horizon
+        if horizon < 1:
+            raise ValueError(f"{type(self).__name__}: horizon is {horizon}, but an episode needs at least 1 step.")
+        super().__init__({"horizon": horizon})
+
+    def sample_task(self, key: Key) -> Task:
+        """Draw a training task: a pytree of arrays."""
+        raise NotImplementedError(f"{type(self).__name__} has no sample_task(key) -> task.")
+
+    def sample_held_out_task(self, key: Key) -> Task:
+        """Draw a task for evaluation: by default the same distribution, from a key stream of its own."""
+        return self.sample_task(jax.random.fold_in(key, HELD_OUT_STREAM))
+
+    def get_default_params(self, **kwargs: Any) -> Task:
+        """The fixed task of an environment made without one: the first of a constant stream that does not start at its end."""
+        del kwargs
+        for index in range(DEFAULT_TASK_TRIES):
+            key_task, key_state, key_terminal = jax.random.split(jax.random.key(index), 3)
+            task = self.sample_task(key_task)
+            if not bool(self.terminal(self.initial(key_state, task), key_terminal, task)):
+                return task
+        raise ValueError(
+            f"{type(self).__name__}: {DEFAULT_TASK_TRIES} sampled tasks all start at their end; check terminal() and initial()."
+        )
+
+    def plane(self, observation: np.ndarray, task: Task) -> tuple[np.ndarray, np.ndarray] | None:
+        """Where to draw an agent: (positions [..., 2], goal [2]) of observations [..., O], or None if that means nothing."""
+        del observation, task
+        return None
+
+
+def held_out_tasks(family: Any, num_tasks: int) -> Task:
+    """The first ``num_tasks`` held-out tasks of a family: leaves [M, ...]. A constant of the family, whatever the seed."""
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(HELD_OUT_STREAM), np.arange(num_tasks))
+    return jax.vmap(family.sample_held_out_task)(keys)
+
+
+def can_render(family: TaskFamily) -> bool:
+    """Whether the family has a ``render_image`` of its own."""
+    return type(family).render_image is not FuncEnv.render_image
+
+
+def check_task(family: TaskFamily, task: Task, leading: tuple[int, ...] = ()) -> Task:
+    """Return ``task`` as arrays of the family's own dtypes, or raise ValueError that says what does not fit.
+
+    Args:
+        family: whose ``default_params`` gives structure, shapes and dtypes.
+        task: a pytree; lists and NumPy arrays are welcome as leaves of the right shape.
+        leading: axes expected in front of every leaf, such as (num_envs,).
+    """
+    like = family.default_params
+    name = type(family).__name__
+    structure = jax.tree.structure(like)
+    try:
+        leaves = structure.flatten_up_to(task)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name}: a task looks like {like}, but got {task!r}.") from error
+    converted = []
+    for leaf, expected in zip(leaves, jax.tree.leaves(like), strict=True):
+        array = jax.numpy.asarray(leaf, expected.dtype)
+        if array.shape != leading + expected.shape:
+            raise ValueError(f"{name}: a task leaf has shape {array.shape}, expected {leading + expected.shape}; got {task!r}.")
+        converted.append(array)
+    return jax.tree.unflatten(structure, converted)

@@ -1,0 +1,75 @@
+"""Two-dimensional navigation: a point walks to a goal it does not see."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium.spaces import Box
+
+from envs import drawing
+from envs.family import TaskFamily
+
+MAX_STEP = 0.1  # how far one action can move along each axis
+GOAL_RANGE = 0.5  # goals are uniform in [-GOAL_RANGE, GOAL_RANGE]^2
+TOLERANCE = 0.01  # the episode ends when both axes are closer to the goal than this
+
+
+class Goal(NamedTuple):
+    """The task: where the goal is, [2] float32."""
+
+    position: jax.Array
+
+
+class Navigation2D(TaskFamily):
+    """The point robot of Finn et al. 2017, Section 5.3, as in the code released with the paper.
+
+    - Task: goal uniform in [-0.5, 0.5]^2. Held-out goals: the same square, their own key stream.
+    - Observation: position [2]; the goal is not observed. Start: the origin.
+    - Action: [2], clipped to [-1, 1], times 0.1 = the move along each axis.
+    - Reward: minus the Euclidean distance to the goal after the move (the paper's text says squared; its code does not, and
+      its printed numbers fit the code).
+    - End: both coordinates within 0.01 of the goal's. Horizon: 100 steps.
+
+    Standing still returns -38.3 on average; walking straight to a known goal returns -0.5.
+    """
+
+    horizon = 100
+    action_space = Box(-1.0, 1.0, (2,), np.float32)
+
+    def __init__(self, horizon: int | None = None):
+        super().__init__(horizon)
+        reach = 1.01 * MAX_STEP * self.horizon
+        self.observation_space = Box(-reach, reach, (2,), np.float32)
+
+    def sample_task(self, key):
+        return Goal(jax.random.uniform(key, (2,), jnp.float32, -GOAL_RANGE, GOAL_RANGE))
+
+    def initial(self, rng, params):
+        return jnp.zeros(2, jnp.float32)
+
+    def transition(self, state, action, rng, params):
+        return state + MAX_STEP * jnp.clip(action, -1.0, 1.0).astype(jnp.float32)
+
+    def observation(self, state, rng, params):
+        return state
+
+    def reward(self, state, action, next_state, rng, params):
+        return -jnp.sqrt(jnp.sum((next_state - params.position) ** 2))
+
+    def terminal(self, state, rng, params):
+        return jnp.all(jnp.abs(state - params.position) < TOLERANCE)
+
+    def plane(self, observation, task):
+        return observation, task.position
+
+    def render_init(self, params, **kwargs):
+        return []  # the positions drawn so far: the trail
+
+    def render_image(self, state, render_state, params):
+        trail = [*render_state, np.asarray(state)]
+        image, scale = drawing.blank(192), 2 * GOAL_RANGE
+        drawing.draw_path(image, np.stack(trail), 0.008, drawing.GREY, scale)
+        drawing.draw_disc(image, np.asarray(params.position), 0.05, drawing.RED, scale)
+        drawing.draw_disc(image, trail[-1], 0.04, drawing.BLUE, scale)
+        return trail, image

@@ -1,0 +1,78 @@
+"""The inner loop, once for drawing data and once for replaying it.
+
+`collect` draws data while adapting and is never differentiated; `adapt` replays the same recursion on the recorded data and
+is. Keeping the two apart means that no environment appears in reverse mode and that a rollout cannot leak a gradient.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from metarl.types import Experience, InnerRule, Key, Path, Problem, Task, Theta
+
+
+def inner_step(rule: InnerRule, inner_loss, theta: Theta, fast, batch, k):
+    """One inner step on ``batch``: gradient of ``inner_loss(read(theta, fast), batch)`` in ``fast``, then the rule.
+
+    ``theta`` and ``fast`` stay separate arguments: the gradient that moves ``fast`` must not run through ``theta``.
+    """
+    grads, _ = jax.grad(lambda f: inner_loss(rule.read(theta, f), batch), has_aux=True)(fast)
+    return rule.step(theta, fast, grads, k)
+
+
+def adapt(rule: InnerRule, inner_loss, theta: Theta, support) -> Path:
+    """Replay K inner steps on recorded support batches; differentiable in ``theta``.
+
+    Args:
+        rule: how parameters move.
+        inner_loss: (params, batch) -> (scalar, metrics).
+        theta: meta-parameters.
+        support: K batches, leaves [K, N, ...]. K may be 0.
+
+    Returns:
+        The path: network parameters after 0..K steps, leaves [K+1, ...].
+    """
+    num_steps = jax.tree.leaves(support)[0].shape[0]
+
+    def step(fast, inputs):
+        batch, k = inputs
+        fast = inner_step(rule, inner_loss, theta, fast, batch, k)
+        return fast, rule.read(theta, fast)
+
+    fast = rule.begin(theta)
+    start = jax.tree.map(lambda x: x[None], rule.read(theta, fast))
+    _, rest = jax.lax.scan(step, fast, (support, jnp.arange(num_steps)))
+    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), start, rest)
+
+
+def collect(
+    problem: Problem, rule: InnerRule, theta: Theta, task: Task, key: Key, num_steps: int, *, resample: bool
+) -> Experience:
+    """Play the inner loop on one task and record its data. No gradient may be taken through the result.
+
+    A sampler that lives on the host (an ordinary Gymnasium environment) and so cannot be vmapped one task at a time gives
+    ``sample_batch`` a batching rule of its own with ``jax.custom_batching.custom_vmap``; nothing changes here.
+
+    Args:
+        problem: what is drawn and which loss moves the parameters.
+        rule: how parameters move.
+        theta: meta-parameters.
+        task: one task.
+        key: typed key.
+        num_steps: K, the number of inner steps.
+        resample: True draws every support batch anew (reinforcement learning: the policy has changed). False gives every
+            step the same key, hence the same data (K-shot learning reuses one support set).
+
+    Returns:
+        Experience with support leaves [K, N, ...] and query leaves [N, ...].
+    """
+    key_support, key_query = jax.random.split(key)
+
+    def step(fast, k):
+        key_batch = jax.random.fold_in(key_support, k) if resample else key_support
+        batch = problem.sample_batch(rule.read(theta, fast), task, key_batch)
+        return inner_step(rule, problem.inner_loss, theta, fast, batch, k), batch
+
+    fast, support = jax.lax.scan(step, rule.begin(theta), jnp.arange(num_steps))
+    sample_query = problem.sample_query or problem.sample_batch
+    query = sample_query(rule.read(theta, fast), task, key_query)
+    return Experience(support, query)

@@ -1,0 +1,102 @@
+"""How much better an action was than expected. Data for the surrogates: computed once per batch, never differentiated."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from metarl.surrogates import decay_matrix
+
+
+def discounted_sum(x: jax.Array, factor: float) -> jax.Array:
+    """y_t = x_t + factor * y_{t+1} along the last axis, as one matrix product: no sequential scan.
+
+    Args:
+        x: [..., T].
+        factor: discount in [0, 1].
+    """
+    decay = decay_matrix(x.shape[-1], factor, x.dtype)
+    return jnp.matmul(x, decay.T, precision=jax.lax.Precision.HIGHEST)
+
+
+def generalized_advantage(reward: jax.Array, value: jax.Array, gamma: float, lam: float) -> jax.Array:
+    """Generalised advantage estimates of one episode (Schulman et al. 2016, Eq. 16).
+
+    Args:
+        reward: [T], zero after the episode's end.
+        value: [T+1], the value of each observation, zero after the episode's end. ``value[T]`` bootstraps the time limit;
+            zero where the horizon is part of the task.
+        gamma: discount.
+        lam: 1 gives the discounted return minus the value, 0 the one-step error.
+
+    Returns:
+        [T] advantages, zero after the end.
+    """
+    chex.assert_rank([reward, value], 1)
+    delta = reward + gamma * value[1:] - value[:-1]
+    return discounted_sum(delta, gamma * lam)
+
+
+def linear_features(observation: jax.Array) -> jax.Array:
+    """Features of Duan et al. 2016a (rllab) for a linear baseline: clipped observation, its square, and powers of time.
+
+    Args:
+        observation: [T, ...], one episode.
+
+    Returns:
+        [T, 2 * O + 4] with O the flattened size of an observation.
+    """
+    horizon = observation.shape[0]
+    obs = jnp.clip(observation.reshape(horizon, -1).astype(jnp.result_type(float)), -10.0, 10.0)
+    t = (jnp.arange(horizon, dtype=obs.dtype) / 100.0)[:, None]
+    return jnp.concatenate([obs, obs**2, t, t**2, t**3, jnp.ones_like(t)], axis=1)
+
+
+def fit_linear_baseline(feature: jax.Array, target: jax.Array, mask: jax.Array, ridge: float = 1e-5) -> jax.Array:
+    """Ridge regression of ``target`` on ``feature`` over one task's batch, evaluated on the same batch.
+
+    A system too singular for its precision gives non-finite weights; the ridge then grows tenfold, five times at most, as in
+    rllab. Where that does not help the baseline is zero.
+
+    Args:
+        feature: [N, T, F].
+        target: [N, T], usually discounted returns.
+        mask: [N, T], 1.0 for steps that count.
+        ridge: first regularisation tried.
+
+    Returns:
+        [N, T] predictions, zero where ``mask`` is zero.
+    """
+    chex.assert_rank([feature, target, mask], [3, 2, 2])
+    rows = (feature * mask[..., None]).reshape(-1, feature.shape[-1])
+    gram = jnp.matmul(rows.T, rows, precision=jax.lax.Precision.HIGHEST)
+    moment = jnp.matmul(rows.T, (target * mask).reshape(-1), precision=jax.lax.Precision.HIGHEST)
+    identity = jnp.eye(gram.shape[0], dtype=gram.dtype)
+
+    def solve(strength):
+        return jax.scipy.linalg.solve(gram + strength * identity, moment, assume_a="pos")
+
+    def retry(carry):
+        _, strength, attempt = carry
+        return solve(10.0 * strength), 10.0 * strength, attempt + 1
+
+    def unsolved(carry):
+        weights, _, attempt = carry
+        return ~jnp.all(jnp.isfinite(weights)) & (attempt < 5)
+
+    first = jnp.asarray(ridge, gram.dtype)
+    weights, _, _ = jax.lax.while_loop(unsolved, retry, (solve(first), first, 0))
+    weights = jnp.where(jnp.all(jnp.isfinite(weights)), weights, 0.0)
+    return mask * jnp.matmul(feature, weights, precision=jax.lax.Precision.HIGHEST)
+
+
+def normalize(advantage: jax.Array, mask: jax.Array) -> jax.Array:
+    """Centre and scale over the steps that count: mean 0, standard deviation 1; zero elsewhere.
+
+    Args:
+        advantage: [N, T].
+        mask: [N, T].
+    """
+    count = jnp.maximum(jnp.sum(mask), 1.0)
+    mean = jnp.sum(mask * advantage) / count
+    centred = mask * (advantage - mean)
+    return centred / (jnp.sqrt(jnp.sum(centred**2) / count) + 1e-8)

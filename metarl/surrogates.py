@@ -1,0 +1,73 @@
+"""Policy-gradient surrogates: scalars to *maximise* whose derivatives estimate those of the expected return.
+
+Each takes ``(log_prob, behaviour_log_prob, advantage, mask)``, all [N, T], and divides by N * T: a constant, so that the
+estimate stays unbiased when episodes end early (dividing by the number of steps taken would not). Everything but ``log_prob``
+is data. One signature for all, advantages always, because feeding returns-to-go to a cumulative surrogate that expects
+rewards gives a wrong gradient silently.
+
+All have the right gradient. An inner loss is differentiated twice, and there they differ: see `loaded_dice`.
+"""
+
+from collections.abc import Callable
+
+import chex
+import jax
+import jax.numpy as jnp
+
+Surrogate = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
+
+
+def _box(x: jax.Array) -> jax.Array:
+    """1 with the derivatives of exp(x): DiCE's magic box (Foerster et al. 2018, Section 4)."""
+    # Removes exp(x) from the value only; every derivative of the box is again a box times derivatives of x.
+    return jnp.exp(x - jax.lax.stop_gradient(x))
+
+
+def decay_matrix(length: int, factor: float, dtype=jnp.float32) -> jax.Array:
+    """[T, T] upper triangle with ``factor ** (t - j)`` at [j, t], so that ``x @ decay`` is y_t = factor * y_{t-1} + x_t."""
+    t = jnp.arange(length)
+    exponent = t[None, :] - t[:, None]
+    return jnp.where(exponent >= 0, jnp.asarray(factor, dtype) ** jnp.maximum(exponent, 0), 0).astype(dtype)
+
+
+def reinforce(log_prob: jax.Array, behaviour_log_prob: jax.Array, advantage: jax.Array, mask: jax.Array) -> jax.Array:
+    """Mean of log-probability times advantage (Williams 1992). Right gradient, *wrong Hessian*: for outer losses.
+
+    Args:
+        log_prob: [N, T], of the recorded actions under the parameters being differentiated.
+        behaviour_log_prob: [N, T], unused.
+        advantage: [N, T].
+        mask: [N, T], 1.0 for steps of the episode.
+    """
+    del behaviour_log_prob
+    chex.assert_rank([log_prob, advantage, mask], 2)
+    chex.assert_equal_shape([log_prob, advantage, mask])
+    return jnp.mean(mask * log_prob * advantage)
+
+
+def loaded_dice(lam: float = 0.0) -> Surrogate:
+    """Surrogate with a right gradient and, at ``lam=1``, a right Hessian (Farquhar et al. 2019, Eq. 9-11).
+
+    With w_t = lam * w_{t-1} + log_prob_t, it sums (box(w_t) - box(lam * w_{t-1})) * advantage_t. ``lam=0`` is the
+    low-variance-curvature form of ProMP (Rothfuss et al. 2019, Section 5): it drops the Hessian's cross terms between time
+    steps. ``lam=1`` is DiCE with advantages (Foerster et al. 2018): unbiased, larger spread. The value is always 0; only
+    derivatives mean something.
+
+    Args:
+        lam: how far a step's log-probability counts towards later curvature, in [0, 1].
+    """
+    if not 0.0 <= lam <= 1.0:
+        raise ValueError(f"loaded_dice: lam is {lam}, but must lie between 0 (low variance) and 1 (unbiased).")
+
+    def surrogate(log_prob, behaviour_log_prob, advantage, mask):
+        del behaviour_log_prob
+        chex.assert_rank([log_prob, advantage, mask], 2)
+        chex.assert_equal_shape([log_prob, advantage, mask])
+        log_prob = mask * log_prob
+        if lam == 0.0:
+            return jnp.mean(mask * (_box(log_prob) - 1.0) * advantage)
+        decay = decay_matrix(log_prob.shape[1], lam, log_prob.dtype)
+        here = jnp.matmul(log_prob, decay, precision=jax.lax.Precision.HIGHEST)
+        return jnp.mean(mask * (_box(here) - _box(here - log_prob)) * advantage)
+
+    return surrogate

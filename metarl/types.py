@@ -1,0 +1,139 @@
+"""The types that cross rooms.
+
+Axis letters, always in this order: M tasks, K inner steps, N episodes or shots, T time; then features. Functions are written
+for one task (or one trajectory) and vmapped by their caller.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+
+Key = jax.Array
+Tree = Any  # any pytree of arrays
+Params = Tree  # what a network reads
+Theta = Tree  # the meta-parameters: network parameters, learned step sizes, ...
+Fast = Tree  # what moves during adaptation
+Path = Tree  # network parameters after 0..K inner steps: every leaf has a leading axis [K+1]
+Task = Tree
+Batch = Tree
+Metrics = dict[str, jax.Array]
+
+
+class Experience(NamedTuple):
+    """The data of one task's inner loop; vmapped over M.
+
+    Attributes:
+        support: K batches, leaves [K, N, ...]; batch k was drawn with the parameters after k inner steps.
+        query: one batch, leaves [N, ...], drawn with the parameters after K inner steps.
+    """
+
+    support: Batch
+    query: Batch
+
+
+class Problem(NamedTuple):
+    """How to draw data for a task, and what loss that data gives.
+
+    Attributes:
+        sample_batch: (params, task, key) -> Batch. Never differentiated; supervised problems ignore ``params``.
+        inner_loss: (params, batch) -> (scalar, metrics). Differentiated twice.
+        outer_loss: (path, experience) -> (scalar, metrics). Differentiated once. It sees the whole path and the whole
+            experience because MAML++ (a loss after every step), E-MAML (support log-probs) and ProMP (KL on the inner
+            steps) need them; `metarl.meta.final` lifts a plain loss. Its metrics hold ``score`` [K+1] (the return, or the
+            negative loss, after 0..K inner steps) and ``num_samples`` (environment steps, or examples, drawn).
+        sample_query: like ``sample_batch``, for the query batch; None when the query is drawn like the support.
+    """
+
+    sample_batch: Callable[[Params, Task, Key], Batch]
+    inner_loss: Callable[[Params, Batch], tuple[jax.Array, Metrics]]
+    outer_loss: Callable[[Path, Experience], tuple[jax.Array, Metrics]]
+    sample_query: Callable[[Params, Task, Key], Batch] | None = None
+
+
+class InnerRule(NamedTuple):
+    """How parameters move during adaptation: what moves (``begin``, ``read``) and how (``step``).
+
+    Attributes:
+        init: params -> theta. Wraps network parameters with whatever else is meta-learned.
+        begin: theta -> fast. Where adaptation starts.
+        step: (theta, fast, grads, k) -> fast. ``grads`` has the structure of ``fast``; ``k`` is the step's index.
+        read: (theta, fast) -> params. What the network sees.
+    """
+
+    init: Callable[[Params], Theta]
+    begin: Callable[[Theta], Fast]
+    step: Callable[[Theta, Fast, Fast, jax.Array], Fast]
+    read: Callable[[Theta, Fast], Params]
+
+
+class AdaptationCurve(NamedTuple):
+    """What adapting to one task gave, after 0..K inner steps (or episodes, for agents with memory).
+
+    Attributes:
+        score: [K+1], mean return, or negative loss.
+        path: network parameters, leaves [K+1, ...].
+        experience: the data used: K support batches and the query batch drawn after the last step.
+    """
+
+    score: jax.Array
+    path: Path
+    experience: Experience
+
+
+class MetaState(NamedTuple):
+    """What a gradient meta-learner carries between meta-iterations."""
+
+    theta: Theta
+    opt_state: Tree
+
+
+class MetaLearner(NamedTuple):
+    """A pair of pure functions, and how to use what they learned.
+
+    Attributes:
+        init: key -> state.
+        step: (state, key) -> (state, metrics). One meta-iteration. Metrics are scalars under the fixed names of the
+            README; ``time/env_steps`` is the number drawn in this iteration.
+        adapt: (state, task, key, num_steps) -> AdaptationCurve, for one task. ``num_steps`` is a Python int.
+    """
+
+    init: Callable[[Key], Any]
+    step: Callable[[Any, Key], tuple[Any, Metrics]]
+    adapt: Callable[[Any, Task, Key, int], AdaptationCurve]
+
+
+class Environment(Protocol):
+    """What the sampler asks of a world: Gymnasium's functional vocabulary, with the task as ``params``."""
+
+    def initial(self, rng: Key, params: Task) -> Tree: ...
+    def transition(self, state: Tree, action: jax.Array, rng: Key, params: Task) -> Tree: ...
+    def observation(self, state: Tree, rng: Key, params: Task) -> jax.Array: ...
+    def reward(self, state: Tree, action: jax.Array, next_state: Tree, rng: Key, params: Task) -> jax.Array: ...
+    def terminal(self, state: Tree, rng: Key, params: Task) -> jax.Array: ...
+
+
+class Trajectory(NamedTuple):
+    """One episode of a fixed number of steps; vmapped to [N, T].
+
+    Attributes:
+        observation: [T, ...], what the policy saw before each step.
+        action: [T, ...], as sampled: before any clipping by the environment.
+        log_prob: [T], of ``action`` under the policy that drew it.
+        distribution: parameters of that policy's action distribution, leaves [T, ...].
+        reward: [T].
+        mask: [T], 1.0 for steps of the episode, 0.0 after its end.
+        terminated: [T] bool, True at the step that ended the episode. Reaching the horizon is not an end.
+        last_observation: [...], after the last step.
+
+    Everything numeric is zero where ``mask`` is zero, except observations and actions, which repeat finite values.
+    """
+
+    observation: jax.Array
+    action: jax.Array
+    log_prob: jax.Array
+    distribution: Tree
+    reward: jax.Array
+    mask: jax.Array
+    terminated: jax.Array
+    last_observation: jax.Array
