@@ -1,0 +1,33 @@
+"""Scripts, files and pictures. The only room with wandb, IO, wall-clock time and printing.
+
+Run them with ``python -m experiments.train`` and the like, from any folder.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+# Threads inside the small products of meta-learning cost more than they gain (see the README's table); set before jax starts.
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+# Orbax and XLA report routine events at INFO and WARNING.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def _refuse_clash() -> None:
+    """``python -m`` puts the current folder first on the path, so a folder or file there named like a room would hide it."""
+    here, home = Path.cwd(), Path(__file__).resolve().parent.parent
+    if here.resolve() == home or Path(sys.path[0] or ".").resolve() != here.resolve():
+        return
+    for room in ("metarl", "envs", "agents"):
+        hidden = [here / f"{room}.py", here / room / "__init__.py"]
+        if room != "metarl":  # a checkout of this repository is often a folder called metarl, which hides nothing
+            hidden.append(here / room)
+        for path in hidden:
+            if path.exists():
+                sys.exit(
+                    f"error: {path} clashes with metarl's own package {room!r}. "
+                    f"Rename it (my_{path.stem if path.suffix else room}, say) or run from another folder."
+                )
+
+
+_refuse_clash()

@@ -1,0 +1,42 @@
+"""Checkpoints with orbax: what a run must carry to continue exactly."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from experiments.command import UserError
+
+KEEP = 3
+
+
+def manager(run_dir: Path) -> ocp.CheckpointManager:
+    """The run's checkpoints, numbered by completed meta-iterations; the newest three are kept."""
+    options = ocp.CheckpointManagerOptions(max_to_keep=KEEP, enable_async_checkpointing=False, cleanup_tmp_directories=True)
+    return ocp.CheckpointManager((run_dir / "checkpoints").resolve(), options=options)
+
+
+def save(checkpoints: ocp.CheckpointManager, iteration: int, state: Any, env_steps: int) -> None:
+    """Write the state after ``iteration`` meta-iterations. Random keys follow from the seed and the iteration."""
+    content = {"state": state, "env_steps": np.asarray(env_steps, np.int64)}
+    checkpoints.save(iteration, args=ocp.args.StandardSave(content), force=True)
+
+
+def restore(checkpoints: ocp.CheckpointManager, learner: Any) -> tuple[int, Any, int]:
+    """The newest checkpoint: (iteration, state, env_steps).
+
+    Raises:
+        UserError: there is none, or it does not fit the learner.
+    """
+    iteration = checkpoints.latest_step()
+    if iteration is None:
+        raise UserError(f"{checkpoints.directory} holds no checkpoint; train the run first.")
+    like = {"state": jax.eval_shape(learner.init, jax.random.key(0)), "env_steps": np.zeros((), np.int64)}
+    try:
+        content = checkpoints.restore(iteration, args=ocp.args.StandardRestore(like))
+    except (ValueError, KeyError, FileNotFoundError) as error:
+        first_line = str(error).splitlines()[0]
+        raise UserError(f"checkpoint {iteration} in {checkpoints.directory} does not fit this agent: {first_line}") from error
+    return iteration, content["state"], int(content["env_steps"])

@@ -1,0 +1,158 @@
+"""``python -m experiments.evaluate --run-dir DIR``: the held-out adaptation curve of a trained run."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import envs
+from experiments import checkpoint, plots, tracking
+from experiments.command import UserError, at_least, from_settings, load_json, one_line_errors, parse
+from experiments.config import Built, TrainConfig, build
+from experiments.run_folder import write_json
+from experiments.statistics import bootstrap_ci95, iqm, task_hash
+from metarl.types import AdaptationCurve
+
+KEY_OF_EVALUATION = 2**31 - 1  # the same random numbers for every agent and seed
+TASKS_AT_ONCE = 20  # bounds memory; results do not depend on it
+TASKS_DRAWN = 4  # paths shown in the picture
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """Evaluate a trained run on held-out tasks: return after 0..K inner steps, with 95 % intervals."""
+
+    run_dir: Path
+    """A run made by experiments.train."""
+    env: str | None = None
+    """If given, checked against the run's."""
+    num_tasks: int = 100
+    """M: held-out tasks; the first M of the family's fixed list."""
+    num_steps: int = 3
+    """K: inner steps, more than trained if you like."""
+    num_episodes: int | None = None
+    """N: episodes per inner step; as in training if not given."""
+
+
+def evaluate(config: EvaluateConfig) -> None:
+    """Evaluate the newest checkpoint; print the table, write evaluation.json, adaptation.png and a wandb run."""
+    at_least(config, num_tasks=1, num_steps=0, num_episodes=1)
+    described = load_config(config.run_dir)
+    if described.get("script") == "sinusoid":
+        raise UserError(
+            f"{config.run_dir} is a sinusoid run; evaluate it with "
+            f"python -m experiments.sinusoid --run-dir {config.run_dir} --resume"
+        )
+    trained = from_settings(TrainConfig, described["settings"] | {"run_dir": config.run_dir})
+    if config.env not in (None, trained.env):
+        raise UserError(f"--env is {config.env}, but {config.run_dir} was trained on {trained.env}; leave --env out.")
+    num_episodes = config.num_episodes or trained.num_episodes
+    built = build(trained, num_episodes=num_episodes)
+    with checkpoint.manager(config.run_dir) as checkpoints:
+        iteration, state, env_steps = checkpoint.restore(checkpoints, built.learner)
+    tasks = envs.held_out_tasks(built.family, config.num_tasks)
+    returns = np.asarray(adaptation_returns(built, state, tasks, config.num_steps), np.float64)
+    result = summarise(returns, num_episodes) | {"task_hash": task_hash(tasks)}
+    result = {"env": trained.env, "agent": trained.agent, "seed": trained.seed, "iteration": iteration} | result
+    write_json(config.run_dir / "evaluation.json", result)
+    draw(config.run_dir / "adaptation.png", built, state, tasks, result)
+    print_table(result)
+    log(config.run_dir, described, result, env_steps)
+
+
+def load_config(run_dir: Path) -> dict[str, Any]:
+    """config.json of a run, or a `UserError` that says this is no run."""
+    if not (run_dir / "config.json").is_file():
+        raise UserError(f"{run_dir} is not a run: it has no config.json.")
+    return load_json(run_dir / "config.json")
+
+
+def adapt_all(built: Built, state: Any, tasks: Any, num_steps: int, read: Any) -> Any:
+    """``read(curve)`` of every task's `AdaptationCurve`, leaves [M, ...]. Task i's random numbers depend on i alone."""
+
+    def one(index_and_task: tuple[jax.Array, Any]) -> Any:
+        index, task = index_and_task
+        key = jax.random.fold_in(jax.random.key(KEY_OF_EVALUATION), index)
+        return read(built.learner.adapt(state, task, key, num_steps))
+
+    num_tasks = jax.tree.leaves(tasks)[0].shape[0]
+    batch = min(TASKS_AT_ONCE, num_tasks)
+    return jax.jit(lambda tasks: jax.lax.map(one, (np.arange(num_tasks), tasks), batch_size=batch))(tasks)
+
+
+def adaptation_returns(built: Built, state: Any, tasks: Any, num_steps: int) -> jax.Array:
+    """[M, K+1] mean return over N episodes on each task after 0..K inner steps."""
+    return adapt_all(built, state, tasks, num_steps, lambda curve: curve.score)
+
+
+def summarise(returns: np.ndarray, num_episodes: int) -> dict[str, Any]:
+    """Means, intervals and budgets of ``returns`` [M, K+1], under the names of evaluation.json."""
+    if not np.all(np.isfinite(returns)):
+        raise UserError("the agent's held-out returns are not finite; its adaptation diverges: try a smaller --inner-lr.")
+    num_tasks, num_points = returns.shape
+    return {
+        "num_tasks": num_tasks,
+        "num_episodes": num_episodes,
+        "episodes": [k * num_episodes for k in range(num_points)],
+        "return_mean": returns.mean(axis=0).tolist(),
+        "return_ci95": bootstrap_ci95([returns]).tolist(),
+        "return_iqm": iqm(returns).tolist(),
+        "returns": returns.tolist(),
+    }
+
+
+def draw(path: Path, built: Built, state: Any, tasks: Any, result: dict[str, Any]) -> None:
+    """The adaptation curve and, where the family lies in a plane, paths before and after adaptation."""
+    few = jax.tree.map(lambda x: x[:TASKS_DRAWN], tasks)
+    num_steps = len(result["episodes"]) - 1
+
+    def observations(curve: AdaptationCurve) -> Any:
+        batches = curve.experience
+        if num_steps == 0:
+            first = batches.query
+        else:
+            first = jax.tree.map(lambda x: x[0], batches.support)
+        return [
+            (b.trajectory.observation[:3], b.trajectory.mask[:3], b.trajectory.last_observation[:3])
+            for b in (first, batches.query)
+        ]
+
+    episodes = None
+    if built.family.plane(np.zeros(built.family.observation_space.shape), built.family.default_params) is not None:
+        episodes = jax.device_get(adapt_all(built, state, few, num_steps, observations))
+    plots.adaptation(path, result, built.family, jax.device_get(few), episodes)
+
+
+def print_table(result: dict[str, Any]) -> None:
+    """The adaptation table, with intervals."""
+    table = Table(title=f"{result['agent']} on {result['num_tasks']} held-out tasks of {result['env']}")
+    for heading in ("inner steps", "episodes used", "return", "95 % interval", "interquartile mean"):
+        table.add_column(heading, justify="right")
+    rows = zip(result["episodes"], result["return_mean"], result["return_ci95"], result["return_iqm"], strict=True)
+    for k, (episodes, mean, (low, high), middle) in enumerate(rows):
+        table.add_row(str(k), str(episodes), f"{mean:.2f}", f"[{low:.2f}, {high:.2f}]", f"{middle:.2f}")
+    Console().print(table)
+
+
+def log(run_dir: Path, described: dict[str, Any], result: dict[str, Any], env_steps: int) -> None:
+    """The same numbers as a wandb run of job type eval."""
+    run = tracking.start_wandb(run_dir, described, agent=result["agent"], env=result["env"], job_type="eval")
+    means = result["return_mean"]
+    steps = {f"eval/step_{k}": mean for k, mean in enumerate(means)}
+    run.log(steps | {"eval/pre": means[0], "eval/post": means[-1], "time/env_steps": env_steps})
+    run.finish()
+
+
+@one_line_errors
+def main(args: Sequence[str] | None = None) -> None:
+    """Entry point."""
+    evaluate(parse(EvaluateConfig, args, "python -m experiments.evaluate"))
+
+
+if __name__ == "__main__":
+    main()

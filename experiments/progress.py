@@ -1,0 +1,49 @@
+"""The live progress bar; plain lines now and then where output is not a terminal."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+
+class Progress:
+    """A context manager that shows iteration, score before and after adaptation, steps per second and time left."""
+
+    def __init__(self, total: int, completed: int):
+        self._total, self._plain_from = total, completed
+        console = Console()
+        self._live = console.is_terminal
+        self._bar = RichProgress(
+            TextColumn("iteration"),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[scores]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not self._live,
+        )
+        self._task = self._bar.add_task("train", total=total, completed=completed, scores="compiling ...")
+        if not self._live and completed < total:
+            print(f"iteration {completed}/{total}  compiling ...", flush=True)
+
+    def __enter__(self) -> "Progress":
+        """Start drawing."""
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        """Stop drawing."""
+        self._bar.stop()
+
+    def update(self, iteration: int, row: dict[str, Any]) -> None:
+        """Show the newest row of metrics."""
+        scores = (
+            f"pre {row['meta/pre']:8.2f}  post {row['meta/post']:8.2f}  {row['time/steps_per_second']:>11,.0f} env steps/s"
+        )
+        self._bar.update(self._task, completed=iteration, scores=scores)
+        if not self._live and (iteration - self._plain_from >= self._total / 20 or iteration == self._total):
+            print(f"iteration {iteration}/{self._total}  {scores}", flush=True)
+            self._plain_from = iteration

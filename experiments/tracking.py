@@ -1,0 +1,59 @@
+"""Where metrics go: one JSON object per line in the run folder, and a wandb run beside it, offline by default."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+
+class JsonLines:
+    """Append-only metrics.jsonl. After a crash, lines already written keep their bytes and are not written again."""
+
+    def __init__(self, path: Path):
+        """Open ``path``, dropping an incomplete last line."""
+        whole = path.read_bytes() if path.exists() else b""
+        complete = whole[: whole.rfind(b"\n") + 1]
+        lines = complete.splitlines()
+        self.last_iteration = int(json.loads(lines[-1])["iteration"]) if lines else 0
+        self._file = open(path, "ab")
+        if len(complete) < len(whole):
+            self._file.truncate(len(complete))
+
+    def write(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Append the rows of later iterations than the last line's; returns those."""
+        new = [row for row in rows if row["iteration"] > self.last_iteration]
+        self._file.write(b"".join(json.dumps(row).encode() + b"\n" for row in new))
+        self._file.flush()
+        if new:
+            self.last_iteration = new[-1]["iteration"]
+        return new
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def start_wandb(run_dir: Path, config: dict[str, Any], *, agent: str, env: str, job_type: str) -> wandb.Run:
+    """Begin a wandb run, offline unless WANDB_MODE says otherwise: no account, no login prompt, no network.
+
+    A resumed run adds a segment with the same id.
+    """
+    settings = wandb.Settings(silent=True, console="off", save_code=False, disable_git=True, x_disable_stats=True)
+    seed = config["settings"]["seed"]
+    run = wandb.init(
+        project="metarl",
+        dir=run_dir,
+        id=config["wandb_id"] + ("" if job_type == "train" else f"-{job_type}"),
+        name=f"{agent}-seed-{seed}-{job_type}",
+        group=f"{agent}/{env}",
+        job_type=job_type,
+        config=config,
+        mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]
+        resume="allow",
+        settings=settings,
+    )
+    run.define_metric("time/env_steps")
+    run.define_metric("*", step_metric="time/env_steps")
+    return run
