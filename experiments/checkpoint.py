@@ -10,6 +10,7 @@ import orbax.checkpoint as ocp
 from experiments.command import UserError
 
 KEEP = 3
+KEY_OF_EVALUATION = 2**31 - 1  # evaluation draws the same random numbers for every agent and seed
 
 
 def manager(run_dir: Path) -> ocp.CheckpointManager:

@@ -18,7 +18,6 @@ from experiments.run_folder import write_json
 from experiments.statistics import bootstrap_ci95, iqm, task_hash
 from metarl.types import AdaptationCurve
 
-KEY_OF_EVALUATION = 2**31 - 1  # the same random numbers for every agent and seed
 TASKS_AT_ONCE = 20  # bounds memory; results do not depend on it
 TASKS_DRAWN = 4  # paths shown in the picture
 
@@ -77,7 +76,7 @@ def adapt_all(built: Built, state: Any, tasks: Any, num_steps: int, read: Any) -
 
     def one(index_and_task: tuple[jax.Array, Any]) -> Any:
         index, task = index_and_task
-        key = jax.random.fold_in(jax.random.key(KEY_OF_EVALUATION), index)
+        key = jax.random.fold_in(jax.random.key(checkpoint.KEY_OF_EVALUATION), index)
         return read(built.learner.adapt(state, task, key, num_steps))
 
     num_tasks = jax.tree.leaves(tasks)[0].shape[0]
@@ -117,10 +116,8 @@ def draw(path: Path, built: Built, state: Any, tasks: Any, result: dict[str, Any
             first = batches.query
         else:
             first = jax.tree.map(lambda x: x[0], batches.support)
-        return [
-            (b.trajectory.observation[:3], b.trajectory.mask[:3], b.trajectory.last_observation[:3])
-            for b in (first, batches.query)
-        ]
+        trajectories = [jax.tree.map(lambda x: x[0], batch.trajectory) for batch in (first, batches.query)]
+        return [(t.observation, t.mask, t.last_observation) for t in trajectories]
 
     episodes = None
     if built.family.plane(np.zeros(built.family.observation_space.shape), built.family.default_params) is not None:

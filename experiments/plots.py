@@ -21,8 +21,8 @@ def adaptation(path: Path, result: dict[str, Any], family: Any, tasks: Any, epis
         result: the contents of evaluation.json.
         family: gives ``plane(observation, task)``.
         tasks: a few tasks, leaves [P, ...].
-        episodes: before and after adaptation, (observation [P, 3, T, ...], mask [P, 3, T], last observation [P, 3, ...]);
-            None leaves the paths out.
+        episodes: one before and one after adaptation on each task, (observation [P, T, ...], mask [P, T], last observation
+            [P, ...]); None leaves the paths out.
     """
     figure, axes = plt.subplots(1, 1 if episodes is None else 2, figsize=(5.5 if episodes is None else 10.5, 4.6), squeeze=False)
     curve(axes[0, 0], result, f"{result['agent']}, {result['num_tasks']} held-out tasks")
@@ -53,11 +53,9 @@ def _paths(axis: Any, family: Any, tasks: Any, episodes: Any, num_steps: int) ->
     for i in range(num_tasks):
         task = jax.tree.map(lambda x, i=i: x[i], tasks)
         for (observation, mask, last), style, width in zip(episodes, (":", "-"), (1.0, 1.6), strict=True):
-            for episode in range(observation.shape[1]):
-                steps = int(mask[i, episode].sum())
-                points = np.concatenate([observation[i, episode, :steps], last[i, episode][None]])
-                position, goal = family.plane(points, task)
-                axis.plot(*np.asarray(position).T, style, color=colours[i], linewidth=width, alpha=0.7)
+            points = np.concatenate([observation[i, : int(mask[i].sum())], last[i][None]])
+            position, goal = family.plane(points, task)
+            axis.plot(*np.asarray(position).T, style, color=colours[i], linewidth=width, alpha=0.7)
         axis.plot(*np.asarray(goal), "*", color=colours[i], markersize=15, markeredgecolor="black", zorder=5)
     axis.plot([], [], ":", color="black", label="before adaptation")
     axis.plot([], [], "-", color="black", label=after)
@@ -68,6 +66,81 @@ def _paths(axis: Any, family: Any, tasks: Any, episodes: Any, num_steps: int) ->
     axis.set_aspect("equal", adjustable="datalim")
     axis.grid(alpha=0.3)
     axis.legend(loc="best", fontsize=8)
+
+
+def comparison(path: Path, like: dict[str, Any], rows: dict[str, Any], training: dict[str, Any]) -> None:
+    """Held-out adaptation per agent, and how post-adaptation return grew in training.
+
+    Args:
+        path: where to write.
+        like: one evaluation.json, for what all share.
+        rows: agent -> mean and interval over its seeds.
+        training: agent -> rows of metrics.jsonl per seed.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.6))
+    for agent, row in rows.items():
+        seeds = len(row["seeds"])
+        curve(left, row | {"episodes": like["episodes"]}, f"{agent}, {seeds} seed{'s' * (seeds != 1)}")
+    left.set_title(f"{like['num_tasks']} held-out tasks of {like['env']}")
+    for index, (agent, seeds_rows) in enumerate(training.items()):
+        for i, lines in enumerate(seeds_rows):
+            steps = [line["time/env_steps"] for line in lines]
+            post = np.asarray([line["meta/post"] for line in lines])
+            right.plot(steps, post, color=f"C{index}", linewidth=1, alpha=0.8, label=agent if i == 0 else None)
+    right.set_title("Training tasks, one line per seed")
+    right.set_xlabel("environment steps")
+    right.set_ylabel("return after adaptation")
+    right.grid(alpha=0.3)
+    right.legend(loc="lower right")
+    _save(figure, path)
+
+
+def error_comparison(path: Path, rows: dict[str, Any]) -> None:
+    """Mean squared error against inner steps, one panel per number of test shots, on a logarithmic scale."""
+    shots = list(next(iter(rows.values()))["mse_mean"])
+    figure, axes = plt.subplots(1, len(shots), figsize=(4 * len(shots), 4.2), sharey=True, squeeze=False)
+    for axis, shot in zip(axes[0], shots, strict=True):
+        for agent, row in rows.items():
+            low, high = np.asarray(row["mse_ci95"][shot]).T
+            steps = range(len(low))
+            (line,) = axis.plot(steps, row["mse_mean"][shot], marker=".", label=f"{agent} ({len(row['seeds'])})")
+            axis.fill_between(steps, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+        axis.set_title(f"{shot} test points")
+        axis.set_xlabel("inner steps")
+        axis.set_yscale("log")
+        axis.grid(alpha=0.3, which="both")
+    axes[0, 0].set_ylabel("mean squared error (95 % interval)")
+    axes[0, -1].legend(title="agent (seeds)")
+    _save(figure, path)
+
+
+def sinusoid_fits(path: Path, x: np.ndarray, panels: dict[str, Any], steps: tuple[int, ...], agent: str) -> None:
+    """One panel per task: the true curve, the support points, and predictions after some numbers of inner steps.
+
+    Args:
+        path: where to write.
+        x: [X], inputs of the curves.
+        panels: "true" [P, X], "support" (x [P, N], y [P, N]), "predictions" [P, len(steps), X].
+        steps: inner steps taken, darker for later ones.
+        agent: for the title.
+    """
+    num_panels = len(panels["true"])
+    figure, axes = plt.subplots(1, num_panels, figsize=(4.2 * num_panels, 4.2), sharey=True, squeeze=False)
+    shades = plt.get_cmap("Blues")(np.linspace(0.35, 1.0, len(steps)))
+    for i, axis in enumerate(axes[0]):
+        axis.plot(x, panels["true"][i], color="black", linestyle="--", label="true curve")
+        for prediction, step, shade in zip(panels["predictions"][i], steps, shades, strict=True):
+            axis.plot(x, prediction, color=shade, label=f"after {step} step{'s' * (step != 1)}")
+        axis.plot(*[leaf[i] for leaf in panels["support"]], "^", color="tab:red", markersize=8, label="support points")
+        axis.set_xlabel("x")
+        axis.grid(alpha=0.3)
+    axes[0, 0].set_ylabel("y")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=len(labels), fontsize=9)
+    figure.suptitle(f"{agent}: adapting to {panels['support'][0].shape[1]} points of a held-out sinusoid")
+    figure.tight_layout(rect=(0, 0.07, 1, 1))
+    figure.savefig(path, dpi=DPI)
+    plt.close(figure)
 
 
 def _save(figure: Any, path: Path) -> None:

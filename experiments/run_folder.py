@@ -1,5 +1,6 @@
 """A run's folder on disk: made once, refused when it is something else, locked while in use."""
 
+import dataclasses
 import datetime
 import fcntl
 import importlib.metadata
@@ -18,6 +19,11 @@ from experiments.command import UserError, flag, load_json
 # How a run is started or shown, not what it computes; and how long it goes on, which may be extended.
 NOT_SETTINGS = ("run_dir", "resume", "overwrite", "num_iterations")
 PACKAGES = ("metarl", "jax", "jaxlib", "optax", "flax", "distrax", "gymnasium", "orbax-checkpoint", "numpy", "wandb")
+
+
+def settings_of(config: Any) -> dict[str, Any]:
+    """A configuration as JSON would hold it."""
+    return dataclasses.asdict(config) | {"run_dir": str(config.run_dir)}
 
 
 def prepare(script: str, settings: dict[str, Any]) -> tuple[dict[str, Any], IO[str]]:

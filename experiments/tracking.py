@@ -40,6 +40,7 @@ def start_wandb(run_dir: Path, config: dict[str, Any], *, agent: str, env: str, 
 
     A resumed run adds a segment with the same id.
     """
+    os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")  # it takes our package called agents for a language model's
     settings = wandb.Settings(silent=True, console="off", save_code=False, disable_git=True, x_disable_stats=True)
     seed = config["settings"]["seed"]
     run = wandb.init(

@@ -1,14 +1,12 @@
 """``python -m experiments.train --env ID --agent NAME --seed S --run-dir DIR``: any task family with any agent."""
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 from experiments import runner, tracking
 from experiments.command import one_line_errors, parse
 from experiments.config import TrainConfig, build, check
 from experiments.evaluate import EvaluateConfig, evaluate
-from experiments.run_folder import prepare
+from experiments.run_folder import prepare, settings_of
 
 
 def train(config: TrainConfig) -> None:
@@ -29,11 +27,6 @@ def train(config: TrainConfig) -> None:
             wandb_run.finish()
         if config.eval_tasks:
             evaluate(EvaluateConfig(config.run_dir, num_tasks=config.eval_tasks))
-
-
-def settings_of(config: Any) -> dict[str, Any]:
-    """A configuration as JSON would hold it."""
-    return dataclasses.asdict(config) | {"run_dir": str(config.run_dir)}
 
 
 @one_line_errors

@@ -39,7 +39,7 @@ def adapt(rule: InnerRule, inner_loss, theta: Theta, support) -> Path:
         return fast, rule.read(theta, fast)
 
     fast = rule.begin(theta)
-    start = jax.tree.map(lambda x: x[None], rule.read(theta, fast))
+    start = jax.tree.map(lambda x: jnp.expand_dims(x, 0), rule.read(theta, fast))
     _, rest = jax.lax.scan(step, fast, (support, jnp.arange(num_steps)))
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), start, rest)
 
