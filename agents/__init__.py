@@ -1,5 +1,6 @@
 """Agents by name. Each factory takes ``(problem, init_params, sample_task, *, inner_lr, outer_lr, num_tasks,
-num_inner_steps, resample)`` and gives a `metarl.types.MetaLearner`."""
+num_inner_steps, resample)`` and gives a `metarl.types.MetaLearner`.
+"""
 
 import difflib
 from collections.abc import Callable

@@ -75,7 +75,7 @@ def report(per_task):
     return means | steps | ends | {"time/env_steps": samples}
 
 
-def maml(problem, init_params, sample_task, *, inner_lr: float, outer_lr: float, **sizes) -> MetaLearner:
+def maml(problem, init_params, sample_task, *, inner_lr: float, outer_lr: optax.ScalarOrSchedule, **sizes) -> MetaLearner:
     """MAML: the exact meta-gradient through SGD inner steps, Adam outside (Finn et al. 2017, Algorithms 1-3)."""
     rule = sgd(inner_lr)
     return gradient_learner(
@@ -83,7 +83,7 @@ def maml(problem, init_params, sample_task, *, inner_lr: float, outer_lr: float,
     )
 
 
-def fomaml(problem, init_params, sample_task, *, inner_lr: float, outer_lr: float, **sizes) -> MetaLearner:
+def fomaml(problem, init_params, sample_task, *, inner_lr: float, outer_lr: optax.ScalarOrSchedule, **sizes) -> MetaLearner:
     """First-order MAML: the gradient at the adapted parameters (Finn et al. 2017, Section 5.2)."""
     rule = first_order(sgd(inner_lr))
     return gradient_learner(
@@ -91,10 +91,10 @@ def fomaml(problem, init_params, sample_task, *, inner_lr: float, outer_lr: floa
     )
 
 
-def random_start(problem, init_params, sample_task, *, inner_lr: float, outer_lr: float, **sizes) -> MetaLearner:
+def random_start(
+    problem, init_params, sample_task, *, inner_lr: float, outer_lr: optax.ScalarOrSchedule, **sizes
+) -> MetaLearner:
     """The same network and inner steps from an untrained start: what adaptation achieves without meta-learning."""
     del outer_lr
     rule = sgd(inner_lr)
-    return gradient_learner(
-        problem, init_params, sample_task, rule, no_gradient(problem, rule), optax.set_to_zero(), **sizes
-    )
+    return gradient_learner(problem, init_params, sample_task, rule, no_gradient(problem, rule), optax.set_to_zero(), **sizes)

@@ -36,7 +36,7 @@ def policy_gradient(
     outer_surrogate: Surrogate,
     gamma: float = 0.99,
     gae_lambda: float = 1.0,
-    unroll: int = 10,
+    unroll: int = 5,
 ) -> Problem:
     """Policy-gradient adaptation on a family of environments.
 

@@ -38,9 +38,7 @@ def register(id: str, family: str | Callable[..., TaskFamily]) -> None:
     if id in gymnasium.registry and gymnasium.registry[id].kwargs.get("family") != family:
         raise ValueError(f"register: {id!r} is taken; choose another name or a new version.")
     if id not in gymnasium.registry:
-        gymnasium.register(
-            id=id, entry_point=ENTRY_POINT, vector_entry_point=VECTOR_ENTRY_POINT, kwargs={"family": family}
-        )
+        gymnasium.register(id=id, entry_point=ENTRY_POINT, vector_entry_point=VECTOR_ENTRY_POINT, kwargs={"family": family})
 
 
 def registered() -> list[str]:

@@ -55,7 +55,9 @@ class TaskEnv(gymnasium.Env):
         if not can_render(self.family):
             self.metadata = {**self.metadata, "render_modes": []}
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ValueError(f"{type(self.family).__name__}: render_mode {render_mode!r} is not in {self.metadata['render_modes']}.")
+            raise ValueError(
+                f"{type(self.family).__name__}: render_mode {render_mode!r} is not in {self.metadata['render_modes']}."
+            )
         self.render_mode = render_mode
         self.observation_space = self.family.observation_space
         self.action_space = self.family.action_space

@@ -40,9 +40,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
 
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": ["rgb_array"], "render_fps": 20}
 
-    def __init__(
-        self, family: Any, num_envs: int = 1, task: Any = None, render_mode: str | None = None, **family_options: Any
-    ):
+    def __init__(self, family: Any, num_envs: int = 1, task: Any = None, render_mode: str | None = None, **family_options: Any):
         self.family = build_family(family, **family_options)
         if render_mode is not None and not can_render(self.family):
             raise ValueError(f"{type(self.family).__name__} has no render_image, so render_mode must be None.")

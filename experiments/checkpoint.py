@@ -19,6 +19,13 @@ def manager(run_dir: Path) -> ocp.CheckpointManager:
     return ocp.CheckpointManager((run_dir / "checkpoints").resolve(), options=options)
 
 
+def newest(run_dir: Path) -> int:
+    """Meta-iterations done at the newest checkpoint; -1 if there is none."""
+    with manager(run_dir) as checkpoints:
+        step = checkpoints.latest_step()
+    return -1 if step is None else step
+
+
 def save(checkpoints: ocp.CheckpointManager, iteration: int, state: Any, env_steps: int) -> None:
     """Write the state after ``iteration`` meta-iterations. Random keys follow from the seed and the iteration."""
     content = {"state": state, "env_steps": np.asarray(env_steps, np.int64)}

@@ -43,7 +43,7 @@ def parse(config: type[Config], args: Sequence[str] | None, prog: str) -> Config
         return parsed
     names = {field.name for field in dataclasses.fields(config)}  # type: ignore[arg-type]
     settings = {k: v for k, v in load_json(stored).get("settings", {}).items() if k in names}
-    default = from_settings(config, settings | {"resume": True, "overwrite": False})
+    default = from_settings(config, settings | {"run_dir": stored.parent, "resume": True, "overwrite": False})
     return tyro.cli(config, args=args, prog=prog, default=default, description=config.__doc__)
 
 

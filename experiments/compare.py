@@ -145,7 +145,13 @@ def markdown(title: str, headings: list[str], means: dict[str, Any], seeds: dict
 def print_table(title: str, headings: list[str], means: dict[str, Any], seeds: dict[str, int]) -> None:
     """The table on the terminal, one line per agent and point, so that it fits any width."""
     table = Table(title=title)
-    for heading, justify in (("agent", "left"), ("seeds", "right"), ("after", "left"), ("mean", "right"), ("95 % interval", "right")):
+    for heading, justify in (
+        ("agent", "left"),
+        ("seeds", "right"),
+        ("after", "left"),
+        ("mean", "right"),
+        ("95 % interval", "right"),
+    ):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     for agent, (mean, interval) in means.items():
         for k, (heading, m, (low, high)) in enumerate(zip(headings, mean, interval, strict=True)):

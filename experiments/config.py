@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+
 import agents
 import envs
 from agents.networks import ACTIVATIONS, Policy, policy
@@ -107,6 +109,8 @@ def build(config: TrainConfig, **changes: Any) -> Built:
         outer_surrogate=reinforce,
         gamma=config.gamma,
         gae_lambda=config.gae_lambda,
+        # On an H100 20 was three times as fast as 1; on a CPU more than 5 only lengthens compilation.
+        unroll=5 if jax.default_backend() == "cpu" else 20,
     )
     learner = factory(
         problem,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -16,7 +17,6 @@ from experiments.command import UserError, at_least, from_settings, load_json, o
 from experiments.config import Built, TrainConfig, build
 from experiments.run_folder import write_json
 from experiments.statistics import bootstrap_ci95, iqm, task_hash
-from metarl.types import AdaptationCurve
 
 TASKS_AT_ONCE = 20  # bounds memory; results do not depend on it
 TASKS_DRAWN = 4  # paths shown in the picture
@@ -55,11 +55,11 @@ def evaluate(config: EvaluateConfig) -> None:
     with checkpoint.manager(config.run_dir) as checkpoints:
         iteration, state, env_steps = checkpoint.restore(checkpoints, built.learner)
     tasks = envs.held_out_tasks(built.family, config.num_tasks)
-    returns = np.asarray(adaptation_returns(built, state, tasks, config.num_steps), np.float64)
-    result = summarise(returns, num_episodes) | {"task_hash": task_hash(tasks)}
+    curves = adapt_all(built, state, tasks, config.num_steps)
+    result = summarise(curves["returns"].astype(np.float64), num_episodes) | {"task_hash": task_hash(tasks)}
     result = {"env": trained.env, "agent": trained.agent, "seed": trained.seed, "iteration": iteration} | result
     write_json(config.run_dir / "evaluation.json", result)
-    draw(config.run_dir / "adaptation.png", built, state, tasks, result)
+    draw(config.run_dir / "adaptation.png", built, tasks, result, curves)
     print_table(result)
     log(config.run_dir, described, result, env_steps)
 
@@ -71,22 +71,30 @@ def load_config(run_dir: Path) -> dict[str, Any]:
     return load_json(run_dir / "config.json")
 
 
-def adapt_all(built: Built, state: Any, tasks: Any, num_steps: int, read: Any) -> Any:
-    """``read(curve)`` of every task's `AdaptationCurve`, leaves [M, ...]. Task i's random numbers depend on i alone."""
+def adapt_all(built: Built, state: Any, tasks: Any, num_steps: int) -> dict[str, Any]:
+    """Adapt to every task. Task i's random numbers depend on i alone.
 
-    def one(index_and_task: tuple[jax.Array, Any]) -> Any:
+    Returns:
+        "returns" [M, K+1], mean over N episodes after 0..K inner steps; "before" and "after", the first episode with the
+        unadapted and with the last parameters: (observation [M, T, ...], mask [M, T], last observation [M, ...]).
+    """
+
+    def one(index_and_task: tuple[jax.Array, Any]) -> dict[str, Any]:
         index, task = index_and_task
         key = jax.random.fold_in(jax.random.key(checkpoint.KEY_OF_EVALUATION), index)
-        return read(built.learner.adapt(state, task, key, num_steps))
+        curve = built.learner.adapt(state, task, key, num_steps)
+        support, query = curve.experience
+        first = query if num_steps == 0 else jax.tree.map(lambda x: x[0], support)
+        return {"returns": curve.score, "before": first_episode(first), "after": first_episode(query)}
+
+    def first_episode(batch: Any) -> tuple[jax.Array, ...]:
+        trajectory = batch.trajectory
+        return trajectory.observation[0], trajectory.mask[0], trajectory.last_observation[0]
 
     num_tasks = jax.tree.leaves(tasks)[0].shape[0]
     batch = min(TASKS_AT_ONCE, num_tasks)
-    return jax.jit(lambda tasks: jax.lax.map(one, (np.arange(num_tasks), tasks), batch_size=batch))(tasks)
-
-
-def adaptation_returns(built: Built, state: Any, tasks: Any, num_steps: int) -> jax.Array:
-    """[M, K+1] mean return over N episodes on each task after 0..K inner steps."""
-    return adapt_all(built, state, tasks, num_steps, lambda curve: curve.score)
+    curves = jax.jit(lambda tasks: jax.lax.map(one, (jnp.arange(num_tasks), tasks), batch_size=batch))(tasks)
+    return jax.device_get(curves)
 
 
 def summarise(returns: np.ndarray, num_episodes: int) -> dict[str, Any]:
@@ -105,24 +113,12 @@ def summarise(returns: np.ndarray, num_episodes: int) -> dict[str, Any]:
     }
 
 
-def draw(path: Path, built: Built, state: Any, tasks: Any, result: dict[str, Any]) -> None:
+def draw(path: Path, built: Built, tasks: Any, result: dict[str, Any], curves: dict[str, Any]) -> None:
     """The adaptation curve and, where the family lies in a plane, paths before and after adaptation."""
-    few = jax.tree.map(lambda x: x[:TASKS_DRAWN], tasks)
-    num_steps = len(result["episodes"]) - 1
-
-    def observations(curve: AdaptationCurve) -> Any:
-        batches = curve.experience
-        if num_steps == 0:
-            first = batches.query
-        else:
-            first = jax.tree.map(lambda x: x[0], batches.support)
-        trajectories = [jax.tree.map(lambda x: x[0], batch.trajectory) for batch in (first, batches.query)]
-        return [(t.observation, t.mask, t.last_observation) for t in trajectories]
-
-    episodes = None
-    if built.family.plane(np.zeros(built.family.observation_space.shape), built.family.default_params) is not None:
-        episodes = jax.device_get(adapt_all(built, state, few, num_steps, observations))
-    plots.adaptation(path, result, built.family, jax.device_get(few), episodes)
+    family, episodes = built.family, None
+    if family.plane(np.zeros(family.observation_space.shape), family.default_params) is not None:
+        episodes = jax.tree.map(lambda x: x[:TASKS_DRAWN], (curves["before"], curves["after"]))
+    plots.adaptation(path, result, family, jax.device_get(tasks), episodes)
 
 
 def print_table(result: dict[str, Any]) -> None:

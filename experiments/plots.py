@@ -20,11 +20,13 @@ def adaptation(path: Path, result: dict[str, Any], family: Any, tasks: Any, epis
         path: where to write.
         result: the contents of evaluation.json.
         family: gives ``plane(observation, task)``.
-        tasks: a few tasks, leaves [P, ...].
+        tasks: at least P tasks, leaves [M, ...].
         episodes: one before and one after adaptation on each task, (observation [P, T, ...], mask [P, T], last observation
             [P, ...]); None leaves the paths out.
     """
-    figure, axes = plt.subplots(1, 1 if episodes is None else 2, figsize=(5.5 if episodes is None else 10.5, 4.6), squeeze=False)
+    figure, axes = plt.subplots(
+        1, 1 if episodes is None else 2, figsize=(5.5 if episodes is None else 10.5, 4.6), squeeze=False
+    )
     curve(axes[0, 0], result, f"{result['agent']}, {result['num_tasks']} held-out tasks")
     axes[0, 0].set_title(f"Adaptation on {result['env']}")
     if episodes is not None:
@@ -37,9 +39,7 @@ def curve(axis: Any, result: dict[str, Any], label: str) -> None:
     low, high = np.asarray(result["return_ci95"]).T
     (line,) = axis.plot(result["episodes"], result["return_mean"], marker="o", label=label)
     axis.fill_between(result["episodes"], low, high, color=line.get_color(), alpha=0.2, linewidth=0)
-    axis.set_xticks(
-        result["episodes"], [f"{e}\n({k} step{'s' * (k != 1)})" for k, e in enumerate(result["episodes"])]
-    )
+    axis.set_xticks(result["episodes"], [f"{e}\n({k} step{'s' * (k != 1)})" for k, e in enumerate(result["episodes"])])
     axis.set_xlabel("episodes used on the new task (inner steps)")
     axis.set_ylabel("return per episode (mean, 95 % interval)")
     axis.grid(alpha=0.3)

@@ -40,9 +40,7 @@ class Progress:
 
     def update(self, iteration: int, row: dict[str, Any]) -> None:
         """Show the newest row of metrics."""
-        scores = (
-            f"pre {row['meta/pre']:8.2f}  post {row['meta/post']:8.2f}  {row['time/steps_per_second']:>11,.0f} env steps/s"
-        )
+        scores = f"pre {row['meta/pre']:8.2f}  post {row['meta/post']:8.2f}  {row['time/steps_per_second']:>11,.0f} env steps/s"
         self._bar.update(self._task, completed=iteration, scores=scores)
         if not self._live and (iteration - self._plain_from >= self._total / 20 or iteration == self._total):
             print(f"iteration {iteration}/{self._total}  {scores}", flush=True)

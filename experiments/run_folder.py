@@ -16,8 +16,7 @@ import jax
 
 from experiments.command import UserError, flag, load_json
 
-# How a run is started or shown, not what it computes; and how long it goes on, which may be extended.
-NOT_SETTINGS = ("run_dir", "resume", "overwrite", "num_iterations")
+NOT_SETTINGS = ("run_dir", "resume", "overwrite")  # how a run is started, not what it computes
 PACKAGES = ("metarl", "jax", "jaxlib", "optax", "flax", "distrax", "gymnasium", "orbax-checkpoint", "numpy", "wandb")
 
 
@@ -26,12 +25,13 @@ def settings_of(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config) | {"run_dir": str(config.run_dir)}
 
 
-def prepare(script: str, settings: dict[str, Any]) -> tuple[dict[str, Any], IO[str]]:
+def prepare(script: str, settings: dict[str, Any], *, extendable: bool = True) -> tuple[dict[str, Any], IO[str]]:
     """Make, resume or refuse ``settings["run_dir"]``.
 
     Args:
         script: which command makes the run, such as "train".
         settings: the whole configuration, with run_dir, resume and overwrite.
+        extendable: whether a resumed run may have another num_iterations; not if its schedules depend on it.
 
     Returns:
         The run's config.json, and its open lock file, to be kept until the run ends.
@@ -54,7 +54,7 @@ def prepare(script: str, settings: dict[str, Any]) -> tuple[dict[str, Any], IO[s
         raise UserError(f"--resume: {run_dir} holds no run; leave out --resume to start one.")
     if is_run and settings["resume"]:
         config = load_json(run_dir / "config.json")
-        _refuse_other_settings(script, settings, config, run_dir)
+        _refuse_other_settings(script, settings, config, run_dir, NOT_SETTINGS + ("num_iterations",) * extendable)
         lock = _lock(run_dir)
         config["settings"]["num_iterations"] = settings["num_iterations"]
     else:
@@ -73,12 +73,14 @@ def write_json(path: Path, value: Any) -> None:
     partial.replace(path)
 
 
-def _refuse_other_settings(script: str, settings: dict[str, Any], config: dict[str, Any], run_dir: Path) -> None:
+def _refuse_other_settings(
+    script: str, settings: dict[str, Any], config: dict[str, Any], run_dir: Path, free: tuple[str, ...]
+) -> None:
     if config.get("script") != script:
         raise UserError(f"{run_dir} was made by experiments.{config.get('script')}, not experiments.{script}.")
     old = config.get("settings", {})
     for name, value in json.loads(json.dumps(settings)).items():
-        if name not in NOT_SETTINGS and old.get(name) != value:
+        if name not in free and old.get(name) != value:
             raise UserError(
                 f"{run_dir} was made with {flag(name)} {old.get(name)}, not {value}; "
                 "leave the flag out to resume, or give another --run-dir."

@@ -92,6 +92,9 @@ def fit_linear_baseline(feature: jax.Array, target: jax.Array, mask: jax.Array, 
 def normalize(advantage: jax.Array, mask: jax.Array) -> jax.Array:
     """Centre and scale over the steps that count: mean 0, standard deviation 1; zero elsewhere.
 
+    Usual in policy gradients and in MAML's published code. The scale is data: that it shrinks as the policy grows more certain
+    is not differentiated, so a meta-gradient through a normalised inner step does not see inner steps grow for that reason.
+
     Args:
         advantage: [N, T].
         mask: [N, T].

@@ -11,7 +11,7 @@ from metarl.types import Environment, Key, Task, Trajectory, Tree
 Actor = Callable[[jax.Array, Key], tuple[jax.Array, jax.Array, Tree]]
 
 
-def rollout(environment: Environment, actor: Actor, task: Task, key: Key, *, horizon: int, unroll: int = 10) -> Trajectory:
+def rollout(environment: Environment, actor: Actor, task: Task, key: Key, *, horizon: int, unroll: int = 5) -> Trajectory:
     """Play one episode of ``horizon`` steps. The state freezes at the episode's end and ``mask`` is zero from then on.
 
     Keys: (initial, first observation, steps) = split(key, 3); step t uses fold_in(steps, t), and from it fold_in(., i) with
@@ -24,7 +24,7 @@ def rollout(environment: Environment, actor: Actor, task: Task, key: Key, *, hor
         task: one task.
         key: typed key.
         horizon: T.
-        unroll: time steps per iteration of the compiled loop. On an H100 20 is three times as fast as 1; see the README.
+        unroll: time steps per iteration of the compiled loop; more pays on a GPU, whose kernels are launched one by one.
 
     Returns:
         Trajectory with leaves [T, ...].

@@ -1,10 +1,14 @@
 """What all tests share: no network, no account, and exact arithmetic on request."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")  # two test processes share two cores
 os.environ["WANDB_MODE"] = os.environ.get("METARL_TEST_WANDB_MODE", "disabled")
 os.environ["JAX_PLATFORMS"] = "cpu"
+# Many tests compile the same small program; processes started by tests share the cache too.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax"))
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
 import jax
 import pytest

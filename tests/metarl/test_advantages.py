@@ -65,7 +65,6 @@ def test_linear_baseline_survives_a_singular_system():
     np.testing.assert_allclose(found, 1.0, atol=1e-3)
 
 
-
 def test_normalize_against_numpy():
     _, target, mask = batch()
     kept = np.asarray(mask) > 0

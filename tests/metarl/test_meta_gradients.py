@@ -93,9 +93,7 @@ def test_no_inner_steps_is_the_plain_gradient():
 @pytest.mark.parametrize("rule", [rules.sgd(ALPHA), rules.first_order(rules.sgd(ALPHA))], ids=["sgd", "first_order"])
 def test_vmap_over_tasks_equals_a_loop(rule):
     meta_gradient = meta.through_adaptation(problem_of(wavy), rule)
-    experience = Experience(
-        jax.random.normal(jax.random.key(1), (5, 2, 3)), jax.random.normal(jax.random.key(2), (5, 3))
-    )
+    experience = Experience(jax.random.normal(jax.random.key(1), (5, 2, 3)), jax.random.normal(jax.random.key(2), (5, 3)))
     batched, _ = jax.vmap(meta_gradient, (None, 0))(jnp.asarray(THETA), experience)
     for i in range(5):
         single, _ = meta_gradient(jnp.asarray(THETA), jax.tree.map(lambda x, i=i: x[i], experience))
