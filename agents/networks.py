@@ -50,6 +50,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x):
+        """Map [..., inputs] to [..., num_outputs]."""
         for size in self.hidden_sizes:
             x = self.activation(nn.Dense(size, kernel_init=self.kernel_init)(x))
         return nn.Dense(self.num_outputs, kernel_init=self.kernel_init)(x)

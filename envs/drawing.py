@@ -1,5 +1,7 @@
 """Just enough to draw small worlds into an array, without a window or a drawing library."""
 
+import itertools
+
 import numpy as np
 
 WHITE, GREY, BLACK, RED, BLUE = (255, 255, 255), (215, 215, 215), (0, 0, 0), (200, 30, 30), (40, 90, 200)
@@ -20,6 +22,6 @@ def draw_disc(image: np.ndarray, centre: np.ndarray, radius: float, colour: tupl
 
 def draw_path(image: np.ndarray, points: np.ndarray, radius: float, colour: tuple[int, int, int], scale: float) -> None:
     """Paint a line through ``points`` [P, 2] in place, as a row of discs."""
-    for start, end in zip(points[:-1], points[1:], strict=True):
+    for start, end in itertools.pairwise(points):
         for share in np.linspace(0.0, 1.0, 8):
             draw_disc(image, start + share * (end - start), radius, colour, scale)

@@ -91,7 +91,7 @@ def check_task(family: TaskFamily, task: Task, leading: tuple[int, ...] = ()) ->
     name = type(family).__name__
     structure = jax.tree.structure(like)
     try:
-        leaves = structure.flatten_up_to(task)
+        leaves = structure.flatten_up_to(task)  # type: ignore[attr-defined]
     except (ValueError, TypeError) as error:
         raise ValueError(f"{name}: a task looks like {like}, but got {task!r}.") from error
     converted = []

@@ -67,7 +67,7 @@ def make(id: str, **options: Any) -> TaskFamily:
 
 def _unknown(name: str) -> str:
     if name in gymnasium.registry:
-        return f"{name!r} is an ordinary Gymnasium environment, not a task family; wrap it in an envs.TaskFamily and register that."
+        return f"{name!r} is an ordinary Gymnasium environment, not a task family; register an envs.TaskFamily instead."
     lower = {id.lower(): id for id in registered()}
     close = [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)]
     hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else f"Registered: {', '.join(registered())}."

@@ -48,7 +48,7 @@ class TaskEnv(gymnasium.Env):
         **family_options: passed to the family's constructor, such as ``horizon``.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 - as Gymnasium declares it
 
     def __init__(self, family: Any, task: Any = None, render_mode: str | None = None, **family_options: Any):
         self.family = build_family(family, **family_options)

@@ -38,7 +38,11 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
     Sub-environment i of ``reset(seed=s)`` plays the same first episode as ``TaskEnv.reset(seed=s + i)``.
     """
 
-    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": ["rgb_array"], "render_fps": 20}
+    metadata: dict[str, Any] = {  # noqa: RUF012 - as Gymnasium declares it
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+        "render_modes": ["rgb_array"],
+        "render_fps": 20,
+    }
 
     def __init__(self, family: Any, num_envs: int = 1, task: Any = None, render_mode: str | None = None, **family_options: Any):
         self.family = build_family(family, **family_options)

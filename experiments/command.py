@@ -29,7 +29,7 @@ def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
         except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
+            print("interrupted; a training run goes on from its last checkpoint with --resume", file=sys.stderr)
             sys.exit(130)
 
     return wrapped

@@ -47,7 +47,7 @@ def compare(config: CompareConfig) -> None:
         by_agent.setdefault(result["agent"], []).append(i)
     if "returns" in results[0]:
         rows = {agent: over_seeds([results[i] for i in indices]) for agent, indices in by_agent.items()}
-        lines = [[json.loads(line) for line in open(run / "metrics.jsonl")] for run in runs]
+        lines = [[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in runs]
         training = {agent: [lines[i] for i in indices] for agent, indices in by_agent.items()}
         headings = [f"step {k} ({episodes} episodes)" for k, episodes in enumerate(results[0]["episodes"])]
         means = {agent: (row["return_mean"], row["return_ci95"]) for agent, row in rows.items()}
@@ -98,10 +98,10 @@ def refuse_unlike(runs: list[Path], results: list[dict[str, Any]]) -> None:
                 )
     seen: dict[tuple[str, int], Path] = {}
     for run, result in zip(runs, results, strict=True):
-        name = (result["agent"], result["seed"])
-        if name in seen:
-            raise UserError(f"{seen[name]} and {run} are both {name[0]} with seed {name[1]}; give one of them.")
-        seen[name] = run
+        agent, seed = result["agent"], result["seed"]
+        if (agent, seed) in seen:
+            raise UserError(f"{seen[agent, seed]} and {run} are both {agent} with seed {seed}; give one of them.")
+        seen[agent, seed] = run
 
 
 def over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:

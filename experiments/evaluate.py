@@ -116,7 +116,7 @@ def summarise(returns: np.ndarray, num_episodes: int) -> dict[str, Any]:
 def draw(path: Path, built: Built, tasks: Any, result: dict[str, Any], curves: dict[str, Any]) -> None:
     """The adaptation curve and, where the family lies in a plane, paths before and after adaptation."""
     family, episodes = built.family, None
-    if family.plane(np.zeros(family.observation_space.shape), family.default_params) is not None:
+    if family.plane(np.zeros(family.observation_space.shape or ()), family.default_params) is not None:
         episodes = jax.tree.map(lambda x: x[:TASKS_DRAWN], (curves["before"], curves["after"]))
     plots.adaptation(path, result, family, jax.device_get(tasks), episodes)
 

@@ -48,15 +48,15 @@ def curve(axis: Any, result: dict[str, Any], label: str) -> None:
 
 def _paths(axis: Any, family: Any, tasks: Any, episodes: Any, num_steps: int) -> None:
     num_tasks = episodes[0][1].shape[0]
-    colours = plt.get_cmap("tab10").colors
+    colours = plt.get_cmap("tab10")
     after = f"after {num_steps} inner step{'s' * (num_steps != 1)}"
     for i in range(num_tasks):
         task = jax.tree.map(lambda x, i=i: x[i], tasks)
         for (observation, mask, last), style, width in zip(episodes, (":", "-"), (1.0, 1.6), strict=True):
             points = np.concatenate([observation[i, : int(mask[i].sum())], last[i][None]])
             position, goal = family.plane(points, task)
-            axis.plot(*np.asarray(position).T, style, color=colours[i], linewidth=width, alpha=0.7)
-        axis.plot(*np.asarray(goal), "*", color=colours[i], markersize=15, markeredgecolor="black", zorder=5)
+            axis.plot(*np.asarray(position).T, style, color=colours(i), linewidth=width, alpha=0.7)
+        axis.plot(*np.asarray(goal), "*", color=colours(i), markersize=15, markeredgecolor="black", zorder=5)
     axis.plot([], [], ":", color="black", label="before adaptation")
     axis.plot([], [], "-", color="black", label=after)
     axis.plot([], [], "*", color="white", markersize=12, markeredgecolor="black", linestyle="none", label="goal (unseen)")

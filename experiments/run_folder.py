@@ -89,7 +89,7 @@ def _refuse_other_settings(
 
 def _lock(run_dir: Path) -> IO[str]:
     # The operating system's lock: a killed process leaves none behind.
-    lock = open(run_dir / ".lock", "w")
+    lock = open(run_dir / ".lock", "w")  # noqa: SIM115 - held open as long as the run
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,13 +86,12 @@ def run(
     """
     key_init, key_steps = jax.random.split(jax.random.key(seed))
     chunk = make_chunk(learner, key_steps, schedule.log_every)
-    with checkpoint.manager(run_dir) as checkpoints:
+    with checkpoint.manager(run_dir) as checkpoints, closing(JsonLines(run_dir / "metrics.jsonl")) as rows_file:
         if resume and checkpoints.latest_step() is not None:
             iteration, state, env_steps = checkpoint.restore(checkpoints, learner)
         else:
             iteration, state, env_steps = 0, jax.jit(learner.init)(key_init), 0
             checkpoint.save(checkpoints, 0, state, 0)
-        rows_file = JsonLines(run_dir / "metrics.jsonl")
         began, blocks = time.monotonic(), 1
         with Progress(schedule.num_iterations, iteration) as progress:
             while iteration < schedule.num_iterations:
@@ -111,7 +111,6 @@ def run(
                     checkpoint.save(checkpoints, iteration, state, env_steps)
                 progress.update(iteration, rows[-1])
                 blocks = _next_blocks(blocks, now - called)
-        rows_file.close()
     return state
 
 

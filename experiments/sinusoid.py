@@ -205,9 +205,9 @@ def print_table(result: dict[str, Any]) -> None:
         table.add_column(f"{shots}-shot", justify="right")
     for k in range(TEST_STEPS + 1):
         cells = []
-        for shots in map(str, TEST_SHOTS):
+        for shots, errors in result["mse_mean"].items():
             low, high = result["mse_ci95"][shots][k]
-            cells.append(f"{result['mse_mean'][shots][k]:.3f} [{low:.2f}, {high:.2f}]")
+            cells.append(f"{errors[k]:.3f} [{low:.2f}, {high:.2f}]")
         table.add_row(str(k), *cells)
     Console().print(table)
 

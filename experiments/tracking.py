@@ -17,7 +17,7 @@ class JsonLines:
         complete = whole[: whole.rfind(b"\n") + 1]
         lines = complete.splitlines()
         self.last_iteration = int(json.loads(lines[-1])["iteration"]) if lines else 0
-        self._file = open(path, "ab")
+        self._file = open(path, "ab")  # noqa: SIM115 - held open as long as the run
         if len(complete) < len(whole):
             self._file.truncate(len(complete))
 

@@ -46,18 +46,18 @@ def rollout(environment: Environment, actor: Actor, task: Task, key: Key, *, hor
         next_state = jax.tree.map(lambda new, old: jnp.where(alive, new, old), next_state, state)
         next_observation = environment.observation(next_state, key_observation, task)
         next_observation = jnp.where(alive, next_observation, observation)
-        record = (
-            observation,
-            action,
-            jnp.where(alive, log_prob, 0.0),
-            distribution,
-            jnp.where(alive, reward, 0.0),
-            alive.astype(reward.dtype),
-            terminated,
-        )
+        record = {
+            "observation": observation,
+            "action": action,
+            "log_prob": jnp.where(alive, log_prob, 0.0),
+            "distribution": distribution,
+            "reward": jnp.where(alive, reward, 0.0),
+            "mask": alive.astype(reward.dtype),
+            "terminated": terminated,
+        }
         return (next_state, next_observation, alive & ~terminated), record
 
     state = environment.initial(key_initial, task)
     start = (state, environment.observation(state, key_first, task), jnp.asarray(True))
     (_, last_observation, _), record = jax.lax.scan(step, start, jnp.arange(horizon), unroll=min(unroll, horizon))
-    return Trajectory(*record, last_observation)
+    return Trajectory(**record, last_observation=last_observation)

@@ -1,0 +1,104 @@
+"""Evaluation on frozen tasks, and comparisons that refuse what cannot be compared."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from experiments import compare, evaluate
+from experiments.statistics import bootstrap_ci95, iqm, task_hash
+from tests.experiments.conftest import small_run
+
+
+@pytest.fixture(scope="module")
+def two_runs(finished_run, tmp_path_factory):
+    """MAML with two seeds and an untrained start."""
+    folder = tmp_path_factory.mktemp("two")
+    small_run(folder / "maml-1", "--seed", "1")
+    small_run(folder / "random-0", "--agent", "random")
+    return [finished_run, folder]
+
+
+def test_compare_gives_one_table_and_one_picture(two_runs, tmp_path, capsys):
+    out = tmp_path / "out"
+    compare.main([*map(str, two_runs), "--out", str(out)])
+    table = json.loads((out / "table.json").read_text())["agents"]
+    assert table["maml"]["seeds"] == [0, 1] and table["random"]["seeds"] == [0]
+    by_hand = [
+        json.loads((run / "evaluation.json").read_text())["return_mean"] for run in (two_runs[0], two_runs[1] / "maml-1")
+    ]
+    np.testing.assert_allclose(table["maml"]["return_mean"], np.mean(by_hand, axis=0))
+    assert "| maml | 2 |" in (out / "table.md").read_text()
+    assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert "random" in capsys.readouterr().out
+
+
+def test_compare_refuses_other_tasks_budgets_and_repeats(two_runs, tmp_path, error_of):
+    other = tmp_path / "other"
+    shutil.copytree(two_runs[1] / "random-0", other)
+    for flags, expected in (
+        (["--num-tasks", "2"], "task_hash"),
+        (["--num-steps", "1"], "episode budgets"),
+        (["--num-episodes", "1"], "episode budgets"),
+    ):
+        evaluate.main(["--run-dir", str(other), "--num-tasks", "3", *flags])
+        assert expected in error_of(compare.main, two_runs[0], other, "--out", tmp_path / "out")
+    assert "are both maml with seed 0" in error_of(compare.main, two_runs[0], two_runs[0], "--out", tmp_path / "out")
+    (other / "evaluation.json").unlink()
+    assert "has not been evaluated" in error_of(compare.main, other, "--out", tmp_path / "out")
+    assert "is not a run" in error_of(compare.main, tmp_path / "nowhere", "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluate_again_gives_the_same_numbers(finished_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    before = json.loads((run / "evaluation.json").read_text())
+    evaluate.main(["--run-dir", str(run), "--num-tasks", "3", "--env", "metarl/Navigation2D-v0"])
+    assert json.loads((run / "evaluation.json").read_text()) == before
+
+
+def test_held_out_tasks_do_not_depend_on_the_seed(two_runs):
+    hashes = {json.loads((run / "evaluation.json").read_text())["task_hash"] for run in (two_runs[0], two_runs[1] / "maml-1")}
+    assert len(hashes) == 1
+
+
+def test_evaluate_refuses(finished_run, tmp_path, error_of):
+    assert "is not a run" in error_of(evaluate.main, "--run-dir", tmp_path)
+    assert "was trained on metarl/Navigation2D-v0" in error_of(
+        evaluate.main, "--run-dir", finished_run, "--env", "other/Env-v0"
+    )
+    assert "--num-tasks is 0" in error_of(evaluate.main, "--run-dir", finished_run, "--num-tasks", 0)
+    broken = tmp_path / "broken"
+    shutil.copytree(finished_run, broken)
+    shutil.rmtree(broken / "checkpoints")
+    assert "holds no checkpoint" in error_of(evaluate.main, "--run-dir", broken)
+    (broken / "config.json").write_text("{")
+    assert "cannot be read as JSON" in error_of(evaluate.main, "--run-dir", broken)
+
+
+def test_bootstrap_covers_the_mean():
+    """Of 200 intervals from 40 exponential samples, about 95 % hold the true mean."""
+    rng = np.random.default_rng(0)
+    samples = rng.exponential(size=(40, 200))
+    low, high = bootstrap_ci95([samples]).T
+    assert 0.88 <= np.mean((low < 1.0) & (high > 1.0)) <= 0.99
+
+
+def test_stratified_bootstrap_ignores_the_spread_between_seeds():
+    """Two seeds far apart, each without spread over tasks: nothing to resample within a seed."""
+    interval = bootstrap_ci95([np.zeros((10, 2)), np.ones((10, 2))])
+    np.testing.assert_allclose(interval, 0.5)
+    np.testing.assert_allclose(bootstrap_ci95([np.full((1, 2), 3.0)]), 3.0)
+
+
+def test_interquartile_mean():
+    assert iqm(np.arange(8.0)) == 3.5
+    assert iqm(np.array([-100.0, 1.0, 3.0, 900.0])) == 2.0
+
+
+def test_task_hash_sees_values_and_structure():
+    a = {"x": np.zeros(3, np.float32)}
+    assert task_hash(a) == task_hash({"x": np.zeros(3, np.float32)})
+    assert len({task_hash(t) for t in (a, {"y": a["x"]}, {"x": a["x"] + 1}, {"x": a["x"].astype(np.float64)})}) == 4

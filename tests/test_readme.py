@@ -1,0 +1,84 @@
+"""The README cannot rot: its snippets are executed and its commands run, with fewer iterations."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments import compare, evaluate, sinusoid, train
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+COMMANDS = re.findall(r"^python -m experiments\.(\w+)(.*)$", README, re.MULTILINE)
+MAIN = {"train": train.main, "evaluate": evaluate.main, "compare": compare.main, "sinusoid": sinusoid.main}
+FEWER = {
+    "train": "--num-iterations 2 --num-tasks 2 --num-episodes 2 --horizon 6 --eval-tasks 3 --hidden-sizes 8",
+    "evaluate": "--num-tasks 3",
+    "compare": "",
+    "sinusoid": "--num-iterations 20 --log-every 10 --checkpoint-every 10 --eval-tasks 5",
+}
+
+
+def own_file():
+    """The snippet of a user's own family, and the name of its file."""
+    [snippet] = [code for code in PYTHON if code.startswith("# hover.py")]
+    return "hover.py", snippet
+
+
+def test_there_is_something_to_test():
+    assert len(PYTHON) >= 3 and {name for name, _ in COMMANDS} == set(MAIN)
+
+
+@pytest.mark.parametrize("code", [code for code in PYTHON if not code.startswith("# hover.py")])
+def test_snippets_run(code):
+    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+
+
+def test_own_family_is_short():
+    lines = [line for line in own_file()[1].splitlines() if line.strip() and not line.startswith("#")]
+    assert len(lines) < 30
+
+
+def test_commands_run_in_the_order_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, flags in COMMANDS:
+        if "hover:" not in flags:
+            MAIN[name](shlex.split(flags.split("#")[0] + " " + FEWER[name]))
+    assert (tmp_path / "runs/comparison/comparison.png").is_file()
+    assert (tmp_path / "runs/sinusoid/adaptation.png").is_file()
+
+
+def python_m(folder, name, flags):
+    command = [sys.executable, "-m", f"experiments.{name}", *shlex.split(flags)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def test_own_family_trains_from_the_user_s_folder(tmp_path):
+    """As a user would: own file, own folder outside the repository, a fresh process."""
+    name, snippet = own_file()
+    (tmp_path / name).write_text(snippet)
+    [flags] = [flags for command, flags in COMMANDS if command == "train" and "hover:" in flags]
+    done = python_m(tmp_path, "train", f"{flags} {FEWER['train']}")
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "runs/hover/metrics.jsonl").read_text().splitlines()) == 2
+    assert (tmp_path / "runs/hover/adaptation.png").is_file()
+    again = python_m(tmp_path, "evaluate", "--run-dir runs/hover --num-tasks 2 --num-steps 1")
+    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.parametrize("clash", ["envs/__init__.py", "agents/mine.py", "envs.py", "metarl/__init__.py"])
+def test_a_folder_that_hides_a_room_gets_a_clear_message(tmp_path, clash):
+    (tmp_path / clash).parent.mkdir(exist_ok=True)
+    (tmp_path / clash).write_text("")
+    done = python_m(tmp_path, "train", "--run-dir run")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+    assert "clashes" in done.stderr and clash.split("/")[0].removesuffix(".py") in done.stderr
+
+
+def test_a_checkout_called_metarl_beside_the_user_is_no_clash(tmp_path):
+    (tmp_path / "metarl").mkdir()
+    assert python_m(tmp_path, "compare", "--help").returncode == 0
