@@ -3,7 +3,7 @@
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 
@@ -15,13 +15,11 @@ class Progress:
         console = Console()
         self._live = console.is_terminal
         self._bar = RichProgress(
-            TextColumn("iteration"),
-            MofNCompleteColumn(),
-            BarColumn(bar_width=20),
+            MofNCompleteColumn(),  # together at most 80 columns wide
+            BarColumn(bar_width=10),
             TextColumn("{task.fields[scores]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("left"),
             console=console,
             disable=not self._live,
         )
@@ -40,7 +38,8 @@ class Progress:
 
     def update(self, iteration: int, row: dict[str, Any]) -> None:
         """Show the newest row of metrics."""
-        scores = f"pre {row['meta/pre']:8.2f}  post {row['meta/post']:8.2f}  {row['time/steps_per_second']:>11,.0f} env steps/s"
+        speed = f"{row['time/steps_per_second'] / 1000:,.0f}k env steps/s"
+        scores = f"pre {row['meta/pre']:.2f} post {row['meta/post']:.2f} {speed}"
         self._bar.update(self._task, completed=iteration, scores=scores)
         if not self._live and (iteration - self._plain_from >= self._total / 20 or iteration == self._total):
             print(f"iteration {iteration}/{self._total}  {scores}", flush=True)
