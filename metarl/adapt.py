@@ -7,7 +7,7 @@ is. Keeping the two apart means that no environment appears in reverse mode and 
 import jax
 import jax.numpy as jnp
 
-from metarl.types import Experience, InnerRule, Key, Path, Problem, Task, Theta
+from metarl.types import Experience, Fast, InnerRule, Key, Path, Problem, Task, Theta
 
 
 def inner_step(rule: InnerRule, inner_loss, theta: Theta, fast, batch, k):
@@ -19,7 +19,7 @@ def inner_step(rule: InnerRule, inner_loss, theta: Theta, fast, batch, k):
     return rule.step(theta, fast, grads, k)
 
 
-def adapt(rule: InnerRule, inner_loss, theta: Theta, support) -> Path:
+def adapt(rule: InnerRule, inner_loss, theta: Theta, support, *, remat: bool = False) -> Path:
     """Replay K inner steps on recorded support batches; differentiable in ``theta``.
 
     Args:
@@ -27,6 +27,8 @@ def adapt(rule: InnerRule, inner_loss, theta: Theta, support) -> Path:
         inner_loss: (params, batch) -> (scalar, metrics).
         theta: meta-parameters.
         support: K batches, leaves [K, N, ...]. K may be 0.
+        remat: recompute each step's insides in the backward pass instead of storing them: memory per step shrinks to the
+            moving parameters, for about one more forward pass.
 
     Returns:
         The path: network parameters after 0..K steps, leaves [K+1, ...].
@@ -35,13 +37,31 @@ def adapt(rule: InnerRule, inner_loss, theta: Theta, support) -> Path:
 
     def step(fast, inputs):
         batch, k = inputs
-        fast = inner_step(rule, inner_loss, theta, fast, batch, k)
+        fast = take(theta, fast, batch, k)
         return fast, rule.read(theta, fast)
+
+    def take(theta, fast, batch, k):
+        return inner_step(rule, inner_loss, theta, fast, batch, k)
+
+    if remat:
+        take = jax.checkpoint(take)
 
     fast = rule.begin(theta)
     start = jax.tree.map(lambda x: jnp.expand_dims(x, 0), rule.read(theta, fast))
     _, rest = jax.lax.scan(step, fast, (support, jnp.arange(num_steps)))
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), start, rest)
+
+
+def solve(rule: InnerRule, inner_loss, theta: Theta, support) -> Fast:
+    """Replay K inner steps and keep only what moved, after the last one: memory does not grow with K. Not for gradients."""
+
+    def step(fast, inputs):
+        batch, k = inputs
+        return inner_step(rule, inner_loss, theta, fast, batch, k), None
+
+    num_steps = jax.tree.leaves(support)[0].shape[0]
+    fast, _ = jax.lax.scan(step, rule.begin(theta), (support, jnp.arange(num_steps)))
+    return fast
 
 
 def collect(

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from metarl.adapt import adapt
+from metarl.adapt import adapt, solve
+from metarl.rules import proximal
 from metarl.types import Experience, InnerRule, Metrics, Params, Path, Problem, Theta
 
 MetaGradient = Callable[[Theta, Experience], tuple[Theta, Metrics]]
@@ -29,29 +30,121 @@ def final(loss):
     return outer_loss
 
 
-def objective(problem: Problem, rule: InnerRule):
+def objective(problem: Problem, rule: InnerRule, *, remat: bool = False):
     """MAML's objective for one task: the outer loss after adapting on the support (Finn et al. 2017, Eq. 1).
+
+    ``remat`` trades time for memory, see `metarl.adapt.adapt`.
 
     Returns:
         ``(theta, experience) -> (scalar, metrics)``, a deterministic function that can be checked by finite differences.
     """
 
     def evaluate(theta: Theta, experience: Experience):
-        path = adapt(rule, problem.inner_loss, theta, experience.support)
+        path = adapt(rule, problem.inner_loss, theta, experience.support, remat=remat)
         return problem.outer_loss(path, experience)
 
     return evaluate
 
 
-def through_adaptation(problem: Problem, rule: InnerRule) -> MetaGradient:
+def through_adaptation(problem: Problem, rule: InnerRule, *, remat: bool = False) -> MetaGradient:
     """Differentiate the objective through the inner steps: MAML, or FOMAML when ``rule`` is `rules.first_order`."""
-    value_and_grad = jax.value_and_grad(objective(problem, rule), has_aux=True)
+    value_and_grad = jax.value_and_grad(objective(problem, rule, remat=remat), has_aux=True)
 
     def meta_gradient(theta: Theta, experience: Experience):
         (loss, metrics), grads = value_and_grad(theta, experience)
         return grads, metrics | {"loss": loss}
 
     return meta_gradient
+
+
+def reptile(problem: Problem, rule: InnerRule) -> MetaGradient:
+    """Take the way adaptation went as a gradient: theta - theta_K (Nichol et al. 2018, Eq. 2). No second derivative.
+
+    The query batch gives metrics only.
+
+    Raises:
+        ValueError: if ``rule`` does not move all of theta, as with learned step sizes, a context vector or a head alone: where
+            nothing moves there is no direction to follow.
+    """
+    if not rule.whole:
+        raise ValueError(
+            "reptile: the inner rule must move all meta-parameters, so use rules.sgd; learned rates, only and "
+            "context leave some without a direction."
+        )
+
+    def meta_gradient(theta: Theta, experience: Experience):
+        path = adapt(rule, problem.inner_loss, theta, experience.support)
+        loss, metrics = problem.outer_loss(path, experience)
+        return jax.tree.map(lambda start, end: start - end, theta, last(path)), metrics | {"loss": loss}
+
+    return meta_gradient
+
+
+def implicit(problem: Problem, rule: InnerRule, strength: float, *, cg_steps: int = 10, damping: float = 0.0) -> MetaGradient:
+    """Differentiate the solution of the proximal inner problem by the implicit function theorem: iMAML.
+
+    With G(theta, fast) = inner_loss + strength/2 * |fast - start|^2 minimised by the inner steps, it solves
+    (d2G/dfast2) v = d outer/d fast by conjugate gradients and returns d outer/d theta - (d2G/dtheta dfast)' v. Where fast is
+    all of theta this is Rajeswaran et al. 2019, Eq. 6: (I + H/strength)^-1 applied to the outer gradient. Memory does not
+    grow with the number of inner steps, so the outer loss sees a path of two: the start and the end.
+
+    Args:
+        problem: its first support batch defines the inner problem, so every step must use the same one.
+        rule: the rule that moves; `rules.proximal` is added here.
+        strength: lambda, how strongly adaptation is held near the start.
+        cg_steps: iterations of conjugate gradients.
+        damping: added to the curvature in the linear system, for inner losses that are not convex.
+
+    Raises:
+        ValueError: if ``rule`` learns step sizes: the exact solution does not depend on them, so they would get no gradient.
+    """
+    if rule.learned_rates:
+        raise ValueError(
+            "implicit: the solution of the inner problem does not depend on step sizes, so learned rates get no "
+            "gradient; use rules.sgd, only or context."
+        )
+    moving = proximal(rule, strength)
+
+    def meta_gradient(theta: Theta, experience: Experience):
+        batch = jax.tree.map(lambda x: x[0], experience.support)
+        end = solve(moving, problem.inner_loss, theta, experience.support)
+
+        def outer(theta, fast):
+            ends = (rule.read(theta, rule.begin(theta)), rule.read(theta, fast))
+            path = jax.tree.map(lambda a, b: jnp.stack([a, b]), *ends)
+            return problem.outer_loss(path, experience)
+
+        def inner_gradient(theta, fast):
+            loss = lambda f: problem.inner_loss(rule.read(theta, f), batch)[0]
+            pull = jax.tree.map(lambda f, start: strength * (f - start), fast, rule.begin(theta))
+            return jax.tree.map(jnp.add, jax.grad(loss)(fast), pull)
+
+        def curvature(v):
+            _, product = jax.jvp(lambda f: inner_gradient(theta, f), (end,), (v,))
+            return jax.tree.map(lambda p, x: p + damping * x, product, v)
+
+        (loss, metrics), (direct, at_end) = jax.value_and_grad(outer, argnums=(0, 1), has_aux=True)(theta, end)
+        v, _ = jax.scipy.sparse.linalg.cg(curvature, at_end, maxiter=cg_steps, tol=0.0)
+        _, cross = jax.vjp(lambda t: inner_gradient(t, end), theta)
+        grads = jax.tree.map(jnp.subtract, direct, cross(v)[0])
+        return grads, metrics | {"loss": loss}
+
+    return meta_gradient
+
+
+def weighted_steps(step_losses, weights: jax.Array):
+    """MAML++'s multi-step loss: the weighted sum of the losses after 1..K inner steps (Antoniou et al. 2019, Eq. 5).
+
+    Args:
+        step_losses: (path, experience) -> ([K] losses after 1..K steps, metrics).
+        weights: [K]; all on the last step is MAML's loss.
+    """
+
+    def outer_loss(path: Path, experience: Experience):
+        losses, metrics = step_losses(path, experience)
+        return jnp.sum(weights * losses), metrics
+
+    return outer_loss
 
 
 def no_gradient(problem: Problem, rule: InnerRule) -> MetaGradient:

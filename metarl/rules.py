@@ -1,8 +1,15 @@
-"""Inner rules: how parameters move during adaptation. Each is an `InnerRule`, or a function from one to another."""
+"""Inner rules: how parameters move during adaptation. Each is an `InnerRule`, or a function from one to another.
+
+What is meta-learned follows: theta is the network's parameters alone (`sgd`, `context`), or holds learned step sizes beside
+them (`meta_sgd`, `per_step`).
+"""
+
+from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 
-from metarl.types import InnerRule
+from metarl.types import Fast, InnerRule, Params, Tree
 
 
 def sgd(learning_rate: float) -> InnerRule:
@@ -16,7 +23,96 @@ def sgd(learning_rate: float) -> InnerRule:
         del theta, k
         return jax.tree.map(lambda p, g: p - learning_rate * g, fast, grads)
 
-    return InnerRule(init=lambda params: params, begin=lambda theta: theta, step=step, read=lambda theta, fast: fast)
+    return InnerRule(init=_same, begin=_same, step=step, read=_second, whole=True)
+
+
+def meta_sgd(learning_rate: float) -> InnerRule:
+    """SGD with a learned step size for every single parameter (Li et al. 2017, Eq. 2).
+
+    theta is ``{"params": ..., "log_lr": ...}``; step sizes are learned as logarithms, so they stay positive.
+
+    Args:
+        learning_rate: every step size before training.
+    """
+
+    def init(params):
+        return {"params": params, "log_lr": jax.tree.map(lambda p: jnp.full_like(p, jnp.log(learning_rate)), params)}
+
+    def step(theta, fast, grads, k):
+        del k
+        return jax.tree.map(lambda p, g, log_lr: p - jnp.exp(log_lr) * g, fast, grads, theta["log_lr"])
+
+    return InnerRule(init=init, begin=lambda theta: theta["params"], step=step, read=_second, learned_rates=True)
+
+
+def per_step(learning_rate: float, num_steps: int) -> InnerRule:
+    """SGD with a learned step size for every layer and inner step (MAML++: Antoniou et al. 2019, Section 4, LSLR).
+
+    theta is ``{"params": ..., "log_lr": ...}`` with one vector [K] per parameter array. Steps beyond the K trained ones use the
+    last step size.
+
+    Args:
+        learning_rate: every step size before training.
+        num_steps: K.
+    """
+    if num_steps < 1:
+        raise ValueError(f"per_step: num_steps is {num_steps}, but step sizes need at least 1 inner step.")
+
+    def init(params):
+        log_lr = jax.tree.map(lambda p: jnp.full(num_steps, jnp.log(learning_rate), p.dtype), params)
+        return {"params": params, "log_lr": log_lr}
+
+    def step(theta, fast, grads, k):
+        k = jnp.minimum(k, num_steps - 1)
+        return jax.tree.map(lambda p, g, log_lr: p - jnp.exp(jnp.asarray(log_lr)[k]) * g, fast, grads, theta["log_lr"])
+
+    return InnerRule(init=init, begin=lambda theta: theta["params"], step=step, read=_second, learned_rates=True)
+
+
+def only(rule: InnerRule, split: Callable[[Params], tuple[Tree, Tree]], merge: Callable[[Tree, Tree], Params]) -> InnerRule:
+    """Let ``rule`` move a part of the parameters and keep the rest, as ANIL does with the head (Raghu et al. 2020).
+
+    theta is ``{"part": rule's theta of the part, "rest": ...}``; both are meta-learned.
+
+    Args:
+        rule: how the part moves.
+        split: params -> (part, rest).
+        merge: (part, rest) -> params.
+    """
+
+    def init(params):
+        part, rest = split(params)
+        return {"part": rule.init(part), "rest": rest}
+
+    return InnerRule(
+        init=init,
+        begin=lambda theta: rule.begin(theta["part"]),
+        step=lambda theta, fast, grads, k: rule.step(theta["part"], fast, grads, k),
+        read=lambda theta, fast: merge(rule.read(theta["part"], fast), theta["rest"]),
+        learned_rates=rule.learned_rates,
+    )
+
+
+def context(learning_rate: float, size: int) -> InnerRule:
+    """Move a context vector that starts at zero on every task, and nothing else (CAVIA: Zintgraf et al. 2019, Eq. 3-4).
+
+    theta is the network's parameters. The network sees ``{"network": theta, "context": [size]}``.
+
+    Args:
+        learning_rate: the inner step size.
+        size: length of the context vector.
+    """
+    if size < 1:
+        raise ValueError(f"context: size is {size}, but the context needs at least 1 entry.")
+
+    def begin(theta):
+        return jnp.zeros(size, jax.tree.leaves(theta)[0].dtype)
+
+    def step(theta, fast, grads, k):
+        del theta, k
+        return fast - learning_rate * grads
+
+    return InnerRule(init=_same, begin=begin, step=step, read=lambda theta, fast: {"network": theta, "context": fast})
 
 
 def first_order(rule: InnerRule) -> InnerRule:
@@ -30,3 +126,27 @@ def first_order(rule: InnerRule) -> InnerRule:
         return rule.step(theta, fast, jax.lax.stop_gradient(grads), k)
 
     return rule._replace(step=step)
+
+
+def proximal(rule: InnerRule, strength: float) -> InnerRule:
+    """Pull every inner step towards the start: adds strength/2 * |fast - start|^2 to the inner loss.
+
+    The inner problem of iMAML (Rajeswaran et al. 2019, Eq. 3), whose exact solution `meta.implicit` differentiates.
+    """
+    if not strength > 0:
+        raise ValueError(f"proximal: strength is {strength}, but must be positive.")
+
+    def step(theta, fast, grads, k):
+        pulled = jax.tree.map(lambda g, f, start: g + strength * (f - start), grads, fast, rule.begin(theta))
+        return rule.step(theta, fast, pulled, k)
+
+    return rule._replace(step=step)
+
+
+def _same(x: Tree) -> Tree:
+    return x
+
+
+def _second(theta: Tree, fast: Fast) -> Params:
+    del theta
+    return fast

@@ -59,12 +59,17 @@ class InnerRule(NamedTuple):
         begin: theta -> fast. Where adaptation starts.
         step: (theta, fast, grads, k) -> fast. ``grads`` has the structure of ``fast``; ``k`` is the step's index.
         read: (theta, fast) -> params. What the network sees.
+        whole: whether theta, fast and params are one and the same tree, as for plain SGD on everything. Reptile needs it.
+        learned_rates: whether theta holds step sizes. The end of an exactly solved inner problem does not depend on them, so
+            implicit gradients refuse it.
     """
 
     init: Callable[[Params], Theta]
     begin: Callable[[Theta], Fast]
     step: Callable[[Theta, Fast, Fast, jax.Array], Fast]
     read: Callable[[Theta, Fast], Params]
+    whole: bool = False
+    learned_rates: bool = False
 
 
 class AdaptationCurve(NamedTuple):
