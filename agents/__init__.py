@@ -1,21 +1,35 @@
-"""Agents by name. Each factory takes ``(problem, init_params, sample_task, *, inner_lr, outer_lr, num_tasks,
-num_inner_steps, resample)`` and gives a `metarl.types.MetaLearner`.
-"""
+"""Agents by name. Each factory takes ``(world, settings)`` and gives a `metarl.types.MetaLearner`."""
 
 import difflib
 from collections.abc import Callable
 
-from agents.gradient import fomaml, maml, random_start
+from agents.maml import anil, cavia, fomaml, imaml, maml, mamlpp, meta_sgd, random_start, reptile
+from agents.mann import mann
+from agents.multitask import multitask
+from agents.oracle import oracle
+from agents.pretrained import pretrained
+from agents.world import Settings, World
 from metarl.types import MetaLearner
 
-AGENTS: dict[str, Callable[..., MetaLearner]] = {
+AGENTS: dict[str, Callable[[World, Settings], MetaLearner]] = {
     "maml": maml,
     "fomaml": fomaml,
+    "reptile": reptile,
+    "imaml": imaml,
+    "anil": anil,
+    "cavia": cavia,
+    "meta-sgd": meta_sgd,
+    "maml++": mamlpp,
+    "pretrained": pretrained,
+    "multitask": multitask,
+    "mann": mann,
+    "oracle": oracle,
     "random": random_start,
 }
+REGRESSION_ONLY = {"imaml", "multitask", "mann", "oracle"}
 
 
-def agent(name: str) -> Callable[..., MetaLearner]:
+def agent(name: str) -> Callable[[World, Settings], MetaLearner]:
     """The factory called ``name``.
 
     Raises:

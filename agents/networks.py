@@ -20,23 +20,30 @@ MIN_LOG_STD = float(np.log(1e-6))
 
 
 class Network(NamedTuple):
-    """A function with parameters: ``init(key) -> params``, ``apply(params, x) -> y``."""
+    """A function with parameters, and where its head is.
+
+    Attributes:
+        init: key -> params.
+        apply: (params, x, extra) -> y. ``extra`` [E] joins every input; E is fixed when the network is made, often 0.
+        split: params -> (head, body); the head is the last layer and what belongs to it.
+        merge: (head, body) -> params.
+    """
 
     init: Callable[[jax.Array], Any]
-    apply: Callable[[Any, jax.Array], Any]
+    apply: Callable[..., Any]
+    split: Callable[[Any], tuple[Any, Any]]
+    merge: Callable[[Any, Any], Any]
 
 
 class Policy(NamedTuple):
     """A network that names an action distribution.
 
     Attributes:
-        init: key -> params.
-        apply: (params, observation [..., O]) -> parameters of the distribution, a pytree of arrays that batches can store.
+        network: maps observations [..., O] to the distribution's parameters, a pytree of arrays that batches can store.
         distribution: those parameters -> distrax.Distribution over actions.
     """
 
-    init: Callable[[jax.Array], Any]
-    apply: Callable[[Any, jax.Array], Any]
+    network: Network
     distribution: Callable[[Any], distrax.Distribution]
 
 
@@ -56,10 +63,32 @@ class MLP(nn.Module):
         return nn.Dense(self.num_outputs, kernel_init=self.kernel_init)(x)
 
 
-def regressor(hidden_sizes: Sequence[int], activation: str, kernel_init: Callable) -> Network:
-    """A network from x [..., 1] to y [..., 1]."""
-    module = MLP(hidden_sizes, 1, ACTIVATIONS[activation], kernel_init)
-    return Network(init=lambda key: module.init(key, jnp.zeros((1, 1))), apply=module.apply)
+def mlp(
+    input_shape: tuple[int, ...], hidden_sizes: Sequence[int], num_outputs: int, activation: str, init: Callable, num_extra: int
+) -> Network:
+    """A network from x [..., *input_shape] and ``num_extra`` further inputs to [..., num_outputs]."""
+    module = MLP(hidden_sizes, num_outputs, ACTIVATIONS[activation], init)
+    head = f"Dense_{len(hidden_sizes)}"
+
+    def flat(x, extra):
+        x = x.reshape(*x.shape[: x.ndim - len(input_shape)], -1)
+        return x if num_extra == 0 else jnp.concatenate([x, jnp.broadcast_to(extra, (*x.shape[:-1], num_extra))], axis=-1)
+
+    def split(params):
+        body = {name: layer for name, layer in params["params"].items() if name != head}
+        return params["params"][head], body
+
+    return Network(
+        init=lambda key: module.init(key, flat(jnp.zeros(input_shape), jnp.zeros(num_extra))),
+        apply=lambda params, x, extra=(): module.apply(params, flat(x, extra)),
+        split=split,
+        merge=lambda layer, body: {"params": body | {head: layer}},
+    )
+
+
+def with_context(network: Network) -> Network:
+    """A network made for extra inputs, reading them from its parameters: ``{"network": ..., "context": [E]}``."""
+    return network._replace(apply=lambda params, x: network.apply(params["network"], x, params["context"]))
 
 
 def policy(
@@ -69,6 +98,7 @@ def policy(
     hidden_sizes: Sequence[int],
     activation: str,
     initial_std: float,
+    num_extra: int = 0,
 ) -> Policy:
     """A Gaussian policy for Box actions, a categorical one for Discrete actions.
 
@@ -80,20 +110,15 @@ def policy(
     """
     if not isinstance(observation_space, gymnasium.spaces.Box):
         raise ValueError(f"observation_space is {observation_space}, but policies read Box observations.")
-    shape = observation_space.shape
-
-    def flat(observation):
-        return observation.reshape(*observation.shape[: observation.ndim - len(shape)], -1)
 
     def network(num_outputs):
-        module = MLP(hidden_sizes, num_outputs, ACTIVATIONS[activation], nn.initializers.glorot_uniform())
-        return Network(lambda key: module.init(key, flat(jnp.zeros(shape))), lambda p, x: module.apply(p, flat(x)))
+        init = nn.initializers.glorot_uniform()
+        return mlp(observation_space.shape, hidden_sizes, num_outputs, activation, init, num_extra)
 
     if isinstance(action_space, gymnasium.spaces.Discrete):
         if action_space.start != 0:
             raise ValueError(f"action_space starts at {action_space.start}, but categorical policies number actions from 0.")
-        logits = network(int(action_space.n))
-        return Policy(logits.init, logits.apply, lambda x: distrax.Categorical(logits=x))
+        return Policy(network(int(action_space.n)), lambda x: distrax.Categorical(logits=x))
     if isinstance(action_space, gymnasium.spaces.Box) and len(action_space.shape) == 1:
         return _gaussian(network(action_space.shape[0]), action_space.shape[0], initial_std)
     raise ValueError(f"action_space is {action_space}, but policies act in Discrete or one-dimensional Box spaces.")
@@ -103,10 +128,18 @@ def _gaussian(mean: Network, num_actions: int, initial_std: float) -> Policy:
     def init(key):
         return {"mean": mean.init(key), "log_std": jnp.full(num_actions, np.log(initial_std), jnp.float32)}
 
-    def apply(params, observation):
-        loc = mean.apply(params["mean"], observation)
+    def apply(params, observation, extra=()):
+        loc = mean.apply(params["mean"], observation, extra)
         # Inner steps may drive the standard deviation towards 0; below 1e-6 log-probabilities overflow.
         log_std = jnp.maximum(params["log_std"], MIN_LOG_STD)
         return {"mean": loc, "log_std": jnp.broadcast_to(log_std, loc.shape)}
 
-    return Policy(init, apply, lambda p: distrax.MultivariateNormalDiag(p["mean"], jnp.exp(p["log_std"])))
+    def split(params):
+        head, body = mean.split(params["mean"])
+        return {"mean": head, "log_std": params["log_std"]}, body
+
+    def merge(head, body):
+        return {"mean": mean.merge(head["mean"], body), "log_std": head["log_std"]}
+
+    network = Network(init, apply, split, merge)
+    return Policy(network, lambda p: distrax.MultivariateNormalDiag(p["mean"], jnp.exp(p["log_std"])))

@@ -1,5 +1,6 @@
 """Problems: what an agent draws and which losses it follows. Here parameters meet data."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -56,7 +57,7 @@ def policy_gradient(
 
     def sample_batch(params, task, key):
         def actor(observation, key_action):
-            parameters = policy.apply(params, observation)
+            parameters = policy.network.apply(params, observation)
             action, log_prob = policy.distribution(parameters).sample_and_log_prob(seed=key_action)
             return action, log_prob, parameters
 
@@ -74,7 +75,7 @@ def policy_gradient(
 
     def loss(surrogate, params, batch):
         trajectory = batch.trajectory
-        distribution = policy.distribution(policy.apply(params, trajectory.observation))
+        distribution = policy.distribution(policy.network.apply(params, trajectory.observation))
         log_prob = distribution.log_prob(trajectory.action)
         return -surrogate(log_prob, trajectory.log_prob, batch.advantage, trajectory.mask)
 
@@ -99,20 +100,28 @@ def policy_gradient(
     def kl_of_adaptation(path, trajectory):
         # KL(before || after) over the states of one query episode: enough states, at a fraction of a pass over all.
         episode = jax.tree.map(lambda x: x[0], trajectory)
-        before = policy.apply(jax.tree.map(lambda x: x[0], path), episode.observation)
+        before = policy.network.apply(jax.tree.map(lambda x: x[0], path), episode.observation)
         per_step = policy.distribution(before).kl_divergence(policy.distribution(episode.distribution))
         return jnp.sum(episode.mask * per_step) / jnp.sum(episode.mask)
 
-    return Problem(sample_batch, inner_loss, outer_loss)
+    def step_losses(path, experience):
+        # The batch drawn after step k judges it: the next step's support, or the query.
+        support, query = experience.support, experience.query
+        batches = jax.tree.map(lambda s, q: jnp.concatenate([s[1:], q[None]]), support, query)
+        losses = jax.vmap(loss, (None, 0, 0))(outer_surrogate, jax.tree.map(lambda x: x[1:], path), batches)
+        return losses, outer_loss(path, experience)[1]
+
+    return Problem(sample_batch, inner_loss, outer_loss, step_losses=step_losses)
 
 
-def regression(family: Any, network: Network, *, num_shots: int) -> Problem:
+def regression(family: Any, network: Network, *, num_shots: int, sample_query: Callable | None = None) -> Problem:
     """K-shot regression with mean squared error, inside and out. A batch is (x [N, 1], y [N, 1]).
 
     Args:
         family: ``sample(task, key, num_points) -> (x, y)``.
         network: maps x to predictions.
         num_shots: points in the support set, and as many fresh ones in the query set.
+        sample_query: (task, key) -> (x, y), if the query set is drawn otherwise.
     """
 
     def sample_batch(params, task, key):
@@ -125,6 +134,16 @@ def regression(family: Any, network: Network, *, num_shots: int) -> Problem:
 
     def outer_loss(path, experience):
         losses = jax.vmap(mse, (0, None))(path, experience.query)
-        return losses[-1], {"score": -losses, "num_samples": jnp.asarray(2 * num_shots)}
+        num_query = experience.query[0].shape[0]
+        return losses[-1], {"score": -losses, "num_samples": jnp.asarray(num_shots + num_query)}
 
-    return Problem(sample_batch, lambda params, batch: (mse(params, batch), {}), outer_loss)
+    def step_losses(path, experience):
+        _, metrics = outer_loss(path, experience)
+        return -metrics["score"][1:], metrics
+
+    draw_query = None if sample_query is None else lambda params, task, key: sample_query(task, key)
+
+    def inner_loss(params, batch):
+        return mse(params, batch), {}
+
+    return Problem(sample_batch, inner_loss, outer_loss, draw_query, step_losses)

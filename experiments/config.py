@@ -10,8 +10,8 @@ import jax
 
 import agents
 import envs
-from agents.networks import ACTIVATIONS, Policy, policy
-from agents.problems import policy_gradient
+from agents.networks import ACTIVATIONS
+from agents.world import policy_gradient_world
 from experiments.command import UserError, at_least, between
 from metarl.surrogates import loaded_dice, reinforce
 from metarl.types import MetaLearner
@@ -26,7 +26,7 @@ class TrainConfig:
     env: str = "metarl/Navigation2D-v0"
     """Task family: a registered id, or my_module:my/Env-v0 to import my_module first."""
     agent: str = "maml"
-    """maml, fomaml or random."""
+    """maml, fomaml, reptile, anil, cavia, meta-sgd, maml++, pretrained or random."""
     seed: int = 0
     """Everything random in training follows from it; held-out tasks do not depend on it."""
     num_iterations: int = 300
@@ -55,6 +55,8 @@ class TrainConfig:
     """tanh or relu."""
     initial_std: float = 1.0
     """Initial standard deviation of a Gaussian policy."""
+    context_size: int = 5
+    """Length of the context vector of cavia."""
     checkpoint_every: int = 50
     """Meta-iterations between checkpoints."""
     eval_tasks: int = 100
@@ -66,17 +68,16 @@ class TrainConfig:
 
 
 class Built(NamedTuple):
-    """What a configuration describes: worlds, policy and learner."""
+    """What a configuration describes."""
 
     family: envs.TaskFamily
-    policy: Policy
     learner: MetaLearner
 
 
 def check(config: TrainConfig) -> None:
     """Refuse bad flag values before anything compiles."""
     at_least(config, num_tasks=1, num_episodes=1, num_iterations=0, num_inner_steps=0, horizon=1, hidden_sizes=1)
-    at_least(config, checkpoint_every=1, eval_tasks=0, seed=0)
+    at_least(config, checkpoint_every=1, context_size=1, eval_tasks=0, seed=0)
     infinity = float("inf")
     between(config, inner_lr=(0, infinity), outer_lr=(0, infinity), initial_std=(1e-6, infinity))
     between(config, gamma=(0, 1), gae_lambda=(0, 1), dice_lambda=(0, 1))
@@ -85,44 +86,39 @@ def check(config: TrainConfig) -> None:
 
 
 def build(config: TrainConfig, **changes: Any) -> Built:
-    """Build family, policy and learner; ``changes`` replace settings, such as the number of episodes at test."""
+    """Build family and learner; ``changes`` replace settings, such as the number of episodes at test."""
     config = dataclasses.replace(config, **changes)
     check(config)
-    options = {} if config.horizon is None else {"horizon": config.horizon}
-    try:
-        factory = agents.agent(config.agent)
-        family = make_family(config.env, options)
-        actor = policy(
-            family.observation_space,
-            family.action_space,
-            hidden_sizes=config.hidden_sizes,
-            activation=config.activation,
-            initial_std=config.initial_std,
-        )
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    problem = policy_gradient(
-        family,
-        actor,
-        num_episodes=config.num_episodes,
-        inner_surrogate=loaded_dice(config.dice_lambda),
-        outer_surrogate=reinforce,
-        gamma=config.gamma,
-        gae_lambda=config.gae_lambda,
-        # On an H100 20 was three times as fast as 1; on a CPU more than 5 only lengthens compilation.
-        unroll=5 if jax.default_backend() == "cpu" else 20,
-    )
-    learner = factory(
-        problem,
-        actor.init,
-        family.sample_task,
-        inner_lr=config.inner_lr,
-        outer_lr=config.outer_lr,
+    settings = agents.Settings(
         num_tasks=config.num_tasks,
         num_inner_steps=config.num_inner_steps,
-        resample=True,
+        inner_lr=config.inner_lr,
+        outer_lr=config.outer_lr,
+        num_iterations=max(config.num_iterations, 1),
+        context_size=config.context_size,
     )
-    return Built(family, actor, learner)
+    policy_options = {
+        "hidden_sizes": config.hidden_sizes,
+        "activation": config.activation,
+        "initial_std": config.initial_std,
+    }
+    try:
+        factory = agents.agent(config.agent)
+        family = make_family(config.env, {} if config.horizon is None else {"horizon": config.horizon})
+        world = policy_gradient_world(
+            family,
+            policy_options,
+            num_episodes=config.num_episodes,
+            inner_surrogate=loaded_dice(config.dice_lambda),
+            outer_surrogate=reinforce,
+            gamma=config.gamma,
+            gae_lambda=config.gae_lambda,
+            # On an H100 20 was three times as fast as 1; on a CPU more than 5 only lengthens compilation.
+            unroll=5 if jax.default_backend() == "cpu" else 20,
+        )
+        return Built(family, factory(world, settings))
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def make_family(env: str, options: dict[str, Any]) -> envs.TaskFamily:

@@ -21,4 +21,4 @@ def optax_step(optimizer: optax.GradientTransformation, state: MetaState, grads)
     mean = jax.tree.map(lambda g: jnp.mean(g, axis=0), grads)
     updates, opt_state = optimizer.update(mean, state.opt_state, state.theta)
     theta = optax.apply_updates(state.theta, updates)
-    return MetaState(theta, opt_state), {"outer/grad_norm": optax.tree.norm(mean)}
+    return MetaState(theta, opt_state, state.iteration + 1), {"outer/grad_norm": optax.tree.norm(mean)}

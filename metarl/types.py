@@ -43,12 +43,14 @@ class Problem(NamedTuple):
             steps) need them; `metarl.meta.final` lifts a plain loss. Its metrics hold ``score`` [K+1] (the return, or the
             negative loss, after 0..K inner steps) and ``num_samples`` (environment steps, or examples, drawn).
         sample_query: like ``sample_batch``, for the query batch; None when the query is drawn like the support.
+        step_losses: (path, experience) -> ([K] losses after 1..K inner steps, metrics), for multi-step outer losses.
     """
 
     sample_batch: Callable[[Params, Task, Key], Batch]
     inner_loss: Callable[[Params, Batch], tuple[jax.Array, Metrics]]
     outer_loss: Callable[[Path, Experience], tuple[jax.Array, Metrics]]
     sample_query: Callable[[Params, Task, Key], Batch] | None = None
+    step_losses: Callable[[Path, Experience], tuple[jax.Array, Metrics]] | None = None
 
 
 class InnerRule(NamedTuple):
@@ -87,10 +89,11 @@ class AdaptationCurve(NamedTuple):
 
 
 class MetaState(NamedTuple):
-    """What a gradient meta-learner carries between meta-iterations."""
+    """What a gradient meta-learner carries between meta-iterations. ``iteration`` counts them, int32."""
 
     theta: Theta
     opt_state: Tree
+    iteration: jax.Array
 
 
 class MetaLearner(NamedTuple):
@@ -101,11 +104,14 @@ class MetaLearner(NamedTuple):
         step: (state, key) -> (state, metrics). One meta-iteration. Metrics are scalars under the fixed names of the
             README; ``time/env_steps`` is the number drawn in this iteration.
         adapt: (state, task, key, num_steps) -> AdaptationCurve, for one task. ``num_steps`` is a Python int.
+        predict: (path, task, x) -> network outputs [K+1, ...] at inputs x along an adaptation path, for pictures. Only the
+            oracle reads ``task``.
     """
 
     init: Callable[[Key], Any]
     step: Callable[[Any, Key], tuple[Any, Metrics]]
     adapt: Callable[[Any, Task, Key, int], AdaptationCurve]
+    predict: Callable[[Path, Task, jax.Array], Any]
 
 
 class Environment(Protocol):

@@ -15,8 +15,8 @@ SETTINGS = {"hidden_sizes": (8, 8), "activation": "tanh", "initial_std": 0.5}
 
 def test_gaussian_against_scipy():
     actor = policy(OBSERVATIONS, Box(-1, 1, (2,), np.float32), **SETTINGS)
-    params = actor.init(jax.random.key(0))
-    parameters = actor.apply(params, jnp.array([[0.1, 0.2, 0.3], [0.0, -0.5, 1.0]]))
+    params = actor.network.init(jax.random.key(0))
+    parameters = actor.network.apply(params, jnp.array([[0.1, 0.2, 0.3], [0.0, -0.5, 1.0]]))
     action = np.array([[0.3, -0.2], [1.5, 0.0]], np.float32)
     distribution = actor.distribution(parameters)
     expected = stats.norm(parameters["mean"], 0.5).logpdf(action).sum(axis=1)
@@ -26,7 +26,7 @@ def test_gaussian_against_scipy():
 
 def test_categorical_against_scipy():
     actor = policy(OBSERVATIONS, Discrete(4), **SETTINGS)
-    logits = actor.apply(actor.init(jax.random.key(0)), jnp.array([0.1, 0.2, 0.3]))
+    logits = actor.network.apply(actor.network.init(jax.random.key(0)), jnp.array([0.1, 0.2, 0.3]))
     probs = np.exp(logits) / np.exp(logits).sum()
     distribution = actor.distribution(logits)
     np.testing.assert_allclose(distribution.log_prob(2), np.log(probs[2]), rtol=1e-5)
@@ -35,17 +35,17 @@ def test_categorical_against_scipy():
 
 def test_a_batch_of_observations_equals_one_at_a_time():
     actor = policy(Box(-1, 1, (2, 3), np.float32), Discrete(4), **SETTINGS)
-    params = actor.init(jax.random.key(0))
+    params = actor.network.init(jax.random.key(0))
     observations = jax.random.normal(jax.random.key(1), (5, 7, 2, 3))
-    batched = actor.apply(params, observations)
+    batched = actor.network.apply(params, observations)
     assert batched.shape == (5, 7, 4)
-    np.testing.assert_allclose(batched[3, 2], actor.apply(params, observations[3, 2]), rtol=1e-5)
+    np.testing.assert_allclose(batched[3, 2], actor.network.apply(params, observations[3, 2]), rtol=1e-5)
 
 
 def test_a_vanishing_standard_deviation_stays_finite():
     actor = policy(OBSERVATIONS, Box(-1, 1, (2,), np.float32), **SETTINGS)
-    params = actor.init(jax.random.key(0)) | {"log_std": jnp.full(2, -1e4)}
-    action, log_prob = actor.distribution(actor.apply(params, jnp.zeros(3))).sample_and_log_prob(seed=jax.random.key(1))
+    params = actor.network.init(jax.random.key(0)) | {"log_std": jnp.full(2, -1e4)}
+    action, log_prob = actor.distribution(actor.network.apply(params, jnp.zeros(3))).sample_and_log_prob(seed=jax.random.key(1))
     assert np.all(np.isfinite(action)) and np.isfinite(log_prob)
 
 

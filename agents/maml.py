@@ -1,0 +1,118 @@
+"""MAML and its relatives: each a choice of what moves, how it moves, and how the outer derivative is taken."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from agents.gradient import gradient_learner
+from agents.networks import with_context
+from agents.world import Settings, World
+from metarl import meta, rules
+from metarl.types import InnerRule, MetaLearner
+
+# MAML++ leaves the multi-step loss, and first order, behind after these shares of training (Antoniou et al. 2019, Section 5).
+ANNEAL_STEPS_UNTIL = 0.1
+FIRST_ORDER_UNTIL = 0.3
+
+
+def maml(world: World, settings: Settings) -> MetaLearner:
+    """MAML: the exact meta-gradient through SGD inner steps (Finn et al. 2017, Algorithms 1-3)."""
+    return _through(world, settings, rules.sgd(settings.inner_lr))
+
+
+def fomaml(world: World, settings: Settings) -> MetaLearner:
+    """First-order MAML: the gradient at the adapted parameters (Finn et al. 2017, Section 5.2)."""
+    return _through(world, settings, rules.first_order(rules.sgd(settings.inner_lr)))
+
+
+def meta_sgd(world: World, settings: Settings) -> MetaLearner:
+    """Meta-SGD: MAML with a learned step size for every parameter (Li et al. 2017)."""
+    return _through(world, settings, rules.meta_sgd(settings.inner_lr))
+
+
+def anil(world: World, settings: Settings) -> MetaLearner:
+    """ANIL: only the head adapts; the body is meta-learned (Raghu et al. 2020)."""
+    network = world.make_network(0)
+    return _through(world, settings, rules.only(rules.sgd(settings.inner_lr), network.split, network.merge))
+
+
+def cavia(world: World, settings: Settings) -> MetaLearner:
+    """CAVIA: only a context vector adapts, from zero on every task (Zintgraf et al. 2019)."""
+    network = with_context(world.make_network(settings.context_size))
+    problem, rule = world.make_problem(network), rules.context(settings.inner_lr, settings.context_size)
+    meta_gradient = meta.through_adaptation(problem, rule, remat=settings.remat)
+    return gradient_learner(world, settings, problem, network, rule, lambda iteration: meta_gradient)
+
+
+def reptile(world: World, settings: Settings) -> MetaLearner:
+    """Reptile: follow the way adaptation went (Nichol et al. 2018)."""
+    network, rule = world.make_network(0), rules.sgd(settings.inner_lr)
+    problem = world.make_problem(network)
+    meta_gradient = meta.reptile(problem, rule)
+    return gradient_learner(world, settings, problem, network, rule, lambda iteration: meta_gradient)
+
+
+def imaml(world: World, settings: Settings) -> MetaLearner:
+    """Implicit MAML: differentiate the solution of a proximal inner problem (Rajeswaran et al. 2019).
+
+    Raises:
+        ValueError: in worlds that draw fresh data for every inner step, which leave no single inner problem to solve.
+    """
+    if world.resample:
+        raise ValueError("imaml solves one inner problem on one support set; it serves regression only.")
+    network = world.make_network(0)
+    problem = world.make_problem(network)
+    plain = rules.sgd(settings.inner_lr)
+    meta_gradient = meta.implicit(problem, plain, settings.proximal, cg_steps=settings.cg_steps)
+    rule = rules.proximal(plain, settings.proximal)
+    return gradient_learner(world, settings, problem, network, rule, lambda iteration: meta_gradient)
+
+
+def mamlpp(world: World, settings: Settings) -> MetaLearner:
+    """MAML++: learned step sizes per layer and step, multi-step loss, derivative order and outer rate annealed.
+
+    Antoniou et al. 2019. Batch normalisation, its remaining part, has no place in these networks.
+    """
+    network = world.make_network(0)
+    problem = world.make_problem(network)
+    num_steps = max(settings.num_inner_steps, 1)
+    rule = rules.per_step(settings.inner_lr, num_steps)
+
+    def meta_gradient(iteration):
+        progress = iteration / settings.num_iterations
+        multi_step = problem._replace(
+            outer_loss=meta.weighted_steps(problem.step_losses, step_weights(num_steps, progress / ANNEAL_STEPS_UNTIL))
+        )
+        second = meta.through_adaptation(multi_step, rule, remat=settings.remat)
+        first = meta.through_adaptation(multi_step, rules.first_order(rule), remat=settings.remat)
+
+        def annealed(theta, experience):
+            return jax.lax.cond(progress < FIRST_ORDER_UNTIL, first, second, theta, experience)
+
+        return annealed
+
+    rate = settings.outer_lr
+    cosine = rate if callable(rate) else optax.cosine_decay_schedule(rate, settings.num_iterations)
+    return gradient_learner(world, settings, problem, network, rule, meta_gradient, optax.adam(cosine))
+
+
+def step_weights(num_steps: int, progress: jax.Array) -> jax.Array:
+    """[K] weights of the multi-step loss: equal at progress 0, all on the last step from 1 on; they sum to 1."""
+    last = jnp.zeros(num_steps).at[-1].set(1.0)
+    share = jnp.clip(progress, 0.0, 1.0)
+    return (1.0 - share) / num_steps + share * last
+
+
+def random_start(world: World, settings: Settings) -> MetaLearner:
+    """The same network and inner steps from an untrained start: what adaptation achieves without meta-learning."""
+    network, rule = world.make_network(0), rules.sgd(settings.inner_lr)
+    problem = world.make_problem(network)
+    meta_gradient = meta.no_gradient(problem, rule)
+    return gradient_learner(world, settings, problem, network, rule, lambda iteration: meta_gradient, optax.set_to_zero())
+
+
+def _through(world: World, settings: Settings, rule: InnerRule) -> MetaLearner:
+    network = world.make_network(0)
+    problem = world.make_problem(network)
+    meta_gradient = meta.through_adaptation(problem, rule, remat=settings.remat)
+    return gradient_learner(world, settings, problem, network, rule, lambda iteration: meta_gradient)

@@ -1,0 +1,85 @@
+"""Black-box adaptation: a recurrent network reads the support set and predicts; no gradient at test time."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from agents.gradient import report
+from agents.networks import mlp
+from agents.world import Settings, World
+from metarl import outer
+from metarl.types import AdaptationCurve, Experience, MetaLearner, MetaState
+
+HIDDEN = 64
+
+
+def mann(world: World, settings: Settings) -> MetaLearner:
+    """A GRU reads (x, y) pairs one after another; its state joins the query input of a small network.
+
+    After Santoro et al. 2016 with a plain recurrent state as the memory. Its curve has the untouched state at step 0 and the
+    state after reading the whole support set from step 1 on.
+
+    Raises:
+        ValueError: in reinforcement learning, whose recurrent agent reads episodes, not labelled points.
+    """
+    if world.resample:
+        raise ValueError("mann reads labelled points; it serves regression only.")
+    problem = world.make_problem(world.make_network(0))
+    cell = nn.GRUCell(HIDDEN)
+    head = mlp((1,), (40, 40), 1, "relu", nn.initializers.lecun_normal(), num_extra=HIDDEN)
+    optimizer = optax.adam(settings.outer_lr)
+    sample_query = problem.sample_query or problem.sample_batch
+
+    def init(key):
+        key_cell, key_head = jax.random.split(key)
+        cell_params = cell.init(key_cell, jnp.zeros(HIDDEN), jnp.zeros(2))
+        theta = {"cell": cell_params, "head": head.init(key_head)}
+        return MetaState(theta, optimizer.init(theta), jnp.zeros((), jnp.int32))
+
+    def read(theta, support):
+        pairs = jnp.concatenate(support, axis=1)
+        memory, _ = jax.lax.scan(lambda carry, pair: cell.apply(theta["cell"], carry, pair), jnp.zeros(HIDDEN), pairs)
+        return memory
+
+    def mse(theta, memory, query):
+        x, y = query
+        return jnp.mean((head.apply(theta["head"], x, memory) - y) ** 2)
+
+    def draw(task, key):
+        key_support, key_query = jax.random.split(key)
+        return Experience(problem.sample_batch((), task, key_support), sample_query((), task, key_query))
+
+    def one_task(theta, key):
+        key_task, key_data = jax.random.split(key)
+        support, query = draw(world.sample_task(key_task), key_data)
+
+        def loss(theta):
+            after = mse(theta, read(theta, support), query)
+            before = mse(theta, jnp.zeros(HIDDEN), query)
+            return after, {"loss": after, "score": -jnp.stack([before, after])}
+
+        grads, metrics = jax.grad(loss, has_aux=True)(theta)
+        return grads, metrics | {"num_samples": jnp.asarray(support[0].shape[0] + query[0].shape[0])}
+
+    def step(state, key):
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(settings.num_tasks))
+        grads, per_task = jax.vmap(one_task, (None, 0))(state.theta, keys)
+        state, outer_metrics = outer.optax_step(optimizer, state, grads)
+        return state, report(per_task, 1) | outer_metrics
+
+    def adapt_to(state, task, key, num_steps):
+        support, query = draw(task, key)
+        memory = read(state.theta, support)
+        errors = jnp.stack([mse(state.theta, m, query) for m in (jnp.zeros(HIDDEN), memory)])
+        index = jnp.minimum(jnp.arange(num_steps + 1), 1)
+        path = {"theta": jax.tree.map(lambda x: jnp.broadcast_to(x, (num_steps + 1, *x.shape)), state.theta)}
+        path["memory"] = jnp.stack([jnp.zeros(HIDDEN), memory])[index]
+        repeated = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_steps, *x.shape)), support)
+        return AdaptationCurve(-errors[index], path, Experience(repeated, query))
+
+    def predict(path, task, x):
+        del task
+        return jax.vmap(head.apply, (0, None, 0))(path["theta"]["head"], x, path["memory"])
+
+    return MetaLearner(init, step, adapt_to, predict)

@@ -1,0 +1,68 @@
+"""Multi-task learning: one trunk, one head per training task; a new task gets a new head."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from agents.gradient import report
+from agents.world import Settings, World
+from metarl import outer, rules
+from metarl.adapt import adapt, collect
+from metarl.types import AdaptationCurve, MetaLearner, MetaState
+
+TRAIN_TASKS = 0x7A5C  # the fixed training tasks come from this constant, whatever the seed
+
+
+def multitask(world: World, settings: Settings) -> MetaLearner:
+    """Train a shared trunk with heads for ``settings.train_tasks`` fixed tasks; on a new task fit a new head.
+
+    The new head starts at the mean of the trained ones and moves by SGD on the support set; the trunk stays.
+
+    Raises:
+        ValueError: in reinforcement learning, where heads for tasks would need to know which task they face.
+    """
+    if world.resample:
+        raise ValueError("multitask trains one head per task on labelled points; it serves regression only.")
+    network = world.make_network(0)
+    problem = world.make_problem(network)
+    rule = rules.only(rules.sgd(settings.inner_lr), network.split, network.merge)
+    optimizer = optax.adam(settings.outer_lr)
+    key_of_tasks = jax.random.key(TRAIN_TASKS)
+    sample_query = problem.sample_query or problem.sample_batch
+
+    def init(key):
+        key_trunk, key_heads = jax.random.split(key)
+        _, trunk = network.split(network.init(key_trunk))
+        heads = jax.vmap(lambda key: network.split(network.init(key))[0])(jax.random.split(key_heads, settings.train_tasks))
+        theta = {"trunk": trunk, "heads": heads}
+        return MetaState(theta, optimizer.init(theta), jnp.zeros((), jnp.int32))
+
+    def loss_of_task(theta, task, index, key):
+        params = network.merge(jax.tree.map(lambda head: head[index], theta["heads"]), theta["trunk"])
+        x, y = sample_query(params, task, key)
+        loss, _ = problem.inner_loss(params, (x, y))
+        return loss, {"loss": loss, "score": -loss[None], "num_samples": jnp.asarray(x.shape[0])}
+
+    def step(state, key):
+        key_choice, key_data = jax.random.split(key)
+        chosen = jax.random.choice(key_choice, settings.train_tasks, (settings.num_tasks,), replace=False)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key_data, jnp.arange(settings.num_tasks))
+        tasks = jax.vmap(lambda i: world.sample_task(jax.random.fold_in(key_of_tasks, i)))(chosen)
+        gradient = jax.grad(loss_of_task, has_aux=True)
+        grads, per_task = jax.vmap(gradient, (None, 0, 0, 0))(state.theta, tasks, chosen, keys)
+        state, outer_metrics = outer.optax_step(optimizer, state, grads)
+        return state, report(per_task, 0) | outer_metrics
+
+    def adapt_to(state, task, key, num_steps):
+        head = jax.tree.map(lambda heads: jnp.mean(heads, axis=0), state.theta["heads"])
+        theta = {"part": head, "rest": state.theta["trunk"]}
+        experience = collect(problem, rule, theta, task, key, num_steps, resample=False)
+        path = adapt(rule, problem.inner_loss, theta, experience.support)
+        _, metrics = problem.outer_loss(path, experience)
+        return AdaptationCurve(metrics["score"], path, experience)
+
+    def predict(path, task, x):
+        del task
+        return jax.vmap(network.apply, (0, None))(path, x)
+
+    return MetaLearner(init, step, adapt_to, predict)

@@ -1,0 +1,154 @@
+"""Pretraining on all tasks and fine-tuning on a new one: the baseline of transfer learning, and its recipes."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from agents.gradient import gradient_learner
+from agents.networks import Network
+from agents.world import Settings, World
+from metarl import meta, rules
+from metarl.types import InnerRule, MetaLearner, Problem
+
+LOWER_BY = 0.3  # each earlier layer's rate, relative to the next
+RATES = (0.001, 0.003, 0.01, 0.03, 0.1)  # tried by cross-validation
+FOLDS = 5
+
+
+def pretrained(world: World, settings: Settings) -> MetaLearner:
+    """Train one network on all tasks at once, without an inner loop; fine-tune it by ``settings.recipe``.
+
+    Raises:
+        ValueError: for an unknown recipe, or one that needs a fixed support set where there is none.
+    """
+    if settings.recipe not in RECIPES:
+        raise ValueError(f"No recipe {settings.recipe!r}. Known: {', '.join(RECIPES)}.")
+    network = world.make_network(0)
+    problem = world.make_problem(network)
+    train = settings._replace(num_inner_steps=0)
+    rule = RECIPES[settings.recipe](network, settings)
+    plain = rules.sgd(settings.inner_lr)
+    meta_gradient = meta.through_adaptation(problem, plain)
+    learner = gradient_learner(world, train, problem, network, plain, lambda iteration: meta_gradient)
+    if settings.recipe == "cross-validated":
+        return learner._replace(adapt=_cross_validated(world, settings, problem, network))
+
+    def adapt(state, task, key, num_steps):
+        tuned = gradient_learner(world, train, problem, network, rule, lambda iteration: meta_gradient)
+        return tuned.adapt(state._replace(theta=rule.init(state.theta)), task, key, num_steps)
+
+    return learner._replace(adapt=adapt)
+
+
+def layer_rates(rates: Callable) -> InnerRule:
+    """SGD with a given step size per parameter array and step.
+
+    Args:
+        rates: (path of the array in the tree, step index) -> step size.
+    """
+
+    def step(theta, fast, grads, k):
+        del theta
+        return jax.tree_util.tree_map_with_path(lambda path, p, g: p - rates(path, k) * g, fast, grads)
+
+    return rules.sgd(0.0)._replace(step=step)
+
+
+def depth_from_head(path, num_layers: int) -> int:
+    """0 for the last dense layer (and what belongs to no layer), 1 for the one before, ..."""
+    names = [str(getattr(entry, "key", "")) for entry in path]
+    layers = [int(name.removeprefix("Dense_")) for name in names if name.startswith("Dense_")]
+    return num_layers - 1 - layers[0] if layers else 0
+
+
+def num_layers(network: Network) -> int:
+    """How many dense layers a network has."""
+    params = jax.eval_shape(network.init, jax.random.key(0))
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    names = {str(getattr(entry, "key", "")) for path in paths for entry in path}
+    return sum(name.startswith("Dense_") for name in names)
+
+
+def _plain(network: Network, settings: Settings) -> InnerRule:
+    return rules.sgd(settings.inner_lr)
+
+
+def _lower_early(network: Network, settings: Settings) -> InnerRule:
+    count = num_layers(network)
+    return layer_rates(lambda path, k: settings.inner_lr * LOWER_BY ** depth_from_head(path, count))
+
+
+def _frozen(network: Network, settings: Settings) -> InnerRule:
+    return rules.only(rules.sgd(settings.inner_lr), network.split, network.merge)
+
+
+def _gradual(network: Network, settings: Settings) -> InnerRule:
+    count = num_layers(network)
+    return layer_rates(lambda path, k: jnp.where(depth_from_head(path, count) <= k, settings.inner_lr, 0.0))
+
+
+def _new_head(network: Network, settings: Settings) -> InnerRule:
+    def init(params):
+        fresh, _ = network.split(network.init(jax.random.key(0)))
+        return network.merge(fresh, network.split(params)[1])
+
+    return rules.sgd(settings.inner_lr)._replace(init=init)
+
+
+def _cross_validated(world: World, settings: Settings, problem: Problem, network: Network):
+    """Adapt with the rate of `RATES` that predicts held-back points of the support set best."""
+    if world.resample:
+        raise ValueError("recipe 'cross-validated' holds back points of one support set; it serves regression only.")
+
+    def learner(rate):
+        rule = rules.sgd(rate)
+        return gradient_learner(world, settings, problem, network, rule, lambda iteration: meta.reptile(problem, rule))
+
+    def adapt(state, task, key, num_steps):
+        support = problem.sample_batch(state.theta, task, jax.random.split(key)[0])
+        best = choose_rate(problem.inner_loss, state.theta, support, num_steps)
+        return learner(best).adapt(state, task, key, num_steps)
+
+    return adapt
+
+
+def choose_rate(inner_loss, params, support, num_steps: int) -> jax.Array:
+    """The rate of `RATES` with the least held-back loss after ``num_steps``, over at most `FOLDS` folds of the support set.
+
+    Args:
+        inner_loss: (params, batch) -> (loss, metrics), a mean over points.
+        params: where fine-tuning starts.
+        support: leaves [N, ...], N at least 2 to hold something back; with 1 the smallest rate is chosen.
+        num_steps: fine-tuning steps.
+    """
+    num_points = jax.tree.leaves(support)[0].shape[0]
+    folds = min(FOLDS, num_points)
+    if folds < 2:
+        return jnp.asarray(RATES[0])
+
+    def held_back(rate):
+        losses = []
+        for fold in range(folds):
+            inside = [i for i in range(num_points) if i % folds != fold]
+            outside = [i for i in range(num_points) if i % folds == fold]
+            train, test = (jax.tree.map(lambda x, rows=rows: x[jnp.array(rows)], support) for rows in (inside, outside))
+
+            def step(k, fast, train=train):
+                grads, _ = jax.grad(inner_loss, has_aux=True)(fast, train)
+                return jax.tree.map(lambda p, g: p - rate * g, fast, grads)
+
+            losses.append(inner_loss(jax.lax.fori_loop(0, num_steps, step, params), test)[0])
+        return jnp.nan_to_num(jnp.mean(jnp.stack(losses)), nan=jnp.inf)
+
+    return jnp.asarray(RATES)[jnp.argmin(jax.vmap(held_back)(jnp.asarray(RATES)))]
+
+
+RECIPES: dict[str, Callable[[Network, Settings], InnerRule]] = {
+    "plain": _plain,
+    "lower-early": _lower_early,
+    "frozen": _frozen,
+    "gradual": _gradual,
+    "new-head": _new_head,
+    "cross-validated": _plain,
+}

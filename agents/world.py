@@ -1,0 +1,124 @@
+"""What an agent is built for, and the settings it is built with."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from agents.networks import Network, mlp, policy
+from agents.problems import policy_gradient, regression
+from metarl.types import Key, Problem, Task
+
+
+class World(NamedTuple):
+    """Tasks, a network and the problem they pose; the same for supervised and reinforcement learning.
+
+    Attributes:
+        sample_task: key -> task.
+        make_network: number of extra inputs -> Network.
+        make_problem: Network -> Problem.
+        resample: whether inner steps draw fresh data; see `metarl.adapt.collect`.
+        reveal: the same world with the task's parameters among the network's inputs, or None.
+        see_task: (task, x) -> network inputs; appends the task's parameters in a revealed world.
+    """
+
+    sample_task: Callable[[Key], Task]
+    make_network: Callable[[int], Network]
+    make_problem: Callable[[Network], Problem]
+    resample: bool
+    reveal: Callable[[], "World"] | None = None
+    see_task: Callable[[Task, jax.Array], jax.Array] = lambda task, x: x
+
+
+class Settings(NamedTuple):
+    """Numbers that agents are built with; each uses those it needs.
+
+    Attributes:
+        num_tasks: M, tasks per meta-iteration.
+        num_inner_steps: K in training.
+        inner_lr: step size of adaptation, or where learned step sizes start.
+        outer_lr: of Adam, or a schedule.
+        num_iterations: meta-iterations planned, for what is annealed.
+        context_size: length of CAVIA's context.
+        proximal: iMAML's lambda.
+        cg_steps: iMAML's iterations of conjugate gradients.
+        train_tasks: how many fixed tasks `multitask` trains heads for.
+        recipe: how `pretrained` is fine-tuned.
+        remat: recompute inner steps in the backward pass instead of storing them.
+    """
+
+    num_tasks: int
+    num_inner_steps: int
+    inner_lr: float
+    outer_lr: optax.ScalarOrSchedule
+    num_iterations: int = 1
+    context_size: int = 5
+    proximal: float = 1.0
+    cg_steps: int = 10
+    train_tasks: int = 100
+    recipe: str = "plain"
+    remat: bool = False
+
+
+def policy_gradient_world(family: Any, policy_options: dict[str, Any], **problem_options: Any) -> World:
+    """Reinforcement learning on ``family``: see `agents.networks.policy` and `agents.problems.policy_gradient`."""
+
+    def make_policy(num_extra: int):
+        return policy(family.observation_space, family.action_space, **policy_options, num_extra=num_extra)
+
+    plain = make_policy(0)
+
+    def make_problem(network: Network) -> Problem:
+        return policy_gradient(family, plain._replace(network=network), **problem_options)
+
+    return World(family.sample_task, lambda num_extra: make_policy(num_extra).network, make_problem, resample=True)
+
+
+def regression_world(
+    family: Any,
+    network_options: dict[str, Any],
+    *,
+    num_shots: int,
+    sample_query: Callable | None = None,
+    num_features: int = 0,
+    see_task: Callable = lambda task, x: x,
+) -> World:
+    """Regression on ``family``: one support set for all inner steps.
+
+    Args:
+        family: ``sample_task(key)``, ``sample(task, key, num_points)``.
+        network_options: hidden_sizes, activation and init of `agents.networks.mlp`.
+        num_shots: points in the support set.
+        sample_query: (task, key) -> (x, y), if the query set is drawn otherwise than the support set.
+        num_features: further columns of x, besides the input itself.
+        see_task: (task, x) -> x with those columns.
+    """
+
+    def make_network(num_extra: int) -> Network:
+        return mlp((1 + num_features,), **network_options, num_outputs=1, num_extra=num_extra)
+
+    def make_problem(network: Network) -> Problem:
+        return regression(family, network, num_shots=num_shots, sample_query=sample_query)
+
+    def reveal() -> World:
+        def append(task, x):
+            features = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(task)])
+            return jnp.concatenate([x, jnp.broadcast_to(features, (x.shape[0], features.size))], axis=1)
+
+        def see(draw):
+            def drawn(task, *args):
+                x, y = draw(task, *args)
+                return append(task, x), y
+
+            return drawn
+
+        revealed = family._replace(sample=see(family.sample))
+        size = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(family.sample_task, jax.random.key(0))))
+        query = None if sample_query is None else see(sample_query)
+        return regression_world(
+            revealed, network_options, num_shots=num_shots, sample_query=query, num_features=size, see_task=append
+        )
+
+    return World(family.sample_task, make_network, make_problem, False, reveal, see_task)

@@ -1,0 +1,107 @@
+"""Held-out evaluation of supervised runs: error after 0..10 inner steps for several numbers of test points."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import envs
+from experiments import checkpoint, plots, tracking
+from experiments.run_folder import write_json
+from experiments.statistics import bootstrap_ci95, task_hash
+
+TEST_SHOTS = (5, 10, 20)
+TEST_STEPS = 10
+SHOTS_DRAWN = 5
+STEPS_DRAWN = (0, 1, 5, 10)
+TASKS_DRAWN = 3
+DIVERGED = 1e6  # what a task whose inner steps ran away counts for: finite, and plain to see in the mean
+
+
+def evaluate(
+    run_dir: Path, labels: dict[str, Any], built: dict[int, Any], state: Any, *, num_tasks: int, described: dict[str, Any]
+) -> None:
+    """Evaluate on held-out tasks; print the table, write evaluation.json, adaptation.png and a wandb run.
+
+    Args:
+        run_dir: the run's folder.
+        labels: env, protocol, agent, seed and so on, for evaluation.json.
+        built: test shots -> family, network and learner.
+        state: what was learned.
+        num_tasks: held-out tasks.
+        described: the run's config.json.
+    """
+    tasks = envs.held_out_tasks(built[TEST_SHOTS[0]].family, num_tasks)
+    errors = {shots: held_out_errors(built[shots].learner, state, tasks) for shots in TEST_SHOTS}
+    result = labels | {
+        "num_tasks": num_tasks,
+        "mse_mean": {str(shots): error.mean(axis=0).tolist() for shots, error in errors.items()},
+        "mse_ci95": {str(shots): bootstrap_ci95([error]).tolist() for shots, error in errors.items()},
+        "mse_median": {str(shots): np.median(error, axis=0).tolist() for shots, error in errors.items()},
+        "mse": {str(shots): error.round(6).tolist() for shots, error in errors.items()},
+        "task_hash": task_hash(tasks),
+    }
+    write_json(run_dir / "evaluation.json", result)
+    draw(run_dir / "adaptation.png", built[SHOTS_DRAWN], state, tasks, labels["agent"])
+    print_table(result)
+    log(run_dir, described, result)
+
+
+def held_out_errors(learner: Any, state: Any, tasks: Any) -> np.ndarray:
+    """[M, 11] query mean squared error of each task after 0..10 steps on one support set, at most `DIVERGED`."""
+
+    def one(index: jax.Array, task: Any) -> jax.Array:
+        key = jax.random.fold_in(jax.random.key(checkpoint.KEY_OF_EVALUATION), index)
+        return -learner.adapt(state, task, key, TEST_STEPS).score
+
+    num_tasks = jax.tree.leaves(tasks)[0].shape[0]
+    errors = np.asarray(jax.jit(jax.vmap(one))(jnp.arange(num_tasks), tasks), np.float64)
+    return np.nan_to_num(errors, nan=DIVERGED, posinf=DIVERGED).clip(max=DIVERGED)
+
+
+def draw(path: Path, built: Any, state: Any, tasks: Any, agent: str) -> None:
+    """Predictions for a few held-out tasks before and during adaptation to five points."""
+    x = jnp.linspace(built.family.x_range[0], built.family.x_range[1], 200)
+
+    def one(task: Any, key: jax.Array) -> Any:
+        curve = built.learner.adapt(state, task, key, TEST_STEPS)
+        predictions = built.learner.predict(curve.path, task, x[:, None])[jnp.asarray(STEPS_DRAWN), :, 0]
+        support = jax.tree.map(lambda leaf: leaf[0, :, 0], curve.experience.support)
+        return {"true": built.family.curve(task, x), "support": support, "predictions": predictions}
+
+    few = jax.tree.map(lambda leaf: leaf[:TASKS_DRAWN], tasks)
+    keys = jax.random.split(jax.random.key(0), len(jax.tree.leaves(few)[0]))
+    panels = jax.jit(jax.vmap(one))(few, keys)
+    plots.sinusoid_fits(path, np.asarray(x), jax.device_get(panels), STEPS_DRAWN, agent)
+
+
+def print_table(result: dict[str, Any]) -> None:
+    """Mean squared errors with intervals, one column per number of test points."""
+    table = Table(title=f"{result['agent']}: mean squared error on {result['num_tasks']} held-out tasks [95 % interval]")
+    table.add_column("inner steps", justify="right")
+    for shots in result["mse_mean"]:
+        table.add_column(f"{shots}-shot", justify="right")
+    for k in range(TEST_STEPS + 1):
+        cells = []
+        for shots, errors in result["mse_mean"].items():
+            low, high = result["mse_ci95"][shots][k]
+            cells.append(f"{errors[k]:.3f} [{low:.2f}, {high:.2f}]")
+        table.add_row(str(k), *cells)
+    Console().print(table)
+    for shots, errors in result["mse"].items():
+        count = sum(row[-1] > 100 for row in errors)
+        if count:
+            print(f"{shots}-shot: inner steps diverge on {count} of {len(errors)} tasks (error above 100 after {TEST_STEPS}).")
+
+
+def log(run_dir: Path, described: dict[str, Any], result: dict[str, Any]) -> None:
+    """The same numbers as a wandb run of job type eval; scores are negative losses, as everywhere."""
+    wandb_run = tracking.start_wandb(run_dir, described, agent=result["agent"], env=result["env"], job_type="eval")
+    mean = result["mse_mean"][str(TEST_SHOTS[0])]
+    row = {f"eval/step_{k}": -error for k, error in enumerate(mean)} | {"eval/pre": -mean[0], "eval/post": -mean[-1]}
+    wandb_run.log(row | {f"eval/mse_{shots}_shot_step_1": errors[1] for shots, errors in result["mse_mean"].items()})
+    wandb_run.finish()
