@@ -26,6 +26,7 @@ AGENTS: dict[str, Callable[[World, Settings], MetaLearner]] = {
     "oracle": oracle,
     "random": random_start,
 }
+ANNEALED = {"maml++"}  # their schedules depend on num_iterations
 REGRESSION_ONLY = {"imaml", "multitask", "mann", "oracle"}
 
 

@@ -1,5 +1,6 @@
 """A task family: Gymnasium's functional environment whose ``params`` is the task, and a distribution over tasks."""
 
+import functools
 from typing import Any
 
 import jax
@@ -37,10 +38,14 @@ class TaskFamily(FuncEnv):
 
     def __init__(self, horizon: int | None = None):
         """Set another ``horizon`` than the family's own, in steps."""
-        horizon = self.horizon if horizon is None else horizon
-        if horizon < 1:
-            raise ValueError(f"{type(self).__name__}: horizon is {horizon}, but an episode needs at least 1 step.")
-        super().__init__({"horizon": horizon})
+        if horizon is not None:
+            self.horizon = horizon
+
+    @functools.cached_property
+    def default_params(self) -> Task:
+        """The task of an environment made without one; see `get_default_params`."""
+        with jax.ensure_compile_time_eval():  # a constant, also when first asked for inside a traced function
+            return self.get_default_params()
 
     def sample_task(self, key: Key) -> Task:
         """Draw a training task: a pytree of arrays."""
@@ -96,7 +101,10 @@ def check_task(family: TaskFamily, task: Task, leading: tuple[int, ...] = ()) ->
         raise ValueError(f"{name}: a task looks like {like}, but got {task!r}.") from error
     converted = []
     for leaf, expected in zip(leaves, jax.tree.leaves(like), strict=True):
-        array = jax.numpy.asarray(leaf, expected.dtype)
+        try:
+            array = jax.numpy.asarray(leaf, expected.dtype)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name}: a task leaf is {leaf!r}, expected numbers of shape {expected.shape}.") from error
         if array.shape != leading + expected.shape:
             raise ValueError(f"{name}: a task leaf has shape {array.shape}, expected {leading + expected.shape}; got {task!r}.")
         converted.append(array)

@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium
 
+from envs.check import check_family, explain
 from envs.family import TaskFamily
 
 ENTRY_POINT = "envs.task_env:TaskEnv"
@@ -19,12 +20,14 @@ def build_family(family: Any, **options: Any) -> TaskFamily:
         module, _, name = family.partition(":")
         family = getattr(importlib.import_module(module), name)
     if isinstance(family, TaskFamily):
+        check_family(family)
         if options:
             raise ValueError(f"{type(family).__name__} is already built; give {sorted(options)} to its constructor.")
         return family
     built = family(**options)
     if not isinstance(built, TaskFamily):
         raise ValueError(f"{family!r} made a {type(built).__name__}, but a family must subclass envs.TaskFamily.")
+    check_family(built)
     return built
 
 
@@ -56,10 +59,11 @@ def make(id: str, **options: Any) -> TaskFamily:
     if module:
         try:
             importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            raise ValueError(
-                f"Env {id!r}: {error}. Run from the folder that holds {module.split('.')[0]}.py, or install it."
-            ) from error
+        except Exception as error:  # whatever a user's module raises becomes one line
+            hint = explain(error)
+            if isinstance(error, ModuleNotFoundError) and error.name == module.split(".")[0]:
+                hint = f"{error}. Run from the folder that holds {error.name}.py, or install it."
+            raise ValueError(f"Env {id!r}: importing {module} fails: {hint}") from error
     if name not in registered():
         raise ValueError(_unknown(name))
     return build_family(gymnasium.registry[name].kwargs["family"], **options)

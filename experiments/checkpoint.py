@@ -13,17 +13,40 @@ KEEP = 3
 KEY_OF_EVALUATION = 2**31 - 1  # evaluation draws the same random numbers for every agent and seed
 
 
-def manager(run_dir: Path) -> ocp.CheckpointManager:
-    """The run's checkpoints, numbered by completed meta-iterations; the newest three are kept."""
-    options = ocp.CheckpointManagerOptions(max_to_keep=KEEP, enable_async_checkpointing=False, cleanup_tmp_directories=True)
+def manager(run_dir: Path, *, writing: bool = False) -> ocp.CheckpointManager:
+    """The run's checkpoints, numbered by completed meta-iterations; the newest three are kept.
+
+    Only the process that holds the run's lock may open them for writing: that removes what a killed one left half written.
+    """
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=KEEP,
+        enable_async_checkpointing=False,
+        cleanup_tmp_directories=writing,
+        create=writing,
+        read_only=not writing,
+    )
     return ocp.CheckpointManager((run_dir / "checkpoints").resolve(), options=options)
 
 
 def newest(run_dir: Path) -> int:
     """Meta-iterations done at the newest checkpoint; -1 if there is none."""
+    if not (run_dir / "checkpoints").is_dir():
+        return -1
     with manager(run_dir) as checkpoints:
         step = checkpoints.latest_step()
     return -1 if step is None else step
+
+
+def load(run_dir: Path, learner: Any) -> tuple[int, Any, int]:
+    """The newest checkpoint of a run: (iteration, state, env_steps).
+
+    Raises:
+        UserError: there is none, or it does not fit the learner.
+    """
+    if newest(run_dir) < 0:
+        raise UserError(f"{run_dir / 'checkpoints'} holds no checkpoint; train the run first.")
+    with manager(run_dir) as checkpoints:
+        return restore(checkpoints, learner)
 
 
 def save(checkpoints: ocp.CheckpointManager, iteration: int, state: Any, env_steps: int) -> None:
@@ -33,14 +56,8 @@ def save(checkpoints: ocp.CheckpointManager, iteration: int, state: Any, env_ste
 
 
 def restore(checkpoints: ocp.CheckpointManager, learner: Any) -> tuple[int, Any, int]:
-    """The newest checkpoint: (iteration, state, env_steps).
-
-    Raises:
-        UserError: there is none, or it does not fit the learner.
-    """
+    """The newest of existing checkpoints: (iteration, state, env_steps)."""
     iteration = checkpoints.latest_step()
-    if iteration is None:
-        raise UserError(f"{checkpoints.directory} holds no checkpoint; train the run first.")
     like = {"state": jax.eval_shape(learner.init, jax.random.key(0)), "env_steps": np.zeros((), np.int64)}
     try:
         content = checkpoints.restore(iteration, args=ocp.args.StandardRestore(like))

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import tyro
 
 Config = TypeVar("Config")
+MAX_SEED = 2**32 - 1
 
 
 class UserError(Exception):
@@ -25,7 +26,7 @@ def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
     def wrapped(*args: Any, **kwargs: Any) -> None:
         try:
             main(*args, **kwargs)
-        except UserError as error:
+        except (UserError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
         except KeyboardInterrupt:
@@ -76,9 +77,9 @@ def between(config: Any, **limits: tuple[float, float]) -> None:
     """Refuse numbers that are not finite or lie outside [low, high], naming the flag."""
     for name, (low, high) in limits.items():
         value = getattr(config, name)
-        if not (math.isfinite(value) and low <= value <= high):
-            upper = f" and at most {high:g}" if math.isfinite(high) else ""
-            raise UserError(f"{flag(name)} is {value:g}, but must be at least {low:g}{upper}.")
+        if not (low <= value <= high and math.isfinite(value)):
+            upper = f" and at most {high}" if math.isfinite(high) else ""
+            raise UserError(f"{flag(name)} is {value}, but must be at least {low}{upper}.")
 
 
 def flag(name: str) -> str:

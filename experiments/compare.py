@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import plots
-from experiments.command import UserError, load_json, one_line_errors, parse
-from experiments.run_folder import write_json
+from experiments.command import UserError, flag, load_json, one_line_errors, parse
+from experiments.run_folder import NOT_SETTINGS, read_config, write_json
 from experiments.statistics import bootstrap_ci95, iqm
 
 # What must be the same for a comparison to mean anything, and how to say it.
@@ -23,6 +23,8 @@ MUST_AGREE = {
     "episodes": "episode budgets",
     "protocol": "protocols",
 }
+
+FREE = ("seed", "eval_tasks", "checkpoint_every", "log_every")  # settings that seeds of one another may differ in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +44,7 @@ def compare(config: CompareConfig) -> None:
     runs = [run for folder in config.runs for run in find_runs(folder)]
     results = [read_evaluation(run) for run in runs]
     refuse_unlike(runs, results)
+    refuse_other_settings(runs)
     by_agent: dict[str, list[int]] = {}
     for i, result in enumerate(results):
         by_agent.setdefault(result["agent"], []).append(i)
@@ -102,6 +105,20 @@ def refuse_unlike(runs: list[Path], results: list[dict[str, Any]]) -> None:
         if (agent, seed) in seen:
             raise UserError(f"{seen[agent, seed]} and {run} are both {agent} with seed {seed}; give one of them.")
         seen[agent, seed] = run
+
+
+def refuse_other_settings(runs: list[Path]) -> None:
+    """Refuse to pool runs of one agent that were trained with different settings: they are not seeds of one another."""
+    first: dict[str, tuple[Path, dict[str, Any]]] = {}
+    for run in runs:
+        settings = {k: v for k, v in read_config(run)["settings"].items() if k not in (*NOT_SETTINGS, *FREE)}
+        other, expected = first.setdefault(settings["agent"], (run, settings))
+        for name, value in settings.items():
+            if value != expected.get(name):
+                raise UserError(
+                    f"{other} and {run} are both {settings['agent']} but differ in {flag(name)}: {expected.get(name)} and "
+                    f"{value}; compare runs that differ in their seed only."
+                )
 
 
 def over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:

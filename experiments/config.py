@@ -12,7 +12,7 @@ import agents
 import envs
 from agents.networks import ACTIVATIONS
 from agents.world import policy_gradient_world
-from experiments.command import UserError, at_least, between
+from experiments.command import MAX_SEED, UserError, at_least, between
 from metarl.surrogates import loaded_dice, reinforce
 from metarl.types import MetaLearner
 
@@ -77,7 +77,8 @@ class Built(NamedTuple):
 def check(config: TrainConfig) -> None:
     """Refuse bad flag values before anything compiles."""
     at_least(config, num_tasks=1, num_episodes=1, num_iterations=0, num_inner_steps=0, horizon=1, hidden_sizes=1)
-    at_least(config, checkpoint_every=1, context_size=1, eval_tasks=0, seed=0)
+    at_least(config, checkpoint_every=1, context_size=1, eval_tasks=0)
+    between(config, seed=(0, MAX_SEED))
     infinity = float("inf")
     between(config, inner_lr=(0, infinity), outer_lr=(0, infinity), initial_std=(1e-6, infinity))
     between(config, gamma=(0, 1), gae_lambda=(0, 1), dice_lambda=(0, 1))

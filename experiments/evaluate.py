@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 import envs
-from experiments import checkpoint, plots, tracking
-from experiments.command import UserError, at_least, from_settings, load_json, one_line_errors, parse
+from experiments import checkpoint, plots, sinusoid, tracking
+from experiments.command import UserError, at_least, from_settings, one_line_errors, parse
 from experiments.config import Built, TrainConfig, build
-from experiments.run_folder import write_json
+from experiments.run_folder import lock, read_config, write_json
 from experiments.statistics import bootstrap_ci95, iqm, task_hash
 
 TASKS_AT_ONCE = 20  # bounds memory; results do not depend on it
@@ -24,7 +24,10 @@ TASKS_DRAWN = 4  # paths shown in the picture
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
-    """Evaluate a trained run on held-out tasks: return after 0..K inner steps, with 95 % intervals."""
+    """Evaluate a trained run on held-out tasks: return after 0..K inner steps, with 95 % intervals.
+
+    A sinusoid run is evaluated as its own settings say.
+    """
 
     run_dir: Path
     """A run made by experiments.train."""
@@ -38,22 +41,20 @@ class EvaluateConfig:
     """N: episodes per inner step; as in training if not given."""
 
 
-def evaluate(config: EvaluateConfig) -> None:
-    """Evaluate the newest checkpoint; print the table, write evaluation.json, adaptation.png and a wandb run."""
+def evaluate(config: EvaluateConfig, described: dict[str, Any]) -> None:
+    """Evaluate the newest checkpoint; print the table, write evaluation.json, adaptation.png and a wandb run.
+
+    Args:
+        config: which run and how; the caller holds the run's lock.
+        described: the run's config.json.
+    """
     at_least(config, num_tasks=1, num_steps=0, num_episodes=1)
-    described = load_config(config.run_dir)
-    if described.get("script") == "sinusoid":
-        raise UserError(
-            f"{config.run_dir} is a sinusoid run; evaluate it with "
-            f"python -m experiments.sinusoid --run-dir {config.run_dir} --resume"
-        )
     trained = from_settings(TrainConfig, described["settings"] | {"run_dir": config.run_dir})
     if config.env not in (None, trained.env):
         raise UserError(f"--env is {config.env}, but {config.run_dir} was trained on {trained.env}; leave --env out.")
     num_episodes = config.num_episodes or trained.num_episodes
     built = build(trained, num_episodes=num_episodes)
-    with checkpoint.manager(config.run_dir) as checkpoints:
-        iteration, state, env_steps = checkpoint.restore(checkpoints, built.learner)
+    iteration, state, env_steps = checkpoint.load(config.run_dir, built.learner)
     tasks = envs.held_out_tasks(built.family, config.num_tasks)
     curves = adapt_all(built, state, tasks, config.num_steps)
     result = summarise(curves["returns"].astype(np.float64), num_episodes) | {"task_hash": task_hash(tasks)}
@@ -62,13 +63,6 @@ def evaluate(config: EvaluateConfig) -> None:
     draw(config.run_dir / "adaptation.png", built, tasks, result, curves)
     print_table(result)
     log(config.run_dir, described, result, env_steps)
-
-
-def load_config(run_dir: Path) -> dict[str, Any]:
-    """config.json of a run, or a `UserError` that says this is no run."""
-    if not (run_dir / "config.json").is_file():
-        raise UserError(f"{run_dir} is not a run: it has no config.json.")
-    return load_json(run_dir / "config.json")
 
 
 def adapt_all(built: Built, state: Any, tasks: Any, num_steps: int) -> dict[str, Any]:
@@ -144,7 +138,14 @@ def log(run_dir: Path, described: dict[str, Any], result: dict[str, Any], env_st
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    evaluate(parse(EvaluateConfig, args, "python -m experiments.evaluate"))
+    config = parse(EvaluateConfig, args, "python -m experiments.evaluate")
+    described = read_config(config.run_dir)
+    with lock(config.run_dir):
+        if described["script"] == "sinusoid":
+            trained = from_settings(sinusoid.SinusoidConfig, described["settings"] | {"run_dir": config.run_dir})
+            sinusoid.evaluate(trained, described)
+        else:
+            evaluate(config, described)
 
 
 if __name__ == "__main__":

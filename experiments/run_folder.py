@@ -17,6 +17,8 @@ import jax
 from experiments.command import UserError, flag, load_json
 
 NOT_SETTINGS = ("run_dir", "resume", "overwrite")  # how a run is started, not what it computes
+CONFIG = "config.json"
+RUN_FILES = (CONFIG, "metrics.jsonl", "checkpoints", "evaluation.json", "adaptation.png", "wandb")
 PACKAGES = ("metarl", "jax", "jaxlib", "optax", "flax", "distrax", "gymnasium", "orbax-checkpoint", "numpy", "wandb")
 
 
@@ -40,30 +42,51 @@ def prepare(script: str, settings: dict[str, Any], *, extendable: bool = True) -
         UserError: the folder holds something else, a run with other settings, or a run in progress.
     """
     run_dir = Path(settings["run_dir"])
-    if run_dir.exists() and not run_dir.is_dir():
-        raise UserError(f"{run_dir} is a file; give another --run-dir.")
-    occupied = run_dir.is_dir() and any(run_dir.iterdir())
-    is_run = (run_dir / "config.json").is_file()
-    if occupied and not is_run:
-        raise UserError(f"{run_dir} holds files but no run (no config.json); give another --run-dir.")
-    if occupied and not (settings["resume"] or settings["overwrite"]):
-        raise UserError(f"{run_dir} already holds a run; add --resume to continue it or --overwrite to replace it.")
     if settings["resume"] and settings["overwrite"]:
         raise UserError("--resume and --overwrite exclude each other; give one.")
-    if settings["resume"] and not is_run:
+    if run_dir.exists() and not run_dir.is_dir():
+        raise UserError(f"{run_dir} is a file; give another --run-dir.")
+    if settings["resume"] and not run_dir.is_dir():
         raise UserError(f"--resume: {run_dir} holds no run; leave out --resume to start one.")
+    _refuse_strangers(run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    locked = lock(run_dir)
+    try:
+        return _make_or_resume(script, settings, run_dir, extendable), locked
+    except BaseException:
+        locked.close()
+        raise
+
+
+def _make_or_resume(script: str, settings: dict[str, Any], run_dir: Path, extendable: bool) -> dict[str, Any]:
+    """config.json of the locked run, written anew or read and compared."""
+    is_run = (run_dir / CONFIG).exists()
     if is_run and settings["resume"]:
-        config = load_json(run_dir / "config.json")
+        config = read_config(run_dir)
         _refuse_other_settings(script, settings, config, run_dir, NOT_SETTINGS + ("num_iterations",) * extendable)
-        lock = _lock(run_dir)
-        config["settings"]["num_iterations"] = settings["num_iterations"]
-    else:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        lock = _lock(run_dir)
-        _empty(run_dir)
-        config = _describe(script, settings)
-    write_json(run_dir / "config.json", config)
-    return config, lock
+        return config
+    if settings["resume"]:
+        raise UserError(f"--resume: {run_dir} holds no run; leave out --resume to start one.")
+    if is_run and not settings["overwrite"]:
+        raise UserError(f"{run_dir} already holds a run; add --resume to continue it or --overwrite to replace it.")
+    config = _describe(script, settings)
+    _empty(run_dir)
+    write_json(run_dir / CONFIG, config)
+    return config
+
+
+def read_config(run_dir: Path) -> dict[str, Any]:
+    """config.json of a run.
+
+    Raises:
+        UserError: this is no run.
+    """
+    if not (run_dir / CONFIG).is_file():
+        raise UserError(f"{run_dir} is not a run: it has no {CONFIG}.")
+    config = load_json(run_dir / CONFIG)
+    if not {"script", "settings", "wandb_id"} <= set(config):
+        raise UserError(f"{run_dir / CONFIG} was not written by metarl; give another folder.")
+    return config
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -87,25 +110,35 @@ def _refuse_other_settings(
             )
 
 
-def _lock(run_dir: Path) -> IO[str]:
+def lock(run_dir: Path) -> IO[str]:
+    """Take the run's lock, or say that another process has it."""
     # The operating system's lock: a killed process leaves none behind.
-    lock = open(run_dir / ".lock", "w")  # noqa: SIM115 - held open as long as the run
+    file = open(run_dir / ".lock", "w")  # noqa: SIM115 - held open as long as the run
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        lock.close()
+        file.close()
         raise UserError(f"{run_dir} is in use by another process; wait for it or give another --run-dir.") from error
-    return lock
+    return file
+
+
+def _refuse_strangers(run_dir: Path) -> None:
+    """Refuse a folder that holds anything but a run, or what a run leaves when it is killed while starting."""
+    if not run_dir.is_dir() or not {path.name for path in run_dir.iterdir()} - {".lock", f"{CONFIG}.partial"}:
+        return
+    if not (run_dir / CONFIG).exists():
+        raise UserError(f"{run_dir} holds files but no run (no {CONFIG}); give another --run-dir.")
+    read_config(run_dir)
 
 
 def _empty(run_dir: Path) -> None:
-    for path in run_dir.iterdir():
-        if path.name == ".lock":
-            continue
+    """Delete what a run writes, and nothing else."""
+    for name in RUN_FILES:
+        path = run_dir / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def _describe(script: str, settings: dict[str, Any]) -> dict[str, Any]:

@@ -86,13 +86,13 @@ def run(
     """
     key_init, key_steps = jax.random.split(jax.random.key(seed))
     chunk = make_chunk(learner, key_steps, schedule.log_every)
-    with checkpoint.manager(run_dir) as checkpoints, closing(JsonLines(run_dir / "metrics.jsonl")) as rows_file:
+    with checkpoint.manager(run_dir, writing=True) as checkpoints, closing(JsonLines(run_dir / "metrics.jsonl")) as rows_file:
         if resume and checkpoints.latest_step() is not None:
             iteration, state, env_steps = checkpoint.restore(checkpoints, learner)
         else:
             iteration, state, env_steps = 0, jax.jit(learner.init)(key_init), 0
             checkpoint.save(checkpoints, 0, state, 0)
-        began, blocks = time.monotonic(), 1
+        began, blocks = time.monotonic() - rows_file.last_seconds, 1
         with Progress(schedule.num_iterations, iteration) as progress:
             while iteration < schedule.num_iterations:
                 called = time.monotonic()

@@ -13,10 +13,10 @@ import agents
 from agents.networks import ACTIVATIONS, Network
 from agents.world import regression_world
 from envs.regression import RegressionFamily, sinusoid
-from experiments import checkpoint, protocols, runner, supervised, tracking
-from experiments.command import UserError, at_least, between, one_line_errors, parse
+from experiments import checkpoint, protocols, runner, supervised
+from experiments.command import MAX_SEED, UserError, at_least, between, one_line_errors, parse
 from experiments.protocols import ProtocolName
-from experiments.run_folder import prepare, settings_of
+from experiments.session import train_and_evaluate
 from metarl.types import MetaLearner
 
 ENV = "sinusoid"
@@ -91,7 +91,8 @@ def resolve(config: SinusoidConfig) -> SinusoidConfig:
     fixed = protocols.settings_of(config.protocol, config.agent)
     missing = {field.name: fixed[field.name] for field in dataclasses.fields(config) if getattr(config, field.name) is None}
     config = dataclasses.replace(config, **missing)
-    at_least(config, num_iterations=0, num_tasks=1, train_shots=1, num_inner_steps=0, hidden_sizes=1, seed=0)
+    at_least(config, num_iterations=0, num_tasks=1, train_shots=1, num_inner_steps=0, hidden_sizes=1)
+    between(config, seed=(0, MAX_SEED))
     at_least(config, eval_tasks=1, log_every=1, checkpoint_every=1, context_size=1)
     between(config, inner_lr=(0, float("inf")), outer_lr=(0, float("inf")), proximal=(1e-6, float("inf")))
     if config.activation not in ACTIVATIONS:
@@ -145,30 +146,30 @@ def run(config: SinusoidConfig) -> None:
     """Meta-train, evaluate, and write the run folder."""
     config = resolve(config)
     built = build(config, config.train_shots or 1)
-    described, lock = prepare("sinusoid", settings_of(config), extendable=False)
-    with lock:
-        num_iterations = config.num_iterations or 0
-        if config.resume and checkpoint.newest(config.run_dir) >= num_iterations:
-            print(f"{config.run_dir} already has its {num_iterations} iterations.")
-            return
-        wandb_run = tracking.start_wandb(config.run_dir, described, agent=config.agent, env=ENV, job_type="train")
-        schedule = runner.Schedule(num_iterations, config.log_every, config.checkpoint_every)
-        try:
-            state = runner.run(
-                built.learner, config.run_dir, schedule, seed=config.seed, resume=config.resume, wandb_run=wandb_run
-            )
-        finally:
-            wandb_run.finish()
-        labels: dict[str, Any] = {"env": ENV, "protocol": config.protocol, "agent": config.agent, "seed": config.seed}
-        labels |= {"iteration": num_iterations, "train_shots": config.train_shots}
-        supervised.evaluate(
-            config.run_dir,
-            labels,
-            {shots: build(config, shots, test=True) for shots in supervised.TEST_SHOTS},
-            state,
-            num_tasks=config.eval_tasks,
-            described=described,
-        )
+    schedule = runner.Schedule(config.num_iterations or 0, config.log_every, config.checkpoint_every)
+    train_and_evaluate(
+        "sinusoid",
+        config,
+        built.learner,
+        schedule,
+        lambda described: evaluate(config, described),
+        env=ENV,
+        extendable=config.outer_schedule == "constant" and config.agent not in agents.ANNEALED,
+    )
+
+
+def evaluate(config: SinusoidConfig, described: dict[str, Any]) -> None:
+    """Evaluate the newest checkpoint of a run on held-out sinusoids."""
+    iteration, state, env_steps = checkpoint.load(config.run_dir, build(config, 1).learner)
+    labels: dict[str, Any] = {"env": ENV, "protocol": config.protocol, "agent": config.agent, "seed": config.seed}
+    supervised.evaluate(
+        config.run_dir,
+        labels | {"iteration": iteration, "train_shots": config.train_shots, "env_steps": env_steps},
+        {shots: build(config, shots, test=True) for shots in supervised.TEST_SHOTS},
+        state,
+        num_tasks=config.eval_tasks,
+        described=described,
+    )
 
 
 @one_line_errors

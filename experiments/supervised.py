@@ -103,5 +103,6 @@ def log(run_dir: Path, described: dict[str, Any], result: dict[str, Any]) -> Non
     wandb_run = tracking.start_wandb(run_dir, described, agent=result["agent"], env=result["env"], job_type="eval")
     mean = result["mse_mean"][str(TEST_SHOTS[0])]
     row = {f"eval/step_{k}": -error for k, error in enumerate(mean)} | {"eval/pre": -mean[0], "eval/post": -mean[-1]}
+    row["time/env_steps"] = result["env_steps"]
     wandb_run.log(row | {f"eval/mse_{shots}_shot_step_1": errors[1] for shots, errors in result["mse_mean"].items()})
     wandb_run.finish()

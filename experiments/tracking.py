@@ -7,6 +7,10 @@ from typing import Any
 
 import wandb
 
+from experiments.command import UserError
+
+MODES = ("offline", "online", "disabled", "shared")
+
 
 class JsonLines:
     """Append-only metrics.jsonl. After a crash, lines already written keep their bytes and are not written again."""
@@ -16,7 +20,8 @@ class JsonLines:
         whole = path.read_bytes() if path.exists() else b""
         complete = whole[: whole.rfind(b"\n") + 1]
         lines = complete.splitlines()
-        self.last_iteration = int(json.loads(lines[-1])["iteration"]) if lines else 0
+        last = json.loads(lines[-1]) if lines else {"iteration": 0, "time/seconds": 0.0}
+        self.last_iteration, self.last_seconds = int(last["iteration"]), float(last["time/seconds"])
         self._file = open(path, "ab")  # noqa: SIM115 - held open as long as the run
         if len(complete) < len(whole):
             self._file.truncate(len(complete))
@@ -43,6 +48,9 @@ def start_wandb(run_dir: Path, config: dict[str, Any], *, agent: str, env: str, 
     os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")  # it takes our package called agents for a language model's
     settings = wandb.Settings(silent=True, console="off", save_code=False, disable_git=True, x_disable_stats=True)
     seed = config["settings"]["seed"]
+    mode = os.environ.get("WANDB_MODE", "offline")
+    if mode not in MODES:
+        raise UserError(f"WANDB_MODE is {mode!r}; known: {', '.join(MODES)}.")
     run = wandb.init(
         project="metarl",
         dir=run_dir,
@@ -51,7 +59,7 @@ def start_wandb(run_dir: Path, config: dict[str, Any], *, agent: str, env: str, 
         group=f"{agent}/{env}",
         job_type=job_type,
         config=config,
-        mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]
+        mode=mode,  # type: ignore[arg-type]
         resume="allow",
         settings=settings,
     )

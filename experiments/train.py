@@ -1,31 +1,33 @@
 """``python -m experiments.train --env ID --agent NAME --seed S --run-dir DIR``: any task family with any agent."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from experiments import checkpoint, runner, tracking
+import agents
+from experiments import runner
 from experiments.command import one_line_errors, parse
-from experiments.config import TrainConfig, build, check
+from experiments.config import TrainConfig, build
 from experiments.evaluate import EvaluateConfig, evaluate
-from experiments.run_folder import prepare, settings_of
+from experiments.session import train_and_evaluate
 
 
 def train(config: TrainConfig) -> None:
     """Meta-train as ``config`` says and write the run folder."""
-    check(config)
     built = build(config)
-    described, lock = prepare("train", settings_of(config))
-    with lock:
-        if config.resume and checkpoint.newest(config.run_dir) >= config.num_iterations:
-            print(f"{config.run_dir} already has its {config.num_iterations} iterations; raise --num-iterations to go on.")
-            return
-        wandb_run = tracking.start_wandb(config.run_dir, described, agent=config.agent, env=config.env, job_type="train")
-        schedule = runner.Schedule(config.num_iterations, log_every=1, checkpoint_every=config.checkpoint_every)
-        try:
-            runner.run(built.learner, config.run_dir, schedule, seed=config.seed, resume=config.resume, wandb_run=wandb_run)
-        finally:
-            wandb_run.finish()
-        if config.eval_tasks:
-            evaluate(EvaluateConfig(config.run_dir, num_tasks=config.eval_tasks))
+    schedule = runner.Schedule(config.num_iterations, log_every=1, checkpoint_every=config.checkpoint_every)
+
+    def evaluate_run(described: dict[str, Any]) -> None:
+        evaluate(EvaluateConfig(config.run_dir, num_tasks=config.eval_tasks), described)
+
+    train_and_evaluate(
+        "train",
+        config,
+        built.learner,
+        schedule,
+        evaluate_run if config.eval_tasks else None,
+        env=config.env,
+        extendable=config.agent not in agents.ANNEALED,
+    )
 
 
 @one_line_errors

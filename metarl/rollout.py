@@ -40,7 +40,7 @@ def rollout(environment: Environment, actor: Actor, task: Task, key: Key, *, hor
         )
         action, log_prob, distribution = actor(observation, key_action)
         next_state = environment.transition(state, action, key_transition, task)
-        reward = environment.reward(state, action, next_state, key_reward, task)
+        reward = jnp.asarray(environment.reward(state, action, next_state, key_reward, task), float)
         terminated = alive & environment.terminal(next_state, key_terminal, task)
         # After the end the state stands still, so that no dynamics run away to infinity.
         next_state = jax.tree.map(lambda new, old: jnp.where(alive, new, old), next_state, state)

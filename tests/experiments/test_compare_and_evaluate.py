@@ -44,6 +44,8 @@ def test_compare_refuses_other_tasks_budgets_and_repeats(two_runs, tmp_path, err
     ):
         evaluate.main(["--run-dir", str(other), "--num-tasks", "3", *flags])
         assert expected in error_of(compare.main, two_runs[0], other, "--out", tmp_path / "out")
+    small_run(tmp_path / "rate", "--seed", "2", "--inner-lr", "0.7")
+    assert "differ in --inner-lr" in error_of(compare.main, two_runs[0], tmp_path / "rate", "--out", tmp_path / "out")
     assert "are both maml with seed 0" in error_of(compare.main, two_runs[0], two_runs[0], "--out", tmp_path / "out")
     (other / "evaluation.json").unlink()
     assert "has not been evaluated" in error_of(compare.main, other, "--out", tmp_path / "out")

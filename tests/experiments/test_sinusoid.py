@@ -8,7 +8,7 @@ import pytest
 
 import envs
 from envs.regression import sinusoid as family_of_sinusoids
-from experiments import sinusoid
+from experiments import evaluate, sinusoid
 from tests.experiments.conftest import read_lines
 
 SMALL = ["--num-iterations", "40", "--log-every", "10", "--checkpoint-every", "20", "--eval-tasks", "7"]
@@ -53,10 +53,20 @@ def test_resume_continues_exactly(tmp_path, run):
     cut = tmp_path / "cut"
     shutil.copytree(run, cut)
     shutil.rmtree(cut / "checkpoints" / "40")
-    (cut / "evaluation.json").unlink()
+    (cut / "evaluation.json").unlink()  # as after a kill before the evaluation
     sinusoid.main(["--run-dir", str(cut), "--resume"])
     assert (cut / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()
     assert json.loads((cut / "evaluation.json").read_text()) == json.loads((run / "evaluation.json").read_text())
+
+
+def test_evaluate_again(tmp_path, run):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    (copy / "evaluation.json").unlink()
+    evaluate.main(["--run-dir", str(copy)])
+    assert json.loads((copy / "evaluation.json").read_text()) == json.loads((run / "evaluation.json").read_text())
 
 
 def test_bad_input(tmp_path, run, error_of):

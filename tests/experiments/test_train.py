@@ -130,9 +130,9 @@ def test_refuses_other_settings_and_names_them(finished_run, error_of):
 
 
 def test_refuses_a_run_in_use(finished_run, error_of):
-    from experiments.run_folder import _lock
+    from experiments.run_folder import lock
 
-    with _lock(finished_run):
+    with lock(finished_run):
         assert "in use" in error_of(train.main, "--run-dir", finished_run, "--overwrite")
 
 
@@ -169,3 +169,59 @@ def test_non_finite_training_stops_and_says_where(tmp_path, error_of):
     assert "non-finite" in message and "the last good checkpoint is iteration 0" in message
     for row in read_lines(tmp_path / "run"):
         assert all(np.isfinite(value) for value in row.values())
+
+
+def test_a_stranger_s_config_json_is_no_run(tmp_path, error_of):
+    """Another program's folder that happens to hold a config.json must survive --overwrite."""
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "weights.bin").write_text("precious")
+    for flags in ([], ["--overwrite"], ["--resume"]):
+        assert "not written by metarl" in error_of(train.main, "--run-dir", tmp_path, *flags)
+    assert (tmp_path / "weights.bin").read_text() == "precious"
+
+
+def test_overwrite_keeps_what_the_run_did_not_write(finished_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    (run / "notes.txt").write_text("mine")
+    small_run(run, "--overwrite", "--num-iterations", "1")
+    assert (run / "notes.txt").read_text() == "mine" and len(read_lines(run)) == 1
+
+
+def test_a_run_killed_while_starting_can_be_started(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").touch()
+    (tmp_path / "run" / "config.json.partial").touch()
+    assert len(read_lines(small_run(tmp_path / "run", "--num-iterations", "1"))) == 1
+
+
+def test_resume_makes_up_for_a_missing_evaluation(finished_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    (run / "evaluation.json").unlink()
+    train.main(["--run-dir", str(run), "--resume"])
+    evaluations = [json.loads((folder / "evaluation.json").read_text()) for folder in (run, finished_run)]
+    assert evaluations[0] == evaluations[1]
+
+
+def test_resume_with_fewer_iterations_changes_nothing(finished_run, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    train.main(["--run-dir", str(run), "--resume", "--num-iterations", "1"])
+    assert "already has its 4 iterations" in capsys.readouterr().out
+    assert (run / "config.json").read_bytes() == (finished_run / "config.json").read_bytes()
+
+
+def test_seconds_go_on_after_a_resume(tmp_path):
+    run = small_run(tmp_path / "run", "--num-iterations", "2", "--eval-tasks", "0")
+    train.main(["--run-dir", str(run), "--resume", "--num-iterations", "4"])
+    seconds = [row["time/seconds"] for row in read_lines(run)]
+    assert seconds == sorted(seconds)
+
+
+def test_other_mistakes_are_one_line(tmp_path, error_of, monkeypatch):
+    assert "--seed is 99999999999999999999" in error_of(train.main, "--run-dir", tmp_path / "a", "--seed", 99999999999999999999)
+    (tmp_path / "file").touch()
+    error_of(train.main, "--run-dir", tmp_path / "file" / "run")
+    monkeypatch.setenv("WANDB_MODE", "offlin")
+    assert "WANDB_MODE is 'offlin'" in error_of(train.main, "--run-dir", tmp_path / "b", *SMALL)
