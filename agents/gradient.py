@@ -32,9 +32,9 @@ def gradient_learner(
         network: what the parameters belong to.
         rule: how parameters move during adaptation.
         meta_gradient: iteration -> how the outer derivative of one task is taken in that meta-iteration.
-        optimizer: outer update; Adam at ``settings.outer_lr`` if None.
+        optimizer: outer update; that of ``settings`` if None.
     """
-    outer_optimizer = optax.adam(settings.outer_lr) if optimizer is None else optimizer
+    outer_optimizer = settings.optimizer(settings.outer_lr) if optimizer is None else optimizer
 
     def init(key):
         theta = rule.init(network.init(key))

@@ -93,7 +93,7 @@ def mamlpp(world: World, settings: Settings) -> MetaLearner:
 
     rate = settings.outer_lr
     cosine = rate if callable(rate) else optax.cosine_decay_schedule(rate, settings.num_iterations)
-    return gradient_learner(world, settings, problem, network, rule, meta_gradient, optax.adam(cosine))
+    return gradient_learner(world, settings, problem, network, rule, meta_gradient, settings.optimizer(cosine))
 
 
 def step_weights(num_steps: int, progress: jax.Array) -> jax.Array:

@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import linen as nn
 
 from agents.gradient import report
@@ -28,7 +27,7 @@ def mann(world: World, settings: Settings) -> MetaLearner:
     problem = world.make_problem(world.make_network(0))
     cell = nn.GRUCell(HIDDEN)
     head = mlp((1,), (40, 40), 1, "relu", nn.initializers.lecun_normal(), num_extra=HIDDEN)
-    optimizer = optax.adam(settings.outer_lr)
+    optimizer = settings.optimizer(settings.outer_lr)
     sample_query = problem.sample_query or problem.sample_batch
 
     def init(key):

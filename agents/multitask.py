@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from agents.gradient import report
 from agents.world import Settings, World
@@ -26,7 +25,7 @@ def multitask(world: World, settings: Settings) -> MetaLearner:
     network = world.make_network(0)
     problem = world.make_problem(network)
     rule = rules.only(rules.sgd(settings.inner_lr), network.split, network.merge)
-    optimizer = optax.adam(settings.outer_lr)
+    optimizer = settings.optimizer(settings.outer_lr)
     key_of_tasks = jax.random.key(TRAIN_TASKS)
     sample_query = problem.sample_query or problem.sample_batch
 

@@ -53,21 +53,28 @@ class MLP(nn.Module):
     hidden_sizes: Sequence[int]
     num_outputs: int
     activation: Callable
-    kernel_init: Callable = nn.initializers.lecun_normal()
+    kernel_init: Callable
+    bias_init: Callable
 
     @nn.compact
     def __call__(self, x):
         """Map [..., inputs] to [..., num_outputs]."""
         for size in self.hidden_sizes:
-            x = self.activation(nn.Dense(size, kernel_init=self.kernel_init)(x))
-        return nn.Dense(self.num_outputs, kernel_init=self.kernel_init)(x)
+            x = self.activation(nn.Dense(size, kernel_init=self.kernel_init, bias_init=self.bias_init)(x))
+        return nn.Dense(self.num_outputs, kernel_init=self.kernel_init, bias_init=self.bias_init)(x)
 
 
 def mlp(
-    input_shape: tuple[int, ...], hidden_sizes: Sequence[int], num_outputs: int, activation: str, init: Callable, num_extra: int
+    input_shape: tuple[int, ...],
+    hidden_sizes: Sequence[int],
+    num_outputs: int,
+    activation: str,
+    init: Callable,
+    num_extra: int,
+    bias_init: Callable = nn.initializers.zeros,
 ) -> Network:
     """A network from x [..., *input_shape] and ``num_extra`` further inputs to [..., num_outputs]."""
-    module = MLP(hidden_sizes, num_outputs, ACTIVATIONS[activation], init)
+    module = MLP(hidden_sizes, num_outputs, ACTIVATIONS[activation], init, bias_init)
     head = f"Dense_{len(hidden_sizes)}"
 
     def flat(x, extra):

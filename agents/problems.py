@@ -11,7 +11,7 @@ from metarl import advantages
 from metarl.meta import last
 from metarl.rollout import rollout
 from metarl.surrogates import Surrogate
-from metarl.types import Problem, Trajectory
+from metarl.types import Experience, Problem, Trajectory
 
 
 class Episodes(NamedTuple):
@@ -114,26 +114,51 @@ def policy_gradient(
     return Problem(sample_batch, inner_loss, outer_loss, step_losses=step_losses)
 
 
-def regression(family: Any, network: Network, *, num_shots: int, sample_query: Callable | None = None) -> Problem:
-    """K-shot regression with mean squared error, inside and out. A batch is (x [N, 1], y [N, 1]).
+def mean_squared_error(prediction: jax.Array, y: jax.Array) -> jax.Array:
+    """Mean over points of the squared error."""
+    return jnp.mean((prediction - y) ** 2)
+
+
+def judged_by_query(experience: Experience) -> Any:
+    """The batch that the outer loss is taken on: usually the query set."""
+    return experience.query
+
+
+def judged_by_support(experience: Experience) -> Any:
+    """The first support set, where the outer loss is taken on the points that inner steps saw."""
+    return jax.tree.map(lambda x: x[0], experience.support)
+
+
+def regression(
+    family: Any,
+    network: Network,
+    *,
+    num_shots: int,
+    sample_query: Callable | None = None,
+    error: Callable = mean_squared_error,
+    judged_by: Callable = judged_by_query,
+) -> Problem:
+    """K-shot regression, the same error inside and out. A batch is (x [N, 1], y [N, 1]).
 
     Args:
         family: ``sample(task, key, num_points) -> (x, y)``.
         network: maps x to predictions.
         num_shots: points in the support set, and as many fresh ones in the query set.
         sample_query: (task, key) -> (x, y), if the query set is drawn otherwise.
+        error: (prediction [N, 1], y [N, 1]) -> scalar.
+        judged_by: experience -> the batch of the outer loss.
     """
 
     def sample_batch(params, task, key):
         del params
         return family.sample(task, key, num_shots)
 
-    def mse(params, batch):
+    def loss(params, batch):
         x, y = batch
-        return jnp.mean((network.apply(params, x) - y) ** 2)
+        return error(network.apply(params, x), y)
 
     def outer_loss(path, experience):
-        losses = jax.vmap(mse, (0, None))(path, experience.query)
+        losses = jax.vmap(loss, (0, None))(path, judged_by(experience))
         num_query = experience.query[0].shape[0]
         return losses[-1], {"score": -losses, "num_samples": jnp.asarray(num_shots + num_query)}
 
@@ -144,6 +169,6 @@ def regression(family: Any, network: Network, *, num_shots: int, sample_query: C
     draw_query = None if sample_query is None else lambda params, task, key: sample_query(task, key)
 
     def inner_loss(params, batch):
-        return mse(params, batch), {}
+        return loss(params, batch), {}
 
     return Problem(sample_batch, inner_loss, outer_loss, draw_query, step_losses)

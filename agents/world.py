@@ -39,7 +39,7 @@ class Settings(NamedTuple):
         num_tasks: M, tasks per meta-iteration.
         num_inner_steps: K in training.
         inner_lr: step size of adaptation, or where learned step sizes start.
-        outer_lr: of Adam, or a schedule.
+        outer_lr: of the outer optimiser, or a schedule.
         num_iterations: meta-iterations planned, for what is annealed.
         context_size: length of CAVIA's context.
         proximal: iMAML's lambda.
@@ -47,6 +47,7 @@ class Settings(NamedTuple):
         train_tasks: how many fixed tasks `multitask` trains heads for.
         recipe: how `pretrained` is fine-tuned.
         remat: recompute inner steps in the backward pass instead of storing them.
+        optimizer: outer_lr -> outer optimiser.
     """
 
     num_tasks: int
@@ -60,6 +61,7 @@ class Settings(NamedTuple):
     train_tasks: int = 100
     recipe: str = "plain"
     remat: bool = False
+    optimizer: Callable[[optax.ScalarOrSchedule], optax.GradientTransformation] = optax.adam
 
 
 def policy_gradient_world(family: Any, policy_options: dict[str, Any], **problem_options: Any) -> World:
@@ -84,6 +86,7 @@ def regression_world(
     sample_query: Callable | None = None,
     num_features: int = 0,
     see_task: Callable = lambda task, x: x,
+    **problem_options: Any,
 ) -> World:
     """Regression on ``family``: one support set for all inner steps.
 
@@ -94,13 +97,14 @@ def regression_world(
         sample_query: (task, key) -> (x, y), if the query set is drawn otherwise than the support set.
         num_features: further columns of x, besides the input itself.
         see_task: (task, x) -> x with those columns.
+        **problem_options: see `agents.problems.regression`.
     """
 
     def make_network(num_extra: int) -> Network:
         return mlp((1 + num_features,), **network_options, num_outputs=1, num_extra=num_extra)
 
     def make_problem(network: Network) -> Problem:
-        return regression(family, network, num_shots=num_shots, sample_query=sample_query)
+        return regression(family, network, num_shots=num_shots, sample_query=sample_query, **problem_options)
 
     def reveal() -> World:
         def append(task, x):
@@ -118,7 +122,13 @@ def regression_world(
         size = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(family.sample_task, jax.random.key(0))))
         query = None if sample_query is None else see(sample_query)
         return regression_world(
-            revealed, network_options, num_shots=num_shots, sample_query=query, num_features=size, see_task=append
+            revealed,
+            network_options,
+            num_shots=num_shots,
+            sample_query=query,
+            num_features=size,
+            see_task=append,
+            **problem_options,
         )
 
     return World(family.sample_task, make_network, make_problem, False, reveal, see_task)

@@ -61,3 +61,32 @@ def sinusoid(
         return sample_task(jax.random.fold_in(key, HELD_OUT_STREAM))
 
     return RegressionFamily(sample_task, sample_held_out_task, sample, curve, x_range)
+
+
+class Steps(NamedTuple):
+    """The task: heights [P] of pieces of equal width, float32."""
+
+    heights: jax.Array
+
+
+def step_function(
+    num_pieces: int = 6, x_range: tuple[float, float] = (-3.0, 3.0), height: float = 3.0, noise: float = 0.1
+) -> RegressionFamily:
+    """Piecewise-constant functions with heights U[-height, height], seen at evenly spaced inputs with Gaussian noise."""
+    low, high = x_range
+
+    def sample_task(key):
+        return Steps(jax.random.uniform(key, (num_pieces,), jnp.float32, -height, height))
+
+    def curve(task, x):
+        piece = jnp.floor((x - low) / (high - low) * num_pieces).astype(int)
+        return task.heights[jnp.clip(piece, 0, num_pieces - 1)]
+
+    def sample(task, key, num_points):
+        x = jnp.linspace(low, high, num_points)[:, None]
+        return x, curve(task, x) + noise * jax.random.normal(key, x.shape)
+
+    def sample_held_out_task(key):
+        return sample_task(jax.random.fold_in(key, HELD_OUT_STREAM))
+
+    return RegressionFamily(sample_task, sample_held_out_task, sample, curve, x_range)

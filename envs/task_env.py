@@ -72,7 +72,7 @@ class TaskEnv(gymnasium.Env):
         given = read_options(options, ("task",)).get("task")
         if given is not None:
             self.task = check_task(self.family, given)
-        self._key = jax.random.key(int(self.np_random.integers(MAX_SEED)) if seed is None else seed)
+        self._key = jax.random.key(int(self.np_random.integers(MAX_SEED)) if seed is None else seed % 2**32)
         self.state, observation = self._first(self._key, self.task)
         self._t = 0
         if self.render_mode is not None:

@@ -75,8 +75,12 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
             seeds = self.np_random.integers(MAX_SEED, size=self.num_envs).tolist()
         else:
             seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else list(seed)
+            if len(seeds) != self.num_envs or None in seeds:
+                raise ValueError(
+                    f"reset: seed is {seed}, but must be one number, or one for each of {self.num_envs} environments."
+                )
             super().reset(seed=seeds[0])
-        keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
+        keys = jax.vmap(jax.random.key)(jnp.asarray([seed % 2**32 for seed in seeds], jnp.uint32))
         state, observation = self._first(keys, self.task)
         zeros = jnp.zeros(self.num_envs, jnp.int32)
         self._episode = (keys, zeros, state, zeros.astype(bool))

@@ -7,8 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-# Threads inside the small products of meta-learning cost more than they gain (see the README's table); set before jax starts.
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+# Threads inside the small products of meta-learning cost more than they gain. Set before jax starts, unless the user did.
+if "xla_cpu_multi_thread_eigen" not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
 # Orbax and XLA report routine events at INFO and WARNING.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

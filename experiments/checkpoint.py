@@ -19,11 +19,7 @@ def manager(run_dir: Path, *, writing: bool = False) -> ocp.CheckpointManager:
     Only the process that holds the run's lock may open them for writing: that removes what a killed one left half written.
     """
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=KEEP,
-        enable_async_checkpointing=False,
-        cleanup_tmp_directories=writing,
-        create=writing,
-        read_only=not writing,
+        max_to_keep=KEEP, enable_async_checkpointing=False, cleanup_tmp_directories=writing, create=writing
     )
     return ocp.CheckpointManager((run_dir / "checkpoints").resolve(), options=options)
 

@@ -48,6 +48,8 @@ def compare(config: CompareConfig) -> None:
     by_agent: dict[str, list[int]] = {}
     for i, result in enumerate(results):
         by_agent.setdefault(result["agent"], []).append(i)
+    if not {"returns", "mse"} & set(results[0]):
+        raise UserError(f"{runs[0]} is a {results[0]['env']} run; compare has tables for meta-RL and sinusoid runs only.")
     if "returns" in results[0]:
         rows = {agent: over_seeds([results[i] for i in indices]) for agent, indices in by_agent.items()}
         lines = [[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in runs]

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 import envs
-from experiments import checkpoint, plots, sinusoid, tracking
+from experiments import checkpoint, plots, sinusoid, step_function, tracking
 from experiments.command import UserError, at_least, from_settings, one_line_errors, parse
 from experiments.config import Built, TrainConfig, build
 from experiments.run_folder import lock, read_config, write_json
@@ -26,7 +26,7 @@ TASKS_DRAWN = 4  # paths shown in the picture
 class EvaluateConfig:
     """Evaluate a trained run on held-out tasks: return after 0..K inner steps, with 95 % intervals.
 
-    A sinusoid run is evaluated as its own settings say.
+    A supervised run is evaluated as its own settings say.
     """
 
     run_dir: Path
@@ -140,10 +140,13 @@ def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
     config = parse(EvaluateConfig, args, "python -m experiments.evaluate")
     described = read_config(config.run_dir)
+    settings = described["settings"] | {"run_dir": config.run_dir}
     with lock(config.run_dir):
         if described["script"] == "sinusoid":
-            trained = from_settings(sinusoid.SinusoidConfig, described["settings"] | {"run_dir": config.run_dir})
-            sinusoid.evaluate(trained, described)
+            sinusoid.evaluate(from_settings(sinusoid.SinusoidConfig, settings), described)
+        elif described["script"] == "step_function":
+            steps = from_settings(step_function.StepFunctionConfig, settings)
+            step_function.evaluate(steps, step_function.build(steps))
         else:
             evaluate(config, described)
 

@@ -143,6 +143,35 @@ def sinusoid_fits(path: Path, x: np.ndarray, panels: dict[str, Any], steps: tupl
     plt.close(figure)
 
 
+def step_fits(path: Path, x: np.ndarray, panels: dict[str, Any], agent: str) -> None:
+    """A panel per data set: its points and the fits after 0..K inner steps, later ones darker.
+
+    Args:
+        path: where to write.
+        x: [X], inputs of the fits.
+        panels: "support" (x [P, N], y [P, N]), "predictions" [P, K+1, X].
+        agent: for the title.
+    """
+    figure, axes = plt.subplots(3, 4, figsize=(13, 8.5), sharex=True, sharey=True)
+    num_fits = panels["predictions"].shape[1]
+    shades = plt.get_cmap("Blues")(np.linspace(0.25, 1.0, num_fits))
+    for i, axis in enumerate(axes.flat):
+        axis.plot(*[leaf[i] for leaf in panels["support"]], ".", color="tab:red", markersize=3, label="data")
+        for k, shade in enumerate(shades):
+            axis.plot(x, panels["predictions"][i, k], color=shade, label=f"after {k} step{'s' * (k != 1)}")
+        axis.grid(alpha=0.3)
+    for axis in axes[-1]:
+        axis.set_xlabel("x")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("y")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=len(labels), fontsize=9)
+    figure.suptitle(f"{agent}: adapting to twelve validation sets")
+    figure.tight_layout(rect=(0, 0.05, 1, 1))
+    figure.savefig(path, dpi=DPI)
+    plt.close(figure)
+
+
 def _save(figure: Any, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=DPI)

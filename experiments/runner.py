@@ -78,8 +78,11 @@ def run(
     seed: int,
     resume: bool,
     wandb_run: Any,
+    probe: Callable[[Any], dict[str, float]] | None = None,
 ) -> Any:
     """Train, and return the final state. Writes metrics.jsonl, checkpoints and the wandb run as it goes.
+
+    ``probe`` measures the state at the first and the last line of metrics.jsonl and adds what it finds to them.
 
     Raises:
         UserError: a metric or parameter became non-finite.
@@ -101,6 +104,8 @@ def run(
                 now = time.monotonic()
                 rows = _rows(jax.device_get(sums), iteration, int(done), env_steps, schedule.log_every)
                 _add_times(rows, called - began, now - began, env_steps)
+                if probe is not None and (iteration == 0 or int(done) == schedule.num_iterations):
+                    rows[-1] |= probe(state)
                 bad = _nonfinite(rows[-1], state)
                 for row in rows_file.write(rows[:-1] if bad else rows):
                     wandb_run.log(row)
@@ -155,7 +160,11 @@ def _nonfinite(row: dict[str, Any], state: Any) -> list[str]:
 
 
 def _nonfinite_message(bad: list[str], iteration: int, checkpoints: Any) -> str:
+    if "inner/step_0" in bad:
+        advice = "Data drawn before any inner step are not finite: check the family's rewards and observations."
+    else:
+        advice = "Try a smaller --inner-lr or --outer-lr."
     return (
         f"iteration {iteration}: non-finite {', '.join(bad)}. Training stopped; the last good checkpoint is iteration "
-        f"{checkpoints.latest_step()} in {checkpoints.directory}. Try a smaller --inner-lr or --outer-lr."
+        f"{checkpoints.latest_step()} in {checkpoints.directory}. {advice}"
     )

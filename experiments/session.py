@@ -4,7 +4,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import agents
 from experiments import checkpoint, runner, tracking
+from experiments.command import UserError
 from experiments.run_folder import CONFIG, prepare, settings_of, write_json
 from metarl.types import MetaLearner
 
@@ -18,6 +20,7 @@ def train_and_evaluate(
     *,
     env: str,
     extendable: bool,
+    probe: Callable[[Any], dict[str, float]] | None = None,
 ) -> None:
     """Do what is left to do of a run: the training, the evaluation, or nothing.
 
@@ -29,6 +32,7 @@ def train_and_evaluate(
         evaluate: evaluates the newest checkpoint, given config.json; None leaves it out.
         env: for wandb.
         extendable: whether a resumed run may go on for longer than planned.
+        probe: state -> metrics for the first and the last line of metrics.jsonl.
     """
     described, lock = prepare(script, settings_of(config), extendable=extendable)
     with lock:
@@ -38,7 +42,9 @@ def train_and_evaluate(
             write_json(config.run_dir / CONFIG, described)
             wandb_run = tracking.start_wandb(config.run_dir, described, agent=config.agent, env=env, job_type="train")
             try:
-                runner.run(learner, config.run_dir, schedule, seed=config.seed, resume=config.resume, wandb_run=wandb_run)
+                runner.run(
+                    learner, config.run_dir, schedule, seed=config.seed, resume=config.resume, wandb_run=wandb_run, probe=probe
+                )
             finally:
                 wandb_run.finish()
         else:
@@ -46,6 +52,14 @@ def train_and_evaluate(
             print(f"{config.run_dir} already has its {done} iterations; {advice}.")
         if evaluate is not None and _evaluated(config.run_dir) != max(done, schedule.num_iterations):
             evaluate(described)
+
+
+def build_agent(name: str, world: agents.World, settings: agents.Settings) -> MetaLearner:
+    """The agent called ``name``, or a `UserError` that says why there is none."""
+    try:
+        return agents.agent(name)(world, settings)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _evaluated(run_dir: Any) -> int:

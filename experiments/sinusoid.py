@@ -10,13 +10,13 @@ import optax
 from flax import linen as nn
 
 import agents
-from agents.networks import ACTIVATIONS, Network
+from agents.networks import ACTIVATIONS
 from agents.world import regression_world
 from envs.regression import RegressionFamily, sinusoid
 from experiments import checkpoint, protocols, runner, supervised
 from experiments.command import MAX_SEED, UserError, at_least, between, one_line_errors, parse
 from experiments.protocols import ProtocolName
-from experiments.session import train_and_evaluate
+from experiments.session import build_agent, train_and_evaluate
 from metarl.types import MetaLearner
 
 ENV = "sinusoid"
@@ -82,7 +82,6 @@ class Built(NamedTuple):
     """What a configuration describes."""
 
     family: RegressionFamily
-    network: Network
     learner: MetaLearner
 
 
@@ -135,11 +134,7 @@ def build(config: SinusoidConfig, num_shots: int, *, test: bool = False) -> Buil
         proximal=config.proximal,
         recipe=config.recipe,
     )
-    try:
-        learner = agents.agent(config.agent)(world, settings)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    return Built(family, world.make_network(0), learner)
+    return Built(family, build_agent(config.agent, world, settings))
 
 
 def run(config: SinusoidConfig) -> None:

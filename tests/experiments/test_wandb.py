@@ -13,7 +13,7 @@ def test_a_first_run_is_offline_and_asks_nothing(tmp_path):
     command = [sys.executable, "-m", "experiments.train", "--run-dir", "run", "--num-iterations", "2", *SMALL]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr
-    assert "wandb" not in done.stdout + done.stderr
+    assert "wandb" not in done.stdout and done.stderr == ""
     segments = sorted(path.name for path in (tmp_path / "run/wandb").glob("offline-run-*"))
     assert len(segments) == 2 and segments[1].endswith("-eval")
     written = [path.read_bytes() for path in sorted((tmp_path / "run/wandb").glob("offline-run-*/*.wandb"))]

@@ -1,0 +1,67 @@
+"""Problems: what a batch holds after an episode's end, and the diagnostics against formulas."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import envs
+from agents.networks import policy
+from agents.problems import policy_gradient
+from envs.navigation import Goal
+from metarl.surrogates import loaded_dice, reinforce
+from metarl.types import Experience
+from tests.agents.probe import Guess
+
+
+def build(family, std=0.5):
+    actor = policy(family.observation_space, family.action_space, hidden_sizes=(4,), activation="tanh", initial_std=std)
+    problem = policy_gradient(
+        family, actor, num_episodes=30, inner_surrogate=loaded_dice(), outer_surrogate=reinforce, gamma=0.9
+    )
+    return actor, problem, actor.network.init(jax.random.key(0))
+
+
+def test_nothing_counts_after_the_end():
+    """Episodes around a goal one step away end early; from then on reward, log-prob and advantage are zero."""
+    family = envs.make("metarl/Navigation2D-v0", horizon=60)
+    _, problem, params = build(family, std=1.0)
+    batch = problem.sample_batch(params, Goal(jnp.array([0.1, 0.0])), jax.random.key(0))
+    ended = np.asarray(batch.trajectory.mask) == 0
+    assert ended.any() and not ended.all()
+    for values in (batch.advantage, batch.trajectory.reward, batch.trajectory.log_prob):
+        assert not np.any(np.asarray(values)[ended]) and np.any(np.asarray(values)[~ended])
+    kept = np.asarray(batch.advantage)[~ended]
+    np.testing.assert_allclose([kept.mean(), kept.std()], [0, 1], atol=1e-4)
+    np.testing.assert_allclose(batch.episode_return, np.asarray(batch.trajectory.reward).sum(axis=1), rtol=1e-5)
+
+
+def test_entropy_kl_and_scores_against_formulas():
+    family = Guess()
+    _, problem, before = build(family)
+    after = before | {"log_std": before["log_std"] + 0.4}
+    task, keys = family.default_params, jax.random.split(jax.random.key(1))
+    support = jax.tree.map(lambda x: x[None], problem.sample_batch(before, task, keys[0]))
+    query = problem.sample_batch(after, task, keys[1])
+    path = jax.tree.map(lambda a, b: jnp.stack([a, b]), before, after)
+    _, metrics = problem.outer_loss(path, Experience(support, query))
+    std0, std1 = 0.5, 0.5 * np.exp(0.4)
+    np.testing.assert_allclose(metrics["policy/entropy"], 0.5 * np.log(2 * np.pi * np.e * std1**2), rtol=1e-5)
+    # Equal means: KL(before || after) of two Gaussians depends on their spread alone, and not symmetrically.
+    np.testing.assert_allclose(metrics["policy/kl"], np.log(std1 / std0) + std0**2 / (2 * std1**2) - 0.5, rtol=1e-4)
+    expected = [np.mean(support.episode_return), np.mean(query.episode_return)]
+    np.testing.assert_allclose(metrics["score"], expected, rtol=1e-6)
+    assert metrics["num_samples"] == 2 * 30 * family.horizon
+
+
+def test_step_losses_judge_each_step_by_the_batch_it_led_to():
+    family = Guess()
+    _, problem, params = build(family)
+    task, keys = family.default_params, jax.random.split(jax.random.key(1), 3)
+    batches = [problem.sample_batch(params, task, key) for key in keys]
+    support = jax.tree.map(lambda a, b: jnp.stack([a, b]), batches[0], batches[1])
+    path = jax.tree.map(lambda x: jnp.stack([x, x + 0.1, x + 0.2]), params)
+    losses, _ = problem.step_losses(path, Experience(support, batches[2]))
+    for k in (1, 2):
+        at_k = jax.tree.map(lambda x, k=k: x[k : k + 1], path)
+        one, _ = problem.outer_loss(jax.tree.map(lambda x: jnp.concatenate([x, x]), at_k), Experience(support, batches[k]))
+        np.testing.assert_allclose(losses[k - 1], one, rtol=1e-5)
