@@ -8,16 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from experiments import compare, evaluate, sinusoid, train
+from experiments import compare, evaluate, sinusoid, step_function, train
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMANDS = re.findall(r"^python -m experiments\.(\w+)(.*)$", README, re.MULTILINE)
-MAIN = {"train": train.main, "evaluate": evaluate.main, "compare": compare.main, "sinusoid": sinusoid.main}
+MAIN = {
+    "train": train.main,
+    "evaluate": evaluate.main,
+    "compare": compare.main,
+    "sinusoid": sinusoid.main,
+    "step_function": step_function.main,
+}
 FEWER = {
     "train": "--num-iterations 2 --num-tasks 2 --num-episodes 2 --horizon 6 --eval-tasks 3 --hidden-sizes 8",
     "evaluate": "--num-tasks 3",
     "compare": "",
+    "step_function": "--num-iterations 20 --log-every 10 --checkpoint-every 10 --hidden-sizes 8",
     "sinusoid": "--num-iterations 20 --log-every 10 --checkpoint-every 10 --eval-tasks 5",
 }
 
