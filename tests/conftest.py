@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")  # two test processes share two cores
+# Two test processes share two cores, and compiling costs more here than slower code.
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0")
 os.environ["WANDB_MODE"] = os.environ.get("METARL_TEST_WANDB_MODE", "disabled")
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Many tests compile the same small program; processes started by tests share the cache too.

@@ -64,9 +64,9 @@ def without_time(rows):
 
 def test_same_seed_same_run_whatever_the_chunks(finished_run, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "MAX_BLOCKS", 1)
-    again = small_run(tmp_path / "again")
+    again = small_run(tmp_path / "again", "--eval-tasks", "0")
     assert without_time(read_lines(again)) == without_time(read_lines(finished_run))
-    other = small_run(tmp_path / "other", "--seed", "1")
+    other = small_run(tmp_path / "other", "--seed", "1", "--eval-tasks", "0")
     assert without_time(read_lines(other)) != without_time(read_lines(finished_run))
 
 
