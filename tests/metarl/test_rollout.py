@@ -40,12 +40,13 @@ def test_against_numpy(unroll):
 
 
 def test_nothing_counts_after_the_end():
-    """The goal is five moves away: step 4 ends the episode and steps 5.. are empty."""
+    """The walker stops just beside a goal five moves away: step 4 ends the episode and steps 5.. are empty."""
     goal = jnp.array([0.43, -0.21])
-    found = rollout(envs.make("metarl/Navigation2D-v0"), towards(goal), Goal(goal), jax.random.key(0), horizon=20)
+    beside = goal + 0.005  # within the tolerance, yet a reward that is not zero by itself
+    found = rollout(envs.make("metarl/Navigation2D-v0"), towards(beside), Goal(goal), jax.random.key(0), horizon=20)
     np.testing.assert_array_equal(found.terminated, np.arange(20) == 4)
     np.testing.assert_array_equal(found.mask, np.arange(20) <= 4)
-    assert np.all(found.log_prob[:5] != 0)
+    assert np.all(found.log_prob[:5] != 0) and np.all(found.reward[:5] < 0)
     assert not np.any(found.log_prob[5:])
     assert not np.any(found.reward[5:])
     np.testing.assert_array_equal(found.observation[5:], np.broadcast_to(found.last_observation, (15, 2)))
