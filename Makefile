@@ -17,7 +17,7 @@ test: $(VENV)/.installed-dev
 	$(VENV)/bin/pytest
 
 test-slow: $(VENV)/.installed-dev
-	$(VENV)/bin/pytest -m slow -n 2 --durations=0
+	XLA_FLAGS=--xla_cpu_multi_thread_eigen=false $(VENV)/bin/pytest -m slow -n 2 --durations=0  # at full speed, as a user runs them
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("error: metarl needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12 ...")'
