@@ -63,7 +63,7 @@ def imaml(world: World, settings: Settings) -> MetaLearner:
     network = world.make_network(0)
     problem = world.make_problem(network)
     plain = rules.sgd(settings.inner_lr)
-    meta_gradient = meta.implicit(problem, plain, settings.proximal, cg_steps=settings.cg_steps)
+    meta_gradient = meta.implicit(problem, plain, settings.proximal, cg_steps=settings.cg_steps, damping=settings.cg_damping)
     rule = rules.proximal(plain, settings.proximal)
     return gradient_learner(world, settings, problem, network, rule, lambda iteration: meta_gradient)
 

@@ -44,6 +44,7 @@ class Settings(NamedTuple):
         context_size: length of CAVIA's context.
         proximal: iMAML's lambda.
         cg_steps: iMAML's iterations of conjugate gradients.
+        cg_damping: added to the curvature there, which need not be positive in networks.
         train_tasks: how many fixed tasks `multitask` trains heads for.
         recipe: how `pretrained` is fine-tuned.
         remat: recompute inner steps in the backward pass instead of storing them.
@@ -58,6 +59,7 @@ class Settings(NamedTuple):
     context_size: int = 5
     proximal: float = 1.0
     cg_steps: int = 10
+    cg_damping: float = 0.0
     train_tasks: int = 100
     recipe: str = "plain"
     remat: bool = False

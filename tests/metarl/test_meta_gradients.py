@@ -30,31 +30,32 @@ def problem_of(loss):
 PROBLEM = problem_of(quadratic)
 
 
-def experience_of(centre, num_steps):
-    return Experience(np.broadcast_to(centre, (num_steps, 3)), centre)
+def experience_of(centre, num_steps, query=None):
+    return Experience(np.broadcast_to(centre, (num_steps, 3)), centre if query is None else query)
 
 
-def closed_form(centre, num_steps, *, second_order):
+def closed_form(centre, query, num_steps, *, second_order):
+    """Loss and gradient after steps towards ``centre``, judged by ``query``."""
     shrink = np.linalg.matrix_power(np.eye(3) - ALPHA * CURVATURE, num_steps)
-    at_the_end = CURVATURE @ shrink @ (THETA - centre)
-    return shrink @ at_the_end if second_order else at_the_end
+    left = centre + shrink @ (THETA - centre) - query
+    at_the_end = CURVATURE @ left
+    return 0.5 * left @ at_the_end, shrink @ at_the_end if second_order else at_the_end
 
 
 @pytest.mark.parametrize("num_steps", [0, 1, 2, 5])
 @pytest.mark.parametrize("second_order", [True, False])
 def test_closed_form_on_a_quadratic(num_steps, second_order):
     rule = rules.sgd(ALPHA) if second_order else rules.first_order(rules.sgd(ALPHA))
-    centre = np.array([0.1, 0.2, -0.3])
-    grads, metrics = meta.through_adaptation(PROBLEM, rule)(THETA, experience_of(centre, num_steps))
-    np.testing.assert_allclose(grads, closed_form(centre, num_steps, second_order=second_order), atol=1e-12)
-    end = np.linalg.matrix_power(np.eye(3) - ALPHA * CURVATURE, num_steps) @ (THETA - centre)
-    np.testing.assert_allclose(metrics["loss"], 0.5 * end @ CURVATURE @ end, atol=1e-12)
+    centre, query = np.array([0.1, 0.2, -0.3]), np.array([-0.4, 0.6, 0.5])
+    grads, metrics = meta.through_adaptation(problem_of(quadratic), rule)(THETA, experience_of(centre, num_steps, query))
+    loss, expected = closed_form(centre, query, num_steps, second_order=second_order)
+    np.testing.assert_allclose(grads, expected, atol=1e-12)
+    np.testing.assert_allclose(metrics["loss"], loss, atol=1e-12)
 
 
 def test_first_order_is_not_second_order():
     """The negative case: the closed forms differ, so neither test above passes for the wrong reason."""
-    centre = np.zeros(3)
-    exact, first = (closed_form(centre, 1, second_order=order) for order in (True, False))
+    exact, first = (closed_form(np.zeros(3), np.ones(3), 1, second_order=order)[1] for order in (True, False))
     assert np.abs(exact - first).max() > 0.1
 
 

@@ -1,114 +1,108 @@
 """Surrogates against exact enumeration of every trajectory of a tiny MDP with state-dependent termination.
 
 The truth comes from the expected return as a function of the policy (a product of matrices); the surrogates are averaged over
-all trajectories with their exact probabilities. Neither route uses the other's formula.
+all trajectories with their exact probabilities (`experiments.bias_variance`). Neither route uses the other's formula.
 """
-
-import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metarl.surrogates import loaded_dice, reinforce
+from experiments import bias_variance
+from experiments.bias_variance import SURROGATES, THETA, enumerate_all, expected_return, probability, relative
+from metarl.surrogates import loaded_dice
 
 pytestmark = pytest.mark.usefixtures("float64")
 
-HORIZON = 3
-MOVE = np.array([[[0.9, 0.1], [0.2, 0.8]], [[0.4, 0.6], [0.7, 0.3]]])  # [state, action, next state]
-REWARD = np.array([[1.0, -0.5], [0.3, 2.0]])  # [state, action]
-END = np.array([0.0, 1.0])  # the episode ends on entering state 1 when the variant says so
-THETA = np.array([[0.2, -0.4], [0.5, 0.1]])  # logits [state, action]
+ENDS = pytest.mark.parametrize("ends", [0.0, 1.0], ids=["full length", "with ends"])
+INNER_LR = 1.0
 
 
-def expected_return(theta, ends):
-    """Exact, by pushing the distribution over states through time."""
-    probs = jax.nn.softmax(theta)
-    alive, total = jnp.array([0.8, 0.2]), 0.0
-    for _ in range(HORIZON):
-        total += jnp.sum(alive[:, None] * probs * REWARD)
-        alive = jnp.einsum("s,sa,san->n", alive, probs, MOVE) * (1.0 - ends * END)
-    return total / HORIZON
+def returns_to_go(every):
+    return every.advantage + every.mask * bias_variance.BASELINE[every.state]
 
 
-def trajectories(ends):
-    """Every trajectory: states, actions, rewards, mask [B, T] and probability [B]."""
-    probs = np.asarray(jax.nn.softmax(THETA))
-    rows = []
-    for states in itertools.product((0, 1), repeat=HORIZON):
-        for actions in itertools.product((0, 1), repeat=HORIZON):
-            p, mask, alive = [0.8, 0.2][states[0]], [], 1.0
-            for t in range(HORIZON):
-                mask.append(alive)
-                # After the end anything may follow; give the copies equal weight so that they sum to one.
-                p *= probs[states[t], actions[t]] if alive else 0.5
-                if t + 1 < HORIZON:
-                    p *= MOVE[states[t], actions[t], states[t + 1]] if alive else 0.5
-                    alive *= 1.0 - ends * END[states[t + 1]]
-            rows.append((states, actions, [REWARD[s, a] for s, a in zip(states, actions, strict=True)], mask, p))
-    return [np.array(column) for column in zip(*rows, strict=True)]
-
-
-def expected_derivatives(surrogate, ends, advantage_of):
-    """Gradient and Hessian of the surrogate, averaged over all trajectories, each on its own as a batch of one."""
-    states, actions, rewards, mask, probability = trajectories(ends)
-    advantage = advantage_of(states, rewards * mask)
-
-    def average(theta):
-        log_prob = jax.nn.log_softmax(theta)[states, actions]
-
-        def one(*row):
-            log_prob, advantage, mask = (x[None] for x in row)
-            return surrogate(log_prob, jax.lax.stop_gradient(log_prob), advantage, mask)
-
-        return jnp.sum(probability * jax.vmap(one)(log_prob, advantage, mask))
-
-    return jax.grad(average)(jnp.asarray(THETA)), jax.hessian(average)(jnp.asarray(THETA))
-
-
-def returns_to_go(states, rewards):
-    return rewards[:, ::-1].cumsum(axis=1)[:, ::-1]
-
-
-def minus_baseline(states, rewards):
-    return returns_to_go(states, rewards) - np.array([0.7, -1.3])[states]
+def minus_baseline(every):
+    return every.advantage
 
 
 def errors(surrogate, ends, advantage_of):
-    """Largest error of gradient and Hessian, relative to the largest entry of the true one."""
-    truth = [f(expected_return)(jnp.asarray(THETA), ends) for f in (jax.grad, jax.hessian)]
-    found = expected_derivatives(surrogate, ends, advantage_of)
-    return [float(jnp.abs(a - b).max() / jnp.abs(b).max()) for a, b in zip(found, truth, strict=True)]
+    """Error of the expected gradient and Hessian, relative to the true ones."""
+    theta, every = jnp.asarray(THETA), enumerate_all(ends)
+    weight = probability(theta, every)
+    truth = [f(expected_return)(theta, ends) for f in (jax.grad, jax.hessian)]
+    found = bias_variance.per_trajectory(surrogate, theta, every._replace(advantage=advantage_of(every)))
+    means = (jnp.einsum("b,b...->...", weight, values) for values in found)
+    return [relative(mean, exact.reshape(mean.shape)) for mean, exact in zip(means, truth, strict=True)]
 
 
-SURROGATES = {"reinforce": reinforce} | {f"lam={lam}": loaded_dice(lam) for lam in (0.0, 0.5, 1.0)}
+@ENDS
+def test_trajectories_are_a_distribution(ends):
+    every = enumerate_all(ends)
+    weight = probability(jnp.asarray(THETA), every)
+    np.testing.assert_allclose(weight.sum(), 1.0)
+    rewards = bias_variance.REWARD[every.state, every.action] * every.mask
+    np.testing.assert_allclose(weight @ rewards.mean(axis=1), expected_return(jnp.asarray(THETA), ends), rtol=1e-12)
 
 
-def test_trajectories_are_a_distribution():
-    for ends in (0.0, 1.0):
-        np.testing.assert_allclose(trajectories(ends)[-1].sum(), 1.0)
-
-
-@pytest.mark.parametrize("ends", [0.0, 1.0], ids=["full length", "with ends"])
+@ENDS
 @pytest.mark.parametrize("advantage_of", [returns_to_go, minus_baseline])
 @pytest.mark.parametrize("name", SURROGATES)
 def test_every_surrogate_has_the_right_gradient(name, advantage_of, ends):
     assert errors(SURROGATES[name], ends, advantage_of)[0] < 1e-12
 
 
-@pytest.mark.parametrize("ends", [0.0, 1.0], ids=["full length", "with ends"])
+@ENDS
 @pytest.mark.parametrize("advantage_of", [returns_to_go, minus_baseline])
 def test_dice_has_the_right_hessian(advantage_of, ends):
     assert errors(loaded_dice(1.0), ends, advantage_of)[1] < 1e-12
 
 
-@pytest.mark.parametrize("ends", [0.0, 1.0], ids=["full length", "with ends"])
+@ENDS
 def test_others_have_a_wrong_hessian(ends):
     """The negative case: plain log-prob times advantage is far off; lam between 0 and 1 closes the gap step by step."""
     hessian = {name: errors(surrogate, ends, returns_to_go)[1] for name, surrogate in SURROGATES.items()}
     assert hessian["reinforce"] > 0.3
     assert hessian["lam=0.0"] > hessian["lam=0.5"] > 0.01 > hessian["lam=1.0"]
+
+
+@ENDS
+@pytest.mark.parametrize("num_steps", [0, 1, 2])
+def test_meta_gradient_through_enumerated_inner_steps(ends, num_steps):
+    """The whole core on policy gradients: with lam=1 exact through two inner steps, otherwise biased by any step."""
+    truth = bias_variance.true_meta_gradient(ends, num_steps, INNER_LR)
+    error = {}
+    for name, surrogate in SURROGATES.items():
+        error[name] = relative(bias_variance.enumerated_meta_gradient(surrogate, ends, num_steps, INNER_LR), truth)
+    assert error["lam=1.0"] < 1e-12
+    for name in set(SURROGATES) - {"lam=1.0"}:
+        assert (error[name] > 0.01) == (num_steps > 0), error
+    assert num_steps == 0 or error["lam=0.0"] > error["lam=0.5"]
+
+
+def test_table_of_bias_and_variance(capsys):
+    """Only lam=1 is unbiased in every column, and it pays with the largest spread of those that curve."""
+    bias_variance.main([])
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in SURROGATES) and printed.count("relative to the true derivative") == 2
+    for ends in (0.0, 1.0):
+        rows = {name: bias_variance.measure(surrogate, ends, INNER_LR) for name, surrogate in SURROGATES.items()}
+        for name, row in rows.items():
+            assert row["gradient bias"] < 1e-12
+            assert (row["hessian bias"] < 1e-12) == (name == "lam=1.0") == (row["meta-gradient bias, 2 steps"] < 1e-12)
+        spread = [rows[f"lam={lam}"]["hessian std"] for lam in (0.0, 0.5, 1.0)]
+        assert spread == sorted(spread) and spread[0] > 0
+
+
+def test_spread_agrees_with_sampling():
+    """Standard deviations are of single trajectories: 20,000 sampled ones have them, to a few percent."""
+    theta, every = jnp.asarray(THETA), enumerate_all(1.0)
+    drawn = jax.random.choice(jax.random.key(0), len(every.world), (20_000,), p=probability(theta, every))
+    _, hessians = bias_variance.per_trajectory(loaded_dice(1.0), theta, every)
+    truth = jax.hessian(expected_return)(theta, 1.0)
+    sampled = jnp.sqrt(jnp.sum(jnp.var(hessians[drawn], axis=0))) / jnp.linalg.norm(truth)
+    np.testing.assert_allclose(bias_variance.measure(loaded_dice(1.0), 1.0, INNER_LR)["hessian std"], sampled, rtol=0.05)
 
 
 def test_trap_returns_to_go_in_a_cumulative_box():
@@ -118,8 +112,8 @@ def test_trap_returns_to_go_in_a_cumulative_box():
         w = jnp.cumsum(mask * log_prob, axis=1)
         return jnp.mean(mask * jnp.exp(w - jax.lax.stop_gradient(w)) * advantage)
 
-    def rewards_alone(states, rewards):
-        return rewards
+    def rewards_alone(every):
+        return every.mask * bias_variance.REWARD[every.state, every.action]
 
     assert max(errors(cumulative, 0.0, rewards_alone)) < 1e-12
     assert errors(cumulative, 0.0, returns_to_go)[0] > 0.1
@@ -131,12 +125,15 @@ def test_masked_steps_have_no_effect():
     mask = jnp.array([[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
     for surrogate in SURROGATES.values():
 
-        def derivative(log_prob, advantage, surrogate=surrogate):
-            return jax.hessian(lambda x: surrogate(x, log_prob, advantage, mask))(log_prob)
+        def derivatives(log_prob, advantage, surrogate=surrogate):
+            value = lambda x: surrogate(x, log_prob, advantage, mask)
+            return jax.grad(value)(log_prob), jax.hessian(value)(log_prob)
 
-        masked = jnp.where(mask > 0, log_prob, other)
-        found = derivative(masked, jnp.where(mask > 0, advantage, other))
-        np.testing.assert_allclose(found, derivative(log_prob, advantage), atol=1e-14)
+        found = derivatives(jnp.where(mask > 0, log_prob, other), jnp.where(mask > 0, advantage, other))
+        expected = derivatives(log_prob, advantage)
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-14)
+        assert not np.any(found[0][mask == 0]) and np.all(found[0][mask > 0])
 
 
 def test_lam_outside_the_unit_interval_is_refused():
