@@ -114,7 +114,7 @@ def error_comparison(path: Path, rows: dict[str, Any]) -> None:
     _save(figure, path)
 
 
-def sinusoid_fits(path: Path, x: np.ndarray, panels: dict[str, Any], steps: tuple[int, ...], agent: str) -> None:
+def sinusoid_fits(path: Path, x: np.ndarray, panels: dict[str, Any], steps: tuple[int, ...], title: str) -> None:
     """One panel per task: the true curve, the support points, and predictions after some numbers of inner steps.
 
     Args:
@@ -122,10 +122,11 @@ def sinusoid_fits(path: Path, x: np.ndarray, panels: dict[str, Any], steps: tupl
         x: [X], inputs of the curves.
         panels: "true" [P, X], "support" (x [P, N], y [P, N]), "predictions" [P, len(steps), X].
         steps: inner steps taken, darker for later ones.
-        agent: for the title.
+        title: of the figure.
     """
     num_panels = len(panels["true"])
-    figure, axes = plt.subplots(1, num_panels, figsize=(4.2 * num_panels, 4.2), sharey=True, squeeze=False)
+    width = max(4.2 * num_panels, 7)  # room for the legend
+    figure, axes = plt.subplots(1, num_panels, figsize=(width, 4.2), sharey=True, squeeze=False)
     shades = plt.get_cmap("Blues")(np.linspace(0.35, 1.0, len(steps)))
     for i, axis in enumerate(axes[0]):
         axis.plot(x, panels["true"][i], color="black", linestyle="--", label="true curve")
@@ -135,12 +136,50 @@ def sinusoid_fits(path: Path, x: np.ndarray, panels: dict[str, Any], steps: tupl
         axis.set_xlabel("x")
         axis.grid(alpha=0.3)
     axes[0, 0].set_ylabel("y")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=len(labels), fontsize=9)
-    figure.suptitle(f"{agent}: adapting to {panels['support'][0].shape[1]} points of a held-out sinusoid")
-    figure.tight_layout(rect=(0, 0.07, 1, 1))
+    figure.suptitle(title)
+    _legend_below(figure, axes[0, 0])
     figure.savefig(path, dpi=DPI)
     plt.close(figure)
+
+
+def plain_fit(path: Path, x: np.ndarray, prediction: np.ndarray, losses: np.ndarray) -> None:
+    """sin(x) and the network fitted to it; beside it the loss of each step."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8))
+    left.plot(x, np.sin(x), color="black", linestyle="--", label="sin(x)")
+    left.plot(x, prediction, color="C0", label=f"network after {len(losses)} steps of Adam")
+    left.set_xlabel("x")
+    left.set_ylabel("y")
+    left.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), fontsize=9)
+    right.plot(np.arange(1, len(losses) + 1), losses)
+    right.set_xlabel("step")
+    right.set_ylabel("mean squared error")
+    right.set_yscale("log")
+    for axis in (left, right):
+        axis.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def batching(path: Path, arms: dict[str, np.ndarray], agent: str) -> None:
+    """Training loss against iterations: mean over seeds, shaded from the least to the greatest.
+
+    Args:
+        path: where to write.
+        arms: label -> smoothed losses [S, I].
+        agent: for the title.
+    """
+    figure, axis = plt.subplots(figsize=(7, 4.4))
+    for label, losses in arms.items():
+        iterations = np.arange(losses.shape[1])
+        (line,) = axis.plot(iterations, losses.mean(axis=0), linewidth=1.2, label=label)
+        axis.fill_between(iterations, losses.min(axis=0), losses.max(axis=0), color=line.get_color(), alpha=0.2, linewidth=0)
+    num_seeds = len(next(iter(arms.values())))
+    axis.set_title(f"{agent}: tasks per update ({num_seeds} seeds, mean and range)")
+    axis.set_xlabel("meta-iteration")
+    axis.set_ylabel("loss after adaptation (moving average)")
+    axis.set_yscale("log")
+    axis.grid(alpha=0.3, which="both")
+    axis.legend()
+    _save(figure, path)
 
 
 def step_fits(path: Path, x: np.ndarray, panels: dict[str, Any], agent: str) -> None:
@@ -164,12 +203,20 @@ def step_fits(path: Path, x: np.ndarray, panels: dict[str, Any], agent: str) -> 
         axis.set_xlabel("x")
     for axis in axes[:, 0]:
         axis.set_ylabel("y")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=len(labels), fontsize=9)
     figure.suptitle(f"{agent}: adapting to twelve validation sets")
-    figure.tight_layout(rect=(0, 0.05, 1, 1))
+    _legend_below(figure, axes[0, 0])
     figure.savefig(path, dpi=DPI)
     plt.close(figure)
+
+
+def _legend_below(figure: Any, axis: Any) -> None:
+    """One legend for all panels, under them, in as many rows as its width asks for."""
+    handles, labels = axis.get_legend_handles_labels()
+    width, height = figure.get_size_inches()
+    columns = min(len(labels), int(width / 1.6))
+    rows = -(-len(labels) // columns)
+    figure.legend(handles, labels, loc="lower center", ncols=columns, fontsize=9)
+    figure.tight_layout(rect=(0, 0.3 * rows / height, 1, 1))
 
 
 def _save(figure: Any, path: Path) -> None:

@@ -10,11 +10,12 @@ from rich.progress import Progress as RichProgress
 class Progress:
     """A context manager that shows iteration, score before and after adaptation, steps per second and time left."""
 
-    def __init__(self, total: int, completed: int):
-        self._total, self._plain_from = total, completed
+    def __init__(self, total: int, completed: int, label: str = "iteration"):
+        self._total, self._plain_from, self._label = total, completed, label
         console = Console()
         self._live = console.is_terminal
         self._bar = RichProgress(
+            *([] if label == "iteration" else [TextColumn(label)]),
             MofNCompleteColumn(),  # together at most 80 columns wide
             BarColumn(bar_width=10),
             TextColumn("{task.fields[scores]}"),
@@ -25,7 +26,7 @@ class Progress:
         )
         self._task = self._bar.add_task("train", total=total, completed=completed, scores="compiling ...")
         if not self._live and completed < total:
-            print(f"iteration {completed}/{total}  compiling ...", flush=True)
+            print(f"{label} {completed}/{total}  compiling ...", flush=True)
 
     def __enter__(self) -> "Progress":
         """Start drawing."""
@@ -36,11 +37,13 @@ class Progress:
         """Stop drawing."""
         self._bar.stop()
 
-    def update(self, iteration: int, row: dict[str, Any]) -> None:
-        """Show the newest row of metrics."""
-        speed = f"{row['time/steps_per_second'] / 1000:,.0f}k env steps/s"
-        scores = f"pre {row['meta/pre']:.2f} post {row['meta/post']:.2f} {speed}"
+    def update(self, iteration: int, row: dict[str, Any] | None = None) -> None:
+        """Show the iteration and, if given, the newest row of metrics."""
+        scores = ""
+        if row:
+            speed = f"{row['time/steps_per_second'] / 1000:,.0f}k env steps/s"
+            scores = f"pre {row['meta/pre']:.2f} post {row['meta/post']:.2f} {speed}"
         self._bar.update(self._task, completed=iteration, scores=scores)
         if not self._live and (iteration - self._plain_from >= self._total / 20 or iteration == self._total):
-            print(f"iteration {iteration}/{self._total}  {scores}", flush=True)
+            print(f"{self._label} {iteration}/{self._total}  {scores}".rstrip(), flush=True)
             self._plain_from = iteration

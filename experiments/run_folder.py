@@ -19,6 +19,7 @@ from experiments.command import UserError, flag, load_json
 NOT_SETTINGS = ("run_dir", "resume", "overwrite")  # how a run is started, not what it computes
 CONFIG = "config.json"
 RUN_FILES = (CONFIG, "metrics.jsonl", "checkpoints", "evaluation.json", "adaptation.png", "wandb")
+TUTORIAL_FILES = ("plain_fit.png", "batching.png", "batching.json", "deployment.png")  # of the sinusoid protocol jang
 PACKAGES = ("metarl", "jax", "jaxlib", "optax", "flax", "distrax", "gymnasium", "orbax-checkpoint", "numpy", "wandb")
 
 
@@ -133,7 +134,7 @@ def _refuse_strangers(run_dir: Path) -> None:
 
 def _empty(run_dir: Path) -> None:
     """Delete what a run writes, and nothing else."""
-    for name in RUN_FILES:
+    for name in RUN_FILES + TUTORIAL_FILES:
         path = run_dir / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -149,10 +150,15 @@ def _describe(script: str, settings: dict[str, Any]) -> dict[str, Any]:
         "wandb_id": uuid.uuid4().hex[:8],
         "git_commit": _git_commit(),
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": versions(),
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that results depend on."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
 def _git_commit() -> str | None:

@@ -28,11 +28,19 @@ class Schedule(NamedTuple):
         num_iterations: meta-iterations in all.
         log_every: meta-iterations per line of metrics (their mean): a block.
         checkpoint_every: meta-iterations between checkpoints; a multiple of ``log_every``.
+        keep: how many of the newest checkpoints stay; all if None.
     """
 
     num_iterations: int
     log_every: int
     checkpoint_every: int
+    keep: int | None = checkpoint.KEEP
+
+
+def keys_of(seed: int) -> tuple[jax.Array, jax.Array]:
+    """The key of a run's initial state, and the key that iteration i folds i into."""
+    key_init, key_steps = jax.random.split(jax.random.key(seed))
+    return key_init, key_steps
 
 
 def make_chunk(learner: MetaLearner, key: jax.Array, log_every: int) -> Callable:
@@ -87,9 +95,10 @@ def run(
     Raises:
         UserError: a metric or parameter became non-finite.
     """
-    key_init, key_steps = jax.random.split(jax.random.key(seed))
+    key_init, key_steps = keys_of(seed)
     chunk = make_chunk(learner, key_steps, schedule.log_every)
-    with checkpoint.manager(run_dir, writing=True) as checkpoints, closing(JsonLines(run_dir / "metrics.jsonl")) as rows_file:
+    kept = checkpoint.manager(run_dir, writing=True, keep=schedule.keep)
+    with kept as checkpoints, closing(JsonLines(run_dir / "metrics.jsonl")) as rows_file:
         if resume and checkpoints.latest_step() is not None:
             iteration, state, env_steps = checkpoint.restore(checkpoints, learner)
         else:

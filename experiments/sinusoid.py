@@ -1,10 +1,11 @@
 """``python -m experiments.sinusoid``: supervised meta-learning through the same core, under published protocols."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
@@ -13,7 +14,7 @@ import agents
 from agents.networks import ACTIVATIONS
 from agents.world import regression_world
 from envs.regression import RegressionFamily, sinusoid
-from experiments import checkpoint, protocols, runner, supervised
+from experiments import checkpoint, maml_in_jax, protocols, runner, selection, supervised
 from experiments.command import MAX_SEED, UserError, at_least, between, one_line_errors, parse
 from experiments.protocols import ProtocolName
 from experiments.session import build_agent, train_and_evaluate
@@ -47,7 +48,9 @@ class SinusoidConfig:
     num_tasks: int | None = None
     """M: tasks per meta-iteration."""
     train_shots: int | None = None
-    """Support points in training, and as many query points."""
+    """Support points in training."""
+    query_shots: int | None = None
+    """Query points in training; as many as support points by default."""
     num_inner_steps: int | None = None
     """K: inner steps in training."""
     inner_lr: float | None = None
@@ -58,8 +61,14 @@ class SinusoidConfig:
     """How outer_lr goes on: to zero along a cosine, or constant."""
     context_size: int = 5
     """Length of the context vector of cavia."""
-    proximal: float = 1.0
+    proximal: float | None = None
     """How strongly imaml holds adaptation near the start (its lambda)."""
+    cg_steps: int = 5
+    """Iterations of conjugate gradients of imaml."""
+    cg_damping: float | None = None
+    """Added to the curvature in the linear system of imaml."""
+    remat: bool = False
+    """Recompute inner steps in the backward pass instead of storing them."""
     recipe: str = "plain"
     """How pretrained is fine-tuned: plain, lower-early, frozen, gradual, new-head or cross-validated."""
     hidden_sizes: tuple[int, ...] = (40, 40)
@@ -70,7 +79,7 @@ class SinusoidConfig:
     """Held-out tasks at the end."""
     log_every: int = 100
     """Meta-iterations per line of metrics, which is their mean."""
-    checkpoint_every: int = 5000
+    checkpoint_every: int = 2500
     """Meta-iterations between checkpoints; a multiple of log_every."""
     resume: bool = False
     """Continue the run in run_dir; settings not given are the run's own."""
@@ -90,10 +99,11 @@ def resolve(config: SinusoidConfig) -> SinusoidConfig:
     fixed = protocols.settings_of(config.protocol, config.agent)
     missing = {field.name: fixed[field.name] for field in dataclasses.fields(config) if getattr(config, field.name) is None}
     config = dataclasses.replace(config, **missing)
-    at_least(config, num_iterations=0, num_tasks=1, train_shots=1, num_inner_steps=0, hidden_sizes=1)
+    at_least(config, num_iterations=0, num_tasks=1, train_shots=1, query_shots=1, num_inner_steps=0, hidden_sizes=1)
     between(config, seed=(0, MAX_SEED))
-    at_least(config, eval_tasks=1, log_every=1, checkpoint_every=1, context_size=1)
+    at_least(config, eval_tasks=1, log_every=1, checkpoint_every=1, context_size=1, cg_steps=1)
     between(config, inner_lr=(0, float("inf")), outer_lr=(0, float("inf")), proximal=(1e-6, float("inf")))
+    between(config, cg_damping=(0, float("inf")))
     if config.activation not in ACTIVATIONS:
         raise UserError(f"--activation is {config.activation!r}; known: {', '.join(ACTIVATIONS)}.")
     if config.checkpoint_every % config.log_every:
@@ -109,14 +119,16 @@ def build(config: SinusoidConfig, num_shots: int, *, test: bool = False) -> Buil
     Args:
         config: resolved settings.
         num_shots: points in the support set.
-        test: draw queries as the protocol tests; otherwise as many fresh points as the support has.
+        test: draw queries as the protocol tests; otherwise as the configuration trains.
     """
     protocol = protocols.PROTOCOLS[config.protocol]
-    family = sinusoid(protocol.amplitude)
+    family = sinusoid(protocol.amplitude, protocol.phase)
     sample_query = None
     if test and protocol.grid:
         x = jnp.linspace(*family.x_range, GRID_POINTS)[:, None]
         sample_query = lambda task, key: (x, family.curve(task, x))
+    elif not test and config.query_shots:
+        sample_query = lambda task, key: family.sample(task, key, config.query_shots)
     network_options = {
         "hidden_sizes": config.hidden_sizes,
         "activation": config.activation,
@@ -131,7 +143,10 @@ def build(config: SinusoidConfig, num_shots: int, *, test: bool = False) -> Buil
         outer_lr=SCHEDULES[config.outer_schedule or "constant"](config.outer_lr, num_iterations),
         num_iterations=num_iterations,
         context_size=config.context_size,
-        proximal=config.proximal,
+        proximal=config.proximal or 1.0,
+        cg_steps=config.cg_steps,
+        cg_damping=config.cg_damping or 0.0,
+        remat=config.remat,
         recipe=config.recipe,
     )
     return Built(family, build_agent(config.agent, world, settings))
@@ -141,25 +156,50 @@ def run(config: SinusoidConfig) -> None:
     """Meta-train, evaluate, and write the run folder."""
     config = resolve(config)
     built = build(config, config.train_shots or 1)
-    schedule = runner.Schedule(config.num_iterations or 0, config.log_every, config.checkpoint_every)
+    keep = None if protocols.PROTOCOLS[config.protocol].select else checkpoint.KEEP
+    schedule = runner.Schedule(config.num_iterations or 0, config.log_every, config.checkpoint_every, keep)
     train_and_evaluate(
         "sinusoid",
         config,
         built.learner,
         schedule,
-        lambda described: evaluate(config, described),
+        lambda described: finish(config, described),
         env=ENV,
         extendable=config.outer_schedule == "constant" and config.agent not in agents.ANNEALED,
     )
 
 
+def finish(config: SinusoidConfig, described: dict[str, Any]) -> None:
+    """What follows training: the tutorial's pictures under its protocol, and always the evaluation."""
+    if config.protocol == "jang":
+        built = build(config, config.train_shots or 1)
+        maml_in_jax.draw(config, built, checkpoint.load(config.run_dir, built.learner)[1], build)
+    evaluate(config, described)
+
+
+def selector(config: SinusoidConfig) -> Callable[[Any], jax.Array] | None:
+    """State -> error on training tasks, for protocols that select among checkpoints."""
+    protocol = protocols.PROTOCOLS[config.protocol]
+    if not protocol.select:
+        return None
+    return selection.validation_error(protocol, lambda shots: build(config, shots, test=True))
+
+
 def evaluate(config: SinusoidConfig, described: dict[str, Any]) -> None:
-    """Evaluate the newest checkpoint of a run on held-out sinusoids."""
-    iteration, state, env_steps = checkpoint.load(config.run_dir, build(config, 1).learner)
+    """Evaluate a run on held-out sinusoids: its newest checkpoint, or the one its protocol selects."""
+    learner = build(config, 1).learner
+    iteration, state, env_steps = checkpoint.load(config.run_dir, learner)
     labels: dict[str, Any] = {"env": ENV, "protocol": config.protocol, "agent": config.agent, "seed": config.seed}
+    labels |= {"iteration": iteration, "train_shots": config.train_shots, "env_steps": env_steps}
+    select = selector(config)
+    if select is not None:
+        error = jax.jit(select)
+        kept = checkpoint.load_all(config.run_dir, learner)
+        labels["selected_iteration"], state, _ = min(kept, key=lambda found: float(error(found[1])))
+        print(f"evaluating iteration {labels['selected_iteration']}: of {len(kept)} checkpoints the best on training tasks.")
     supervised.evaluate(
         config.run_dir,
-        labels | {"iteration": iteration, "train_shots": config.train_shots, "env_steps": env_steps},
+        labels,
         {shots: build(config, shots, test=True) for shots in supervised.TEST_SHOTS},
         state,
         num_tasks=config.eval_tasks,

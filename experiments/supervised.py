@@ -36,13 +36,13 @@ def evaluate(
         described: the run's config.json.
     """
     tasks = envs.held_out_tasks(built[TEST_SHOTS[0]].family, num_tasks)
-    errors = {shots: held_out_errors(built[shots].learner, state, tasks) for shots in TEST_SHOTS}
+    found = {shots: held_out_errors(built[shots].learner, state, tasks) for shots in TEST_SHOTS}
     result = labels | {
         "num_tasks": num_tasks,
-        "mse_mean": {str(shots): error.mean(axis=0).tolist() for shots, error in errors.items()},
-        "mse_ci95": {str(shots): bootstrap_ci95([error]).tolist() for shots, error in errors.items()},
-        "mse_median": {str(shots): np.median(error, axis=0).tolist() for shots, error in errors.items()},
-        "mse": {str(shots): error.round(6).tolist() for shots, error in errors.items()},
+        "mse_mean": {str(shots): error.mean(axis=0).tolist() for shots, error in found.items()},
+        "mse_ci95": {str(shots): bootstrap_ci95([error]).tolist() for shots, error in found.items()},
+        "mse_median": {str(shots): np.median(error, axis=0).tolist() for shots, error in found.items()},
+        "mse": {str(shots): error.round(6).tolist() for shots, error in found.items()},
         "task_hash": task_hash(tasks),
     }
     write_json(run_dir / "evaluation.json", result)
@@ -52,15 +52,20 @@ def evaluate(
 
 
 def held_out_errors(learner: Any, state: Any, tasks: Any) -> np.ndarray:
-    """[M, 11] query mean squared error of each task after 0..10 steps on one support set, at most `DIVERGED`."""
+    """[M, 11] `errors` of held-out tasks after 0..10 steps, always on the same data."""
+    key = jax.random.key(checkpoint.KEY_OF_EVALUATION)
+    return np.asarray(jax.jit(lambda state: errors(learner, state, tasks, key, TEST_STEPS))(state), np.float64)
+
+
+def errors(learner: Any, state: Any, tasks: Any, key: jax.Array, num_steps: int) -> jax.Array:
+    """[M, K+1] query mean squared error of each task after 0..K steps on one support set, at most `DIVERGED`."""
 
     def one(index: jax.Array, task: Any) -> jax.Array:
-        key = jax.random.fold_in(jax.random.key(checkpoint.KEY_OF_EVALUATION), index)
-        return -learner.adapt(state, task, key, TEST_STEPS).score
+        return -learner.adapt(state, task, jax.random.fold_in(key, index), num_steps).score
 
     num_tasks = jax.tree.leaves(tasks)[0].shape[0]
-    errors = np.asarray(jax.jit(jax.vmap(one))(jnp.arange(num_tasks), tasks), np.float64)
-    return np.nan_to_num(errors, nan=DIVERGED, posinf=DIVERGED).clip(max=DIVERGED)
+    found = jax.vmap(one)(jnp.arange(num_tasks), tasks)
+    return jnp.minimum(jnp.nan_to_num(found, nan=DIVERGED, posinf=DIVERGED), DIVERGED)
 
 
 def draw(path: Path, built: Any, state: Any, tasks: Any, agent: str) -> None:
@@ -76,7 +81,8 @@ def draw(path: Path, built: Any, state: Any, tasks: Any, agent: str) -> None:
     few = jax.tree.map(lambda leaf: leaf[:TASKS_DRAWN], tasks)
     keys = jax.random.split(jax.random.key(0), len(jax.tree.leaves(few)[0]))
     panels = jax.jit(jax.vmap(one))(few, keys)
-    plots.sinusoid_fits(path, np.asarray(x), jax.device_get(panels), STEPS_DRAWN, agent)
+    title = f"{agent}: adapting to {SHOTS_DRAWN} points of a held-out sinusoid"
+    plots.sinusoid_fits(path, np.asarray(x), jax.device_get(panels), STEPS_DRAWN, title)
 
 
 def print_table(result: dict[str, Any]) -> None:
@@ -87,15 +93,15 @@ def print_table(result: dict[str, Any]) -> None:
         table.add_column(f"{shots}-shot", justify="right")
     for k in range(TEST_STEPS + 1):
         cells = []
-        for shots, errors in result["mse_mean"].items():
+        for shots, means in result["mse_mean"].items():
             low, high = result["mse_ci95"][shots][k]
-            cells.append(f"{errors[k]:.3f} [{low:.2f}, {high:.2f}]")
+            cells.append(f"{means[k]:.3g} [{low:.3g}, {high:.3g}]")
         table.add_row(str(k), *cells)
     Console().print(table)
-    for shots, errors in result["mse"].items():
-        count = sum(row[-1] > 100 for row in errors)
+    for shots, rows in result["mse"].items():
+        count = sum(row[-1] > 100 for row in rows)
         if count:
-            print(f"{shots}-shot: inner steps diverge on {count} of {len(errors)} tasks (error above 100 after {TEST_STEPS}).")
+            print(f"{shots}-shot: inner steps diverge on {count} of {len(rows)} tasks (error above 100 after {TEST_STEPS}).")
 
 
 def log(run_dir: Path, described: dict[str, Any], result: dict[str, Any]) -> None:
@@ -104,5 +110,5 @@ def log(run_dir: Path, described: dict[str, Any], result: dict[str, Any]) -> Non
     mean = result["mse_mean"][str(TEST_SHOTS[0])]
     row = {f"eval/step_{k}": -error for k, error in enumerate(mean)} | {"eval/pre": -mean[0], "eval/post": -mean[-1]}
     row["time/env_steps"] = result["env_steps"]
-    wandb_run.log(row | {f"eval/mse_{shots}_shot_step_1": errors[1] for shots, errors in result["mse_mean"].items()})
+    wandb_run.log(row | {f"eval/mse_{shots}_shot_step_1": means[1] for shots, means in result["mse_mean"].items()})
     wandb_run.finish()

@@ -97,12 +97,15 @@ def implicit(problem: Problem, rule: InnerRule, strength: float, *, cg_steps: in
 
     Raises:
         ValueError: if ``rule`` learns step sizes: the exact solution does not depend on them, so they would get no gradient.
+            If it is already proximal: the curvature would lack that pull.
     """
     if rule.learned_rates:
         raise ValueError(
             "implicit: the solution of the inner problem does not depend on step sizes, so learned rates get no "
             "gradient; use rules.sgd, only or context."
         )
+    if rule.penalised:
+        raise ValueError("implicit: the inner rule is already proximal; give the rule itself, the pull is added here.")
     moving = proximal(rule, strength)
 
     def meta_gradient(theta: Theta, experience: Experience):

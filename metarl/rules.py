@@ -90,6 +90,7 @@ def only(rule: InnerRule, split: Callable[[Params], tuple[Tree, Tree]], merge: C
         step=lambda theta, fast, grads, k: rule.step(theta["part"], fast, grads, k),
         read=lambda theta, fast: merge(rule.read(theta["part"], fast), theta["rest"]),
         learned_rates=rule.learned_rates,
+        penalised=rule.penalised,
     )
 
 
@@ -140,7 +141,7 @@ def proximal(rule: InnerRule, strength: float) -> InnerRule:
         pulled = jax.tree.map(lambda g, f, start: g + strength * (f - start), grads, fast, rule.begin(theta))
         return rule.step(theta, fast, pulled, k)
 
-    return rule._replace(step=step)
+    return rule._replace(step=step, penalised=True)
 
 
 def _same(x: Tree) -> Tree:

@@ -64,6 +64,8 @@ class InnerRule(NamedTuple):
         whole: whether theta, fast and params are one and the same tree, as for plain SGD on everything. Reptile needs it.
         learned_rates: whether theta holds step sizes. The end of an exactly solved inner problem does not depend on them, so
             implicit gradients refuse it.
+        penalised: whether steps follow more than the inner loss, as `metarl.rules.proximal` does. Implicit gradients add their
+            own pull and know of no other.
     """
 
     init: Callable[[Params], Theta]
@@ -72,6 +74,7 @@ class InnerRule(NamedTuple):
     read: Callable[[Theta, Fast], Params]
     whole: bool = False
     learned_rates: bool = False
+    penalised: bool = False
 
 
 class AdaptationCurve(NamedTuple):

@@ -1,0 +1,111 @@
+"""Published sinusoid errors, and what this project promises about its own.
+
+Marks say how a number is known: P read in the paper, S in search results, M from memory.
+"""
+
+from typing import Any, NamedTuple
+
+WITHIN = 0.15  # a baseline is reproduced when it is this near, relatively: being better at losing is no aim
+
+
+class Key(NamedTuple):
+    """One cell: who trained how, tested with how many points after how many inner steps."""
+
+    protocol: str
+    train_shots: int
+    agent: str
+    test_shots: int
+    steps: int
+
+
+class Published(NamedTuple):
+    """A published mean squared error.
+
+    Attributes:
+        value: the error.
+        mark: how it is known.
+        source: paper and table.
+        aim: "reach" (ours should be at most this), "near" (a baseline) or "report".
+        note: why ours differs, where it does.
+    """
+
+    value: float
+    mark: str
+    source: str
+    aim: str = "reach"
+    note: str = ""
+
+
+FINN = "Finn et al. 2017, Table 2"
+LI = "Li et al. 2017, Table 1"
+ZINTGRAF = "Zintgraf et al. 2019, Table 1"
+OTHER_ARM = "the arm's other settings are not printed; ours shares everything but learned rates with our Meta-SGD"
+FROM_MEMORY = "the published arm's step size and model selection are not the same; the number is from memory"
+TEST_SHOTS = (5, 10, 20)
+STEPS = (1, 5, 10)
+
+PUBLISHED: dict[Key, Published] = {
+    **{Key("maml", 10, "maml", 5, k): Published(v, "P", FINN) for k, v in zip(STEPS, (0.67, 0.38, 0.35), strict=True)},
+    **{
+        Key("maml", 10, "pretrained", 5, k): Published(v, "P", FINN, "near")
+        for k, v in zip(STEPS, (2.41, 2.23, 2.19), strict=True)
+    },
+    **{
+        Key("meta-sgd", train, agent, test, 1): Published(v, "S" if train == test == 5 else "M", LI, aim, note)
+        for agent, aim, note, rows in (
+            ("maml", "report", OTHER_ARM, ((1.13, 0.85, 0.71), (1.17, 0.77, 0.56), (1.29, 0.76, 0.48))),
+            ("meta-sgd", "reach", "", ((0.90, 0.63, 0.50), (0.88, 0.53, 0.35), (1.01, 0.54, 0.31))),
+        )
+        for train, row in zip(TEST_SHOTS, rows, strict=True)
+        for test, v in zip(TEST_SHOTS, row, strict=True)
+    },
+    Key("cavia", 10, "cavia", 10, 1): Published(0.19, "M", ZINTGRAF, note="within the issue of 0.21; see the interval"),
+    Key("cavia", 10, "maml", 10, 1): Published(0.33, "M", ZINTGRAF, "report", FROM_MEMORY),
+}
+
+
+class Claim(NamedTuple):
+    """A promise, and whether results keep it (None when the results do not say)."""
+
+    text: str
+    kept: bool | None
+
+
+def verdict(published: Published, mean: float) -> str:
+    """How ours compares with a published number, in words."""
+    if published.aim == "report":
+        return f"reported only: {published.note}"
+    if published.aim == "near":
+        near = abs(mean - published.value) <= WITHIN * published.value
+        return f"{'within' if near else 'not within'} {WITHIN:.0%}"
+    if mean <= published.value:
+        return "reached"
+    return f"not reached: {published.note}" if published.note else "not reached"
+
+
+def claims(results: dict[Key, tuple[float, float, float]]) -> list[Claim]:
+    """Judge every promise on (mean, low, high) per cell; intervals must not touch where one agent is "clearly" better."""
+
+    def judged(text: str, keys: list[Key], test: Any) -> Claim:
+        return Claim(text, test(*(results[key] for key in keys)) if set(keys) <= set(results) else None)
+
+    found = []
+    for steps, most in zip(STEPS, (0.67, 0.38, 0.35), strict=True):
+        text = f"MAML, 5 points, {steps} steps: at most {most}"
+        found.append(judged(text, [Key("maml", 10, "maml", 5, steps)], lambda ours, most=most: ours[0] <= most))
+    for train in TEST_SHOTS:
+        for test in TEST_SHOTS:
+            keys = [Key("meta-sgd", train, agent, test, 1) for agent in ("meta-sgd", "maml")]
+            most = PUBLISHED[keys[0]].value
+            text = f"Meta-SGD trained on {train} points, tested on {test}: below its MAML arm and at most {most}"
+            found.append(judged(text, keys, lambda ours, arm, most=most: ours[0] < arm[0] and ours[0] <= most))
+    cavia, arm = (Key("cavia", 10, agent, 10, 1) for agent in ("cavia", "maml"))
+    found.append(judged("CAVIA with 5 context parameters: at most 0.21", [cavia], lambda ours: ours[0] <= 0.21))
+    found.append(judged("CAVIA clearly below its MAML arm", [cavia, arm], lambda ours, arm: ours[2] < arm[1]))
+    for steps in STEPS:
+        keys = [Key("maml", 10, agent, 5, steps) for agent in ("pretrained", "maml")]
+        value = PUBLISHED[keys[0]].value
+        near = lambda ours, maml, value=value: abs(ours[0] - value) <= WITHIN * value and ours[1] > maml[2]
+        found.append(judged(f"pretrained, {steps} steps: within {WITHIN:.0%} of {value} and clearly above MAML", keys, near))
+    found.append(judged("oracle: below 0.02", [Key("maml", 10, "oracle", 5, 1)], lambda ours: ours[0] < 0.02))
+    return found
