@@ -82,6 +82,12 @@ def between(config: Any, **limits: tuple[float, float]) -> None:
             raise UserError(f"{flag(name)} is {value}, but must be at least {low}{upper}.")
 
 
+def multiple(config: Any, name: str, of: str) -> None:
+    """Refuse a count that is no multiple of another, naming both flags."""
+    if getattr(config, name) % getattr(config, of):
+        raise UserError(f"{flag(name)} is {getattr(config, name)}, but must be a multiple of {flag(of)} {getattr(config, of)}.")
+
+
 def flag(name: str) -> str:
     """The command-line spelling of a field."""
     return "--" + name.replace("_", "-")

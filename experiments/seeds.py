@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import runner
-from metarl.types import MetaLearner
+from metarl.types import MetaLearner, MetaState
 
 SECONDS_PER_CALL = 1.0  # how long a compiled call should take, so that progress shows and Ctrl-C is heard
 
@@ -43,11 +43,17 @@ def train(
         state, metrics = learner.step(state, jax.random.fold_in(key, iteration))
         return state, metrics["meta/post"]
 
+    axes: Any = MetaState(0, 0, None)  # type: ignore[arg-type]  # axes of the leaves, not leaves
+    together = jax.vmap(one_seed, (axes, 0, None), (axes, 0))
+
     @jax.jit
     def chunk(states, scores, start, stop):
         def body(iteration, carry):
             states, scores = carry
-            states, score = jax.vmap(one_seed, (0, 0, None))(states, key_steps, iteration)
+            # The seeds share their iteration; a value of its own for each would turn what is annealed by `cond` into a
+            # `select` that computes both branches.
+            states, score = together(states._replace(iteration=states.iteration[0]), key_steps, iteration)
+            states = states._replace(iteration=jnp.broadcast_to(states.iteration, len(seeds)))
             return states, scores.at[:, iteration].set(score)
 
         return jax.lax.fori_loop(start, stop, body, (states, scores))

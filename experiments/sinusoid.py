@@ -15,7 +15,7 @@ from agents.networks import ACTIVATIONS
 from agents.world import regression_world
 from envs.regression import RegressionFamily, sinusoid
 from experiments import checkpoint, maml_in_jax, protocols, runner, selection, supervised
-from experiments.command import MAX_SEED, UserError, at_least, between, one_line_errors, parse
+from experiments.command import MAX_SEED, UserError, at_least, between, multiple, one_line_errors, parse
 from experiments.protocols import ProtocolName
 from experiments.session import build_agent, train_and_evaluate
 from metarl.types import MetaLearner
@@ -106,10 +106,7 @@ def resolve(config: SinusoidConfig) -> SinusoidConfig:
     between(config, cg_damping=(0, float("inf")))
     if config.activation not in ACTIVATIONS:
         raise UserError(f"--activation is {config.activation!r}; known: {', '.join(ACTIVATIONS)}.")
-    if config.checkpoint_every % config.log_every:
-        raise UserError(
-            f"--checkpoint-every is {config.checkpoint_every}, but must be a multiple of --log-every {config.log_every}."
-        )
+    multiple(config, "checkpoint_every", "log_every")
     return config
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import agents
 import envs
 from experiments import memory, protocols, published, seeds, sinusoid, supervised
-from experiments.command import UserError, at_least, one_line_errors, parse
+from experiments.command import UserError, at_least, load_json, one_line_errors, parse
 from experiments.progress import Progress
 from experiments.protocols import ProtocolName
 from experiments.published import PUBLISHED, Key
@@ -29,7 +29,7 @@ COLUMNS = {  # test points and inner steps
     "cavia": ((10, 0), (10, 1), (10, 10)),
     "jang": ((20, 0), (20, 1), (20, 4)),
 }
-MEMORY_STEPS = (1, 10, 50)
+MEMORY_STEPS = (10, 50)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,7 @@ def run(config: SinusoidTableConfig) -> None:
             for shots in SHOTS.get(protocol, (protocols.PROTOCOLS[protocol].train_shots,))
             for agent in config.agents
         ]
-        used = memory_of_steps()
+        used = memory_of_steps(config.out / "memory.json")
         write_json(config.out / "table.json", {"cells": cells, "memory_bytes": used, "versions": versions()})
         text = markdown(cells, used)
         (config.out / "table.md").write_text(text)
@@ -90,7 +90,7 @@ def cell(config: SinusoidTableConfig, protocol: ProtocolName, train_shots: int, 
     settings = json.loads(json.dumps(settings | {"seeds": list(range(config.num_seeds))}))
     path = config.out / "cells" / f"{protocol}-{train_shots}-{agent}.json"
     if path.is_file():
-        stored = json.loads(path.read_text())
+        stored = load_json(path)
         if stored["settings"] == settings:
             return stored
     result = {"settings": settings} | train_and_test(run_config, settings["seeds"])
@@ -130,14 +130,17 @@ def train_and_test(config: SinusoidConfig, seed_list: list[int]) -> dict[str, An
     return result
 
 
-def memory_of_steps() -> dict[str, dict[str, int]]:
-    """Bytes of one meta-iteration (25 tasks, 10 points) for some numbers of inner steps."""
+def memory_of_steps(path: Path) -> dict[str, dict[str, int]]:
+    """Bytes of one meta-iteration (25 tasks, 10 points) for some numbers of inner steps; kept in ``path``."""
+    if path.is_file() and (stored := load_json(path))["versions"] == versions():
+        return stored["bytes"]
     used: dict[str, dict[str, int]] = {}
     for name, agent, remat in (("maml", "maml", False), ("maml, rematerialised", "maml", True), ("imaml", "imaml", False)):
         used[name] = {}
         for steps in MEMORY_STEPS:
             config = sinusoid.resolve(SinusoidConfig(Path("."), agent=agent, num_inner_steps=steps, remat=remat))
             used[name][str(steps)] = memory.peak_bytes(sinusoid.build(config, config.train_shots or 1).learner)
+    write_json(path, {"bytes": used, "versions": versions()})
     return used
 
 
@@ -198,7 +201,7 @@ def section(protocol: str, cells: list[dict[str, Any]], results: dict[Key, tuple
         for shots, steps in columns:
             key = Key(protocol, settings["train_shots"], settings["agent"], shots, steps)
             mean, low, high = results[key]
-            text = f"{mean:.3g} [{low:.3g}, {high:.3g}]"
+            text = f"{mean:#.3g} [{low:#.3g}, {high:#.3g}]"
             if key in PUBLISHED:
                 text += f"; published {PUBLISHED[key].value} {PUBLISHED[key].mark}"
             row.append(text)

@@ -17,7 +17,7 @@ from agents.problems import judged_by_support, mean_squared_error
 from agents.world import regression_world
 from envs.regression import RegressionFamily, step_function
 from experiments import checkpoint, plots, runner
-from experiments.command import MAX_SEED, at_least, between, one_line_errors, parse
+from experiments.command import MAX_SEED, at_least, between, multiple, one_line_errors, parse
 from experiments.run_folder import write_json
 from experiments.session import build_agent, train_and_evaluate
 from experiments.statistics import bootstrap_ci95, task_hash
@@ -73,6 +73,7 @@ def build(config: StepFunctionConfig) -> Built:
     """Family and learner; refuses bad flag values before anything compiles."""
     at_least(config, num_iterations=0, num_tasks=1, num_inner_steps=1, hidden_sizes=1, log_every=1, checkpoint_every=1)
     between(config, inner_lr=(0, float("inf")), outer_lr=(0, float("inf")), seed=(0, MAX_SEED))
+    multiple(config, "checkpoint_every", "log_every")
     family = step_function()
     world = regression_world(
         family,

@@ -1,6 +1,7 @@
 """The supervised benchmark: the same runner, loggers and files as reinforcement learning."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -8,10 +9,21 @@ import pytest
 
 import envs
 from envs.regression import sinusoid as family_of_sinusoids
-from experiments import evaluate, sinusoid
+from experiments import checkpoint, evaluate, selection, sinusoid
 from tests.experiments.conftest import read_lines
 
-SMALL = ["--num-iterations", "40", "--log-every", "10", "--checkpoint-every", "20", "--eval-tasks", "7"]
+SMALL = [
+    "--outer-schedule",
+    "cosine",
+    "--num-iterations",
+    "40",
+    "--log-every",
+    "10",
+    "--checkpoint-every",
+    "20",
+    "--eval-tasks",
+    "7",
+]
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +60,6 @@ def test_blocks_hold_means(tmp_path, run):
 
 def test_resume_continues_exactly(tmp_path, run):
     """A run cut back to its middle checkpoint ends where the uninterrupted one did."""
-    import shutil
-
     cut = tmp_path / "cut"
     shutil.copytree(run, cut)
     shutil.rmtree(cut / "checkpoints" / "40")
@@ -60,13 +70,48 @@ def test_resume_continues_exactly(tmp_path, run):
 
 
 def test_evaluate_again(tmp_path, run):
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     (copy / "evaluation.json").unlink()
     evaluate.main(["--run-dir", str(copy)])
     assert json.loads((copy / "evaluation.json").read_text()) == json.loads((run / "evaluation.json").read_text())
+
+
+def test_selection_error_against_a_loop(monkeypatch):
+    """Mean over 5 points and 1, 5 and 10 steps, on tasks and data that no held-out evaluation uses."""
+    monkeypatch.setattr(selection, "NUM_TASKS", 6)
+    config = sinusoid.resolve(sinusoid.SinusoidConfig(".", hidden_sizes=(8,)))
+    built = sinusoid.build(config, 5, test=True)
+    state = built.learner.init(jax.random.key(3))
+    errors, amplitudes = [], []
+    for i, key in enumerate(jax.random.split(jax.random.key(selection.KEY_OF_TASKS), 6)):
+        task = built.family.sample_task(key)
+        curve = built.learner.adapt(state, task, jax.random.fold_in(jax.random.key(selection.KEY_OF_DATA), i), 10)
+        errors.append(-curve.score[np.array([1, 5, 10])])
+        amplitudes.append(float(task.amplitude))
+    np.testing.assert_allclose(sinusoid.selector(config)(state), np.mean(errors), rtol=1e-4)
+    assert not np.intersect1d(envs.held_out_tasks(built.family, 200).amplitude, amplitudes).size
+    assert selection.KEY_OF_DATA != checkpoint.KEY_OF_EVALUATION
+
+
+def test_the_best_checkpoint_is_evaluated(tmp_path, run, monkeypatch):
+    """With an error that is least at iteration 20, that checkpoint is used; other protocols use the last."""
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    monkeypatch.setattr(sinusoid, "selector", lambda config: lambda state: abs(state.iteration - 20))
+    evaluate.main(["--run-dir", str(copy)])
+    first, again = (json.loads((folder / "evaluation.json").read_text()) for folder in (run, copy))
+    assert (again["iteration"], again["selected_iteration"]) == (40, 20)
+    assert first["selected_iteration"] in (0, 20, 40)
+    assert (first["mse"] == again["mse"]) == (first["selected_iteration"] == 20)
+    assert sinusoid.protocols.PROTOCOLS["maml"].select and not sinusoid.protocols.PROTOCOLS["cavia"].select
+
+
+def test_query_shots():
+    built = sinusoid.build(sinusoid.resolve(sinusoid.SinusoidConfig(".", query_shots=3)), 10)
+    state = built.learner.init(jax.random.key(0))
+    curve = built.learner.adapt(state, built.family.sample_task(jax.random.key(1)), jax.random.key(2), 1)
+    assert curve.experience.support[0].shape == (1, 10, 1) and curve.experience.query[0].shape == (3, 1)
 
 
 def test_bad_input(tmp_path, run, error_of):

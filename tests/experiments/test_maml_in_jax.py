@@ -1,0 +1,70 @@
+"""The tutorial's pictures: a plain fit, one task against four, and sin(x)."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import maml_in_jax, sinusoid
+from experiments.protocols import PROTOCOLS
+from experiments.run_folder import TUTORIAL_FILES
+from experiments.sinusoid import SinusoidConfig
+
+
+def test_plain_fit_learns_the_sine():
+    x = jnp.linspace(-5, 5, 100)
+    prediction, losses = maml_in_jax.plain_fit(x)
+    assert losses.shape == (100,) and losses[0] > 0.3 > 0.05 > losses[-1]
+    assert np.mean((prediction - np.sin(x)) ** 2) < 0.05
+
+
+def test_tasks_are_the_tutorial_s():
+    """amplitude * sin(x + phase): amplitude U[0.1, 0.5], phase U[0, pi], twenty points."""
+    protocol = PROTOCOLS["jang"]
+    family = sinusoid.build(sinusoid.resolve(SinusoidConfig(".", "jang")), 20).family
+    tasks = jax.vmap(family.sample_task)(jax.random.split(jax.random.key(0), 2000))
+    assert 0.1 <= tasks.amplitude.min() < 0.11 and 0.49 < tasks.amplitude.max() <= 0.5
+    shift = -tasks.phase
+    assert 0 <= shift.min() < 0.05 and 3.1 < shift.max() <= np.pi + 1e-6
+    assert (protocol.train_shots, protocol.inner_lr, protocol.num_tasks) == (20, 0.1, 4)
+
+
+def test_batching_tasks_trains_faster_with_less_variance(tmp_path):
+    """The tutorial's claim, at a tenth of its length."""
+    config = sinusoid.resolve(SinusoidConfig(tmp_path, "jang", num_iterations=2000))
+    arms = maml_in_jax.batching(config, sinusoid.build)
+    one, more_points, four = (maml_in_jax.summary(losses) for losses in arms.values())
+    assert all(losses.shape == (3, 2000) for losses in arms.values())
+    assert four["final_loss"] < more_points["final_loss"] < one["final_loss"]
+    assert four["final_std"] < more_points["final_std"] < one["final_std"]
+
+
+def test_summary_by_hand():
+    losses = np.full((1, 1000), 1.0)
+    losses[0, 500:] = 0.0
+    found = maml_in_jax.summary(losses)
+    assert found["final_loss"] == 0.0 and found["final_std"] == 0.0
+    # A window of 200 holds less than 2 % of ones once 197 of its iterations lie behind the drop at 500.
+    assert found["iterations_to_target"] == 500 + 197
+    assert maml_in_jax.summary(np.ones((2, 50)))["iterations_to_target"] is None
+
+
+@pytest.mark.parametrize("agent", ["maml", "mann"])
+def test_the_protocol_draws_its_pictures(tmp_path, agent):
+    flags = ["--protocol", "jang", "--agent", agent, "--num-iterations", "10", "--log-every", "5", "--checkpoint-every", "5"]
+    sinusoid.main(["--run-dir", str(tmp_path / "run"), *flags, "--eval-tasks", "3"])
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names >= set(TUTORIAL_FILES)
+    assert len(json.loads((tmp_path / "run/batching.json").read_text())) == 3
+
+
+def test_single_task_run_with_one_query_point(tmp_path):
+    """The tutorial's first part as a run of its own: one task of 20 support points and 1 query point per update."""
+    flags = ["--protocol", "maml", "--num-tasks", "1", "--train-shots", "20", "--query-shots", "1", "--num-iterations", "4"]
+    sinusoid.main(
+        ["--run-dir", str(tmp_path / "run"), *flags, "--log-every", "2", "--checkpoint-every", "2", "--eval-tasks", "3"]
+    )
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["time/env_steps"] == 4 * (20 + 1)
