@@ -1,0 +1,72 @@
+"""MAML++'s annealing: which derivative is followed when, read off one plain gradient step of the outer optimiser."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+import agents
+from agents.maml import ANNEAL_STEPS_UNTIL, FIRST_ORDER_UNTIL, step_weights
+from agents.world import regression_world
+from envs.regression import sinusoid
+from metarl import rules
+from metarl.adapt import collect
+
+NETWORK = {"hidden_sizes": (6,), "activation": "tanh", "init": nn.initializers.lecun_normal()}
+WORLD = regression_world(sinusoid(), NETWORK, num_shots=5)
+STEPS, PLANNED = 3, 1000
+SETTINGS = agents.Settings(2, STEPS, 0.05, 1.0, num_iterations=PLANNED, optimizer=optax.sgd)
+
+
+@pytest.mark.parametrize(
+    ("progress", "expected"),
+    [(0.0, [1 / 3, 1 / 3, 1 / 3]), (0.5, [1 / 6, 1 / 6, 2 / 3]), (1.0, [0, 0, 1]), (7.0, [0, 0, 1])],
+)
+def test_weights_of_the_steps(progress, expected):
+    np.testing.assert_allclose(step_weights(STEPS, jnp.asarray(progress)), expected, atol=1e-6)
+
+
+def by_hand(theta, experience, weights, second_order):
+    """Sum of weighted query losses after each step, differentiated through a Python loop."""
+    problem = WORLD.make_problem(WORLD.make_network(0))
+    support = jax.tree.map(lambda x: x[0], experience.support)
+    inner = lambda params: problem.inner_loss(params, support)[0]
+
+    def objective(theta):
+        params, total = theta["params"], 0.0
+        for k in range(STEPS):
+            grads = jax.grad(inner)(params)
+            grads = grads if second_order else jax.lax.stop_gradient(grads)
+            params = jax.tree.map(lambda p, g, rate, k=k: p - jnp.exp(rate[k]) * g, params, grads, theta["log_lr"])
+            total += weights[k] * problem.inner_loss(params, experience.query)[0]
+        return total
+
+    return jax.grad(objective)(theta)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.6 * ANNEAL_STEPS_UNTIL, 0.9 * FIRST_ORDER_UNTIL, 1.1 * FIRST_ORDER_UNTIL, 0.9])
+def test_one_outer_step_against_a_loop(share):
+    learner = agents.agent("maml++")(WORLD, SETTINGS)
+    state = learner.init(jax.random.key(0))._replace(iteration=jnp.asarray(round(share * PLANNED)))
+    after, _ = learner.step(state, jax.random.key(1))
+    followed = jax.tree.map(jnp.subtract, state.theta, after.theta)  # SGD with rate 1 at the start of the cosine
+    weights = step_weights(STEPS, jnp.asarray(share / ANNEAL_STEPS_UNTIL))
+    expected = {True: [], False: []}
+    for index in range(2):
+        key_task, key_data = jax.random.split(jax.random.fold_in(jax.random.key(1), index))
+        problem = WORLD.make_problem(WORLD.make_network(0))
+        experience = collect(
+            problem, rules.per_step(0.05, STEPS), state.theta, WORLD.sample_task(key_task), key_data, STEPS, resample=False
+        )
+        for second_order, found in expected.items():
+            found.append(by_hand(state.theta, experience, weights, second_order))
+    means = {order: jax.tree.map(lambda *x: sum(x) / 2, *found) for order, found in expected.items()}
+    gap = {order: distance(followed, mean) for order, mean in means.items()}
+    second = share >= FIRST_ORDER_UNTIL
+    assert gap[second] < 1e-4 and gap[not second] > 1e-2, gap
+
+
+def distance(a, b):
+    return max(float(jnp.abs(x - y).max()) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
