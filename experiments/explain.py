@@ -21,7 +21,7 @@ from metarl.types import Experience, Problem
 AGENTS = ("pretrained", "maml", "fomaml", "reptile", "imaml", "oracle")
 TEST_SHOTS, TEST_STEPS = 5, 10
 SURFACE_STEPS = (0, 1, 2, 5)
-SURFACE_TASKS, SURFACE_POINTS = 100, 41
+SURFACE_TASKS = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +36,8 @@ class ExplainConfig:
     """Of training."""
     task: int = 4
     """Which held-out sinusoid to fit."""
+    surface_points: int = 41
+    """Points of the loss surface along each axis."""
 
 
 class TwoTasks(NamedTuple):
@@ -197,7 +199,7 @@ def fits(trained: dict[str, Trained], index: int) -> dict[str, Any]:
 
 def run(config: ExplainConfig) -> None:
     """Draw the picture that needs no training first."""
-    at_least(config, num_iterations=1, task=0)
+    at_least(config, num_iterations=1, task=0, surface_points=2)
     between(config, seed=(0, MAX_SEED))
     if config.out.exists() and not config.out.is_dir():
         raise UserError(f"--out {config.out} is a file; give a folder.")
@@ -206,7 +208,7 @@ def run(config: ExplainConfig) -> None:
     explain_plots.two_tasks(config.out / "two_tasks.png", two_tasks(world), world.centre)
     trained = {name: train(config, name) for name in AGENTS}
     explain_plots.fits(config.out / "fits.png", fits(trained, config.task))
-    surface = loss_surface(trained["maml"], trained["pretrained"], SURFACE_POINTS)
+    surface = loss_surface(trained["maml"], trained["pretrained"], config.surface_points)
     explain_plots.loss_surface(config.out / "loss_surface.png", surface, SURFACE_STEPS)
     print(f"wrote two_tasks.png, fits.png and loss_surface.png to {config.out}")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import compare, evaluate, sinusoid, step_function, train
+from experiments import bias_variance, compare, evaluate, explain, sinusoid, sinusoid_table, step_function, train
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -18,7 +18,10 @@ MAIN = {
     "evaluate": evaluate.main,
     "compare": compare.main,
     "sinusoid": sinusoid.main,
+    "sinusoid_table": sinusoid_table.main,
     "step_function": step_function.main,
+    "bias_variance": bias_variance.main,
+    "explain": explain.main,
 }
 FEWER = {
     "train": "--num-iterations 2 --num-tasks 2 --num-episodes 2 --horizon 6 --eval-tasks 3 --hidden-sizes 8",
@@ -26,6 +29,9 @@ FEWER = {
     "compare": "",
     "step_function": "--num-iterations 20 --log-every 10 --checkpoint-every 10 --hidden-sizes 8",
     "sinusoid": "--num-iterations 20 --log-every 10 --checkpoint-every 10 --eval-tasks 5",
+    "sinusoid_table": "--num-iterations 2 --eval-tasks 2 --num-seeds 1 --protocols maml --agents oracle",
+    "bias_variance": "",
+    "explain": "--num-iterations 2 --surface-points 3",
 }
 
 
@@ -56,6 +62,8 @@ def test_commands_run_in_the_order_given(tmp_path, monkeypatch):
             MAIN[name](shlex.split(flags.split("#")[0] + " " + FEWER[name]))
     assert (tmp_path / "runs/comparison/comparison.png").is_file()
     assert (tmp_path / "runs/sinusoid/adaptation.png").is_file()
+    assert (tmp_path / "runs/maml-in-jax/batching.png").is_file()
+    assert {path.name for path in (tmp_path / "runs/explain").iterdir()} == {"two_tasks.png", "loss_surface.png", "fits.png"}
 
 
 def python_m(folder, name, flags):

@@ -90,12 +90,6 @@ def test_fits_are_of_one_held_out_task(trained):
         np.testing.assert_allclose(agent["predictions"][0], before[0, :, 0], atol=1e-5)
 
 
-def test_pictures_are_drawn(tmp_path, monkeypatch):
-    monkeypatch.setattr(explain, "SURFACE_POINTS", 5)
-    explain.main(["--out", str(tmp_path / "pictures"), "--num-iterations", "2"])
-    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {"two_tasks.png", "loss_surface.png", "fits.png"}
-
-
 def test_bad_input(tmp_path, error_of):
     (tmp_path / "file").write_text("")
     assert "is a file" in error_of(explain.main, "--out", tmp_path / "file")

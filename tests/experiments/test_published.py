@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from experiments import sinusoid, train
+from experiments import published, sinusoid, sinusoid_table, train
 
 pytestmark = pytest.mark.slow
 
@@ -14,6 +14,16 @@ def test_sinusoid_maml_protocol(tmp_path):
     sinusoid.main(["--run-dir", str(tmp_path / "run"), "--seed", "0"])
     mean = json.loads((tmp_path / "run/evaluation.json").read_text())["mse_mean"]["5"]
     assert mean[1] <= 0.67 and mean[5] <= 0.38 and mean[10] <= 0.35
+
+
+def test_promises_on_sinusoids(tmp_path):
+    """Every promise of `experiments.published`, with two seeds: MAML, Meta-SGD in nine cells, CAVIA, pretrained, oracle."""
+    needed = {"maml": ("maml", "pretrained", "oracle"), "meta-sgd": ("maml", "meta-sgd"), "cavia": ("maml", "cavia")}
+    for protocol, names in needed.items():
+        sinusoid_table.main(["--out", str(tmp_path), "--protocols", protocol, "--agents", *names, "--num-seeds", "2"])
+    cells = [json.loads(path.read_text()) for path in (tmp_path / "cells").iterdir()]
+    broken = [claim.text for claim in published.claims(sinusoid_table.results_of(cells)) if not claim.kept]
+    assert not broken
 
 
 def test_navigation_demo(tmp_path):
