@@ -11,7 +11,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 import envs
-from experiments import explain_plots, seeds, sinusoid
+from experiments import checkpoint, explain_plots, seeds, sinusoid
 from experiments.command import MAX_SEED, UserError, at_least, between, one_line_errors, parse
 from experiments.progress import Progress
 from experiments.sinusoid import SinusoidConfig
@@ -34,8 +34,8 @@ class ExplainConfig:
     """Meta-iterations of each agent on sinusoids."""
     seed: int = 0
     """Of training."""
-    task: int = 4
-    """Which held-out sinusoid to fit."""
+    task: int = 0
+    """Which held-out sinusoid to fit, with the five points of its evaluation."""
     surface_points: int = 41
     """Points of the loss surface along each axis."""
 
@@ -171,7 +171,7 @@ def loss_surface(maml: Trained, pretrained: Trained, num_points: int) -> Surface
         curve = jax.vmap(lambda task, key: built.learner.adapt(state, task, key, SURFACE_STEPS[-1]))(tasks, keys)
         return -jnp.mean(curve.score, axis=0)[jnp.asarray(SURFACE_STEPS)]
 
-    axis = jnp.linspace(-0.6, 1.6, num_points), jnp.linspace(-1.1, 1.1, num_points)
+    axis = jnp.linspace(-0.6, 1.6, num_points), jnp.linspace(-0.6, 1.05, num_points)
     rows = jax.jit(lambda: jax.lax.map(lambda y: jax.lax.map(lambda x: losses(x, y), axis[0]), axis[1]))()
     return Surface(
         np.asarray(axis[0]),
@@ -185,11 +185,12 @@ def fits(trained: dict[str, Trained], index: int) -> dict[str, Any]:
     """Five points of one held-out sinusoid and every agent's predictions after 0, 1 and 10 inner steps."""
     family = sinusoid.build(trained["maml"].config, TEST_SHOTS).family
     task = jax.tree.map(lambda x: x[index], envs.held_out_tasks(family, index + 1))
+    key = jax.random.fold_in(jax.random.key(checkpoint.KEY_OF_EVALUATION), index)
     low, high = family.x_range
     x = jnp.linspace(low, high, 200)
     panels: dict[str, Any] = {"x": np.asarray(x), "true": np.asarray(family.curve(task, x)), "agents": {}}
     for name, agent in trained.items():
-        curve = jax.jit(agent.learner.adapt, static_argnums=3)(agent.state, task, jax.random.key(0), TEST_STEPS)
+        curve = jax.jit(agent.learner.adapt, static_argnums=3)(agent.state, task, key, TEST_STEPS)
         predictions = np.asarray(agent.learner.predict(curve.path, task, x[:, None])[..., 0])
         error = np.mean((predictions - panels["true"]) ** 2, axis=1)
         panels["agents"][name] = {"predictions": predictions[jnp.asarray((0, 1, TEST_STEPS))], "error": float(error[-1])}

@@ -66,7 +66,7 @@ def loss_surface(path: Path, surface: Any, steps: tuple[int, ...]) -> None:
         axis.set_title(f"after {k} inner step{'s' * (k != 1)}")
         axis.set_xlabel("from MAML (0) to pretrained (1)")
         axis.legend(loc="upper left", fontsize=8)
-    axes[0].set_ylabel("across, in the same unit")
+    axes[0].set_ylabel("across, towards a fresh start (same unit)")
     bar = figure.colorbar(filled, ax=axes, label="mean squared error on training tasks")
     bar.set_ticks([0.3, 1, 3, 10, 30], labels=["0.3", "1", "3", "10", "30 or more"])
     figure.savefig(path, dpi=DPI)

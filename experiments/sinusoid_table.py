@@ -1,8 +1,10 @@
 """``python -m experiments.sinusoid_table``: agents x protocols x seeds on sinusoids, beside the published numbers."""
 
 import dataclasses
+import datetime
 import itertools
 import json
+import platform
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -166,6 +168,9 @@ def markdown(cells: list[dict[str, Any]], used: dict[str, dict[str, int]]) -> st
         f"Mean squared error on {settings['eval_tasks']} held-out tasks, mean over {len(settings['seeds'])} seeds, with a 95 % "
         "bootstrap interval over tasks stratified over seeds; beside it the published number and how it is known: "
         "P read in the paper, S in search results, M from memory.",
+        "",
+        f"`python -m experiments.sinusoid_table`, {datetime.date.today()}, jax {versions()['jax']}, Python "
+        f"{platform.python_version()}, {jax.devices()[0].device_kind}.",
     ]
     for protocol, group in itertools.groupby(cells, lambda found: found["settings"]["protocol"]):
         lines += ["", *section(protocol, list(group), results)]
