@@ -11,7 +11,7 @@ from agents.world import Settings, World
 from metarl import outer
 from metarl.adapt import adapt, collect
 from metarl.meta import MetaGradient
-from metarl.types import AdaptationCurve, InnerRule, MetaLearner, MetaState, Metrics, Problem
+from metarl.types import AdaptationCurve, InnerRule, Key, MetaLearner, MetaState, Metrics, Path, Problem, Task, Theta
 
 
 def gradient_learner(
@@ -53,16 +53,29 @@ def gradient_learner(
         return state, report(per_task, settings.num_inner_steps) | outer_metrics
 
     def adapt_to(state, task, key, num_steps):
-        experience = collect(problem, rule, state.theta, task, key, num_steps, resample=world.resample)
-        path = adapt(rule, problem.inner_loss, state.theta, experience.support)
-        _, metrics = problem.outer_loss(path, experience)
-        return AdaptationCurve(metrics["score"], path, experience)
+        return adaptation(problem, rule, state.theta, task, key, num_steps, resample=world.resample)
+
+    return MetaLearner(init, step, adapt_to, predictions(network))
+
+
+def adaptation(
+    problem: Problem, rule: InnerRule, theta: Theta, task: Task, key: Key, num_steps: int, *, resample: bool
+) -> AdaptationCurve:
+    """Collect on one task and replay: the curve that `MetaLearner.adapt` gives. Arguments are those of `collect`."""
+    experience = collect(problem, rule, theta, task, key, num_steps, resample=resample)
+    path = adapt(rule, problem.inner_loss, theta, experience.support)
+    _, metrics = problem.outer_loss(path, experience)
+    return AdaptationCurve(metrics["score"], path, experience)
+
+
+def predictions(network: Network) -> Callable[[Path, Task, jax.Array], jax.Array]:
+    """`MetaLearner.predict` of a network that does not see the task."""
 
     def predict(path, task, x):
         del task
         return jax.vmap(network.apply, (0, None))(path, x)
 
-    return MetaLearner(init, step, adapt_to, predict)
+    return predict
 
 
 def report(per_task: Metrics, num_steps: int) -> Metrics:

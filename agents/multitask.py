@@ -3,11 +3,10 @@
 import jax
 import jax.numpy as jnp
 
-from agents.gradient import report
+from agents.gradient import adaptation, predictions, report
 from agents.world import Settings, World
 from metarl import outer, rules
-from metarl.adapt import adapt, collect
-from metarl.types import AdaptationCurve, MetaLearner, MetaState
+from metarl.types import MetaLearner, MetaState
 
 TRAIN_TASKS = 0x7A5C  # the fixed training tasks come from this constant, whatever the seed
 
@@ -55,13 +54,6 @@ def multitask(world: World, settings: Settings) -> MetaLearner:
     def adapt_to(state, task, key, num_steps):
         head = jax.tree.map(lambda heads: jnp.mean(heads, axis=0), state.theta["heads"])
         theta = {"part": head, "rest": state.theta["trunk"]}
-        experience = collect(problem, rule, theta, task, key, num_steps, resample=False)
-        path = adapt(rule, problem.inner_loss, theta, experience.support)
-        _, metrics = problem.outer_loss(path, experience)
-        return AdaptationCurve(metrics["score"], path, experience)
+        return adaptation(problem, rule, theta, task, key, num_steps, resample=False)
 
-    def predict(path, task, x):
-        del task
-        return jax.vmap(network.apply, (0, None))(path, x)
-
-    return MetaLearner(init, step, adapt_to, predict)
+    return MetaLearner(init, step, adapt_to, predictions(network))
