@@ -1,10 +1,7 @@
 """``python -m experiments.sinusoid_table``: agents x protocols x seeds on sinusoids, beside the published numbers."""
 
 import dataclasses
-import datetime
-import itertools
 import json
-import platform
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,22 +12,15 @@ import numpy as np
 
 import agents
 import envs
-from experiments import memory, protocols, published, seeds, sinusoid, supervised
+from experiments import memory, protocols, seeds, sinusoid, sinusoid_report, supervised
 from experiments.command import UserError, at_least, load_json, one_line_errors, parse
 from experiments.progress import Progress
 from experiments.protocols import ProtocolName
-from experiments.published import PUBLISHED, Key
 from experiments.run_folder import lock, versions, write_json
 from experiments.sinusoid import SinusoidConfig
 from experiments.statistics import bootstrap_ci95, task_hash
 
 SHOTS = {"meta-sgd": (5, 10, 20)}  # numbers of training points, where a protocol has several
-COLUMNS = {  # test points and inner steps
-    "maml": ((5, 0), (5, 1), (5, 5), (5, 10), (10, 1)),
-    "meta-sgd": ((5, 1), (10, 1), (20, 1)),
-    "cavia": ((10, 0), (10, 1), (10, 10)),
-    "jang": ((20, 0), (20, 1), (20, 4)),
-}
 MEMORY_STEPS = (10, 50)
 
 
@@ -71,7 +61,7 @@ def run(config: SinusoidTableConfig) -> None:
         ]
         used = memory_of_steps(config.out / "memory.json")
         write_json(config.out / "table.json", {"cells": cells, "memory_bytes": used, "versions": versions()})
-        text = markdown(cells, used)
+        text = sinusoid_report.markdown(cells, used)
         (config.out / "table.md").write_text(text)
     print(text)
 
@@ -101,7 +91,10 @@ def cell(config: SinusoidTableConfig, protocol: ProtocolName, train_shots: int, 
 
 
 def train_and_test(config: SinusoidConfig, seed_list: list[int]) -> dict[str, Any]:
-    """Meta-train all seeds together, then measure errors on held-out tasks."""
+    """Meta-train all seeds together, then measure errors on held-out tasks.
+
+    Seeds that ended with non-finite parameters are named in "lost_seeds" and left out of means and intervals.
+    """
     learner = sinusoid.build(config, config.train_shots or 1).learner
     label = f"{config.protocol} {config.train_shots} {config.agent}"
     began = time.monotonic()
@@ -116,7 +109,8 @@ def train_and_test(config: SinusoidConfig, seed_list: list[int]) -> dict[str, An
         )
     seconds = time.monotonic() - began
     tasks = envs.held_out_tasks(sinusoid.build(config, 1).family, config.eval_tasks)
-    result: dict[str, Any] = {"seconds": round(seconds, 1), "task_hash": task_hash(tasks)}
+    lost = [seed for i, seed in enumerate(seed_list) if not finite(jax.tree.map(lambda x, i=i: x[i], states))]
+    result: dict[str, Any] = {"seconds": round(seconds, 1), "task_hash": task_hash(tasks), "lost_seeds": lost}
     names = ("mse_mean", "mse_ci95", "mse_per_seed", "diverged")
     result |= {name: {} for name in names}
     for shots in supervised.TEST_SHOTS:
@@ -124,12 +118,18 @@ def train_and_test(config: SinusoidConfig, seed_list: list[int]) -> dict[str, An
         errors = [
             supervised.held_out_errors(tested, jax.tree.map(lambda x, i=i: x[i], states), tasks) for i in range(len(seed_list))
         ]
-        per_seed = np.mean(errors, axis=1)
+        counted = [error for error, seed in zip(errors, seed_list, strict=True) if seed not in lost] or errors
         diverged = [int(np.sum(error[:, -1] > 100)) for error in errors]
-        values = (per_seed.mean(axis=0).tolist(), bootstrap_ci95(errors).tolist(), per_seed.tolist(), diverged)
+        per_seed = np.mean(errors, axis=1)
+        values = (np.mean(counted, axis=(0, 1)).tolist(), bootstrap_ci95(counted).tolist(), per_seed.tolist(), diverged)
         for name, value in zip(names, values, strict=True):
             result[name][str(shots)] = value
     return result
+
+
+def finite(state: Any) -> bool:
+    """Whether every number in a state is finite."""
+    return all(bool(np.all(np.isfinite(leaf))) for leaf in jax.tree.leaves(state))
 
 
 def memory_of_steps(path: Path) -> dict[str, dict[str, int]]:
@@ -144,74 +144,6 @@ def memory_of_steps(path: Path) -> dict[str, dict[str, int]]:
             used[name][str(steps)] = memory.peak_bytes(sinusoid.build(config, config.train_shots or 1).learner)
     write_json(path, {"bytes": used, "versions": versions()})
     return used
-
-
-def results_of(cells: list[dict[str, Any]]) -> dict[Key, tuple[float, float, float]]:
-    """(mean, low, high) of every cell, test shots and number of steps."""
-    results = {}
-    for found in cells:
-        settings = found["settings"]
-        for shots, means in found["mse_mean"].items():
-            for steps, mean in enumerate(means):
-                key = Key(settings["protocol"], settings["train_shots"], settings["agent"], int(shots), steps)
-                results[key] = (mean, *found["mse_ci95"][shots][steps])
-    return results
-
-
-def markdown(cells: list[dict[str, Any]], used: dict[str, dict[str, int]]) -> str:
-    """The whole table: one section per protocol, published numbers with verdicts, promises, memory."""
-    results = results_of(cells)
-    settings = cells[0]["settings"]
-    lines = [
-        "# Sinusoid regression",
-        "",
-        f"Mean squared error on {settings['eval_tasks']} held-out tasks, mean over {len(settings['seeds'])} seeds, with a 95 % "
-        "bootstrap interval over tasks stratified over seeds; beside it the published number and how it is known: "
-        "P read in the paper, S in search results, M from memory.",
-        "",
-        f"`python -m experiments.sinusoid_table`, {datetime.date.today()}, jax {versions()['jax']}, Python "
-        f"{platform.python_version()}, {jax.devices()[0].device_kind}.",
-    ]
-    for protocol, group in itertools.groupby(cells, lambda found: found["settings"]["protocol"]):
-        lines += ["", *section(protocol, list(group), results)]
-    lines += ["", "## Published numbers", "", "| cell | ours | published | |", "|---|---|---|---|"]
-    for key, number in PUBLISHED.items():
-        if key in results:
-            name = f"{key.protocol} protocol, {key.agent}, {key.train_shots} → {key.test_shots} points, {key.steps} steps"
-            ours = f"{results[key][0]:.3f}"
-            lines.append(
-                f"| {name} | {ours} | {number.value} ({number.mark}, {number.source}) "
-                f"| {published.verdict(number, results[key][0])} |"
-            )
-    lines += ["", "## Promises", "", "| | |", "|---|---|"]
-    words = {True: "kept", False: "**not kept**", None: "not measured in this table"}
-    lines += [f"| {claim.text} | {words[claim.kept]} |" for claim in published.claims(results)]
-    lines += ["", "## Memory of one meta-iteration, MiB, by the compiler's own analysis (25 tasks, 10 points)", ""]
-    lines += ["| inner steps | " + " | ".join(map(str, MEMORY_STEPS)) + " |", "|---" * (len(MEMORY_STEPS) + 1) + "|"]
-    for name, row in used.items():
-        lines.append(f"| {name} | " + " | ".join(f"{row[str(steps)] / 2**20:.2f}" for steps in MEMORY_STEPS) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def section(protocol: str, cells: list[dict[str, Any]], results: dict[Key, tuple[float, float, float]]) -> list[str]:
-    """One protocol: a row per agent and number of training points."""
-    columns = COLUMNS[protocol]
-    heads = [f"{shots} points, {steps} step{'s' * (steps != 1)}" for shots, steps in columns]
-    lines = [f"## Protocol {protocol}", "", "| agent | trained on | inner steps | iterations | " + " | ".join(heads) + " |"]
-    lines.append("|---" * (len(heads) + 4) + "|")
-    for found in cells:
-        settings = found["settings"]
-        row = [settings["agent"], f"{settings['train_shots']} points", str(settings["num_inner_steps"])]
-        row.append(f"{settings['num_iterations']:,}")
-        for shots, steps in columns:
-            key = Key(protocol, settings["train_shots"], settings["agent"], shots, steps)
-            mean, low, high = results[key]
-            text = f"{mean:#.3g} [{low:#.3g}, {high:#.3g}]"
-            if key in PUBLISHED:
-                text += f"; published {PUBLISHED[key].value} {PUBLISHED[key].mark}"
-            row.append(text)
-        lines.append("| " + " | ".join(row) + " |")
-    return lines
 
 
 @one_line_errors

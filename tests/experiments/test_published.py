@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from experiments import published, sinusoid, sinusoid_table, train
+from experiments import published, sinusoid, sinusoid_report, sinusoid_table, train
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +22,7 @@ def test_promises_on_sinusoids(tmp_path):
     for protocol, names in needed.items():
         sinusoid_table.main(["--out", str(tmp_path), "--protocols", protocol, "--agents", *names, "--num-seeds", "2"])
     cells = [json.loads(path.read_text()) for path in (tmp_path / "cells").iterdir()]
-    broken = [claim.text for claim in published.claims(sinusoid_table.results_of(cells)) if not claim.kept]
+    broken = [claim.text for claim in published.claims(sinusoid_report.results_of(cells)) if not claim.kept]
     assert not broken
 
 

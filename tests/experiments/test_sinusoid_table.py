@@ -2,9 +2,11 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import pytest
 
-from experiments import memory, published, sinusoid, sinusoid_table
+from experiments import memory, published, seeds, sinusoid, sinusoid_report, sinusoid_table
 from experiments.published import PUBLISHED, Key
 from experiments.sinusoid import SinusoidConfig
 
@@ -65,12 +67,30 @@ def test_published_numbers_stand_beside_ours():
     cell = {
         "settings": {"protocol": "maml", "train_shots": 10, "agent": "maml", "num_inner_steps": 1, "num_iterations": 70_000}
     }
-    cell["settings"] |= {"eval_tasks": 100, "seeds": [0]}
+    cell["settings"] |= {"eval_tasks": 100, "seeds": [0, 1]}
+    cell["lost_seeds"] = [1]
     cell |= {"mse_mean": {"5": [0.6] * 11, "10": [0.4] * 11}, "mse_ci95": {"5": [[0.5, 0.7]] * 11, "10": [[0.3, 0.5]] * 11}}
-    text = sinusoid_table.markdown([cell], {"maml": {"10": 2**20, "50": 2**21}})
+    text = sinusoid_report.markdown([cell], {"maml": {"10": 2**20, "50": 2**21}})
     assert "0.600 [0.500, 0.700]; published 0.67 P" in text and "| 0.38 (P, Finn et al. 2017, Table 2) | not reached |" in text
-    assert "| maml | 1.00 | 2.00 |" in text
+    assert "| maml | 1.00 | 2.00 |" in text and "| maml (1 of 2 seeds lost) |" in text
     assert "MAML, 5 points, 1 steps: at most 0.67 | kept" in text and "5 steps: at most 0.38 | **not kept**" in text
+
+
+def test_a_seed_that_became_non_finite_is_left_out_and_named(tmp_path, monkeypatch):
+    real = seeds.train
+
+    def spoiled(*args, **kwargs):
+        states, scores = real(*args, **kwargs)
+        return jax.tree.map(lambda x: x.at[1].set(jnp.nan) if x.dtype == jnp.float32 else x, states), scores
+
+    flags = ["--protocols", "maml", "--agents", "oracle", *SMALL]
+    sinusoid_table.main(["--out", str(tmp_path / "whole"), *flags])
+    monkeypatch.setattr(seeds, "train", spoiled)
+    sinusoid_table.main(["--out", str(tmp_path / "spoiled"), *flags])
+    whole, found = (json.loads((tmp_path / name / "cells/maml-10-oracle.json").read_text()) for name in ("whole", "spoiled"))
+    assert (whole["lost_seeds"], found["lost_seeds"]) == ([], [1])
+    assert found["mse_mean"]["5"] == pytest.approx(whole["mse_per_seed"]["5"][0], rel=1e-5)
+    assert "oracle (1 of 2 seeds lost)" in (tmp_path / "spoiled/table.md").read_text()
 
 
 def results_with(**changes):
