@@ -11,8 +11,8 @@ from metarl import meta, rules
 from metarl.types import InnerRule, MetaLearner
 
 # MAML++ leaves the multi-step loss, and first order, behind after these shares of training. The first is 15 of 100 epochs in
-# the released code (AntreasAntoniou/HowToTrainYourMAMLPytorch); the second is the paper's switch (Antoniou et al. 2019,
-# Section 4), its share from memory: the released configurations leave it off.
+# the released code (AntreasAntoniou/HowToTrainYourMAMLPytorch); the paper switches too (Antoniou et al. 2019, Section 4), after
+# some tens of epochs: the share is our choice, as the released configurations leave the switch off.
 ANNEAL_STEPS_UNTIL = 0.15
 FIRST_ORDER_UNTIL = 0.3
 

@@ -186,7 +186,7 @@ class BiasVarianceConfig:
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point: print two tables, for episodes of full length and for episodes that end in a state."""
     config = parse(BiasVarianceConfig, args, "python -m experiments.bias_variance")
-    between(config, inner_lr=(0, float("inf")))
+    between(config, inner_lr=(0, 100))
     with jax.enable_x64(True):
         for ends, title in ((0.0, "episodes of full length"), (1.0, "episodes that end on entering a state")):
             print_table(title, {name: measure(surrogate, ends, config.inner_lr) for name, surrogate in SURROGATES.items()})

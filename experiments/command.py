@@ -30,7 +30,10 @@ def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
         except KeyboardInterrupt:
-            print("interrupted; a training run goes on from its last checkpoint with --resume", file=sys.stderr)
+            print(
+                "interrupted; training goes on from the last checkpoint with --resume, a table with the same command",
+                file=sys.stderr,
+            )
             sys.exit(130)
 
     return wrapped

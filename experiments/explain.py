@@ -122,7 +122,7 @@ class Trained(NamedTuple):
 
 
 def train(config: ExplainConfig, agent: str) -> Trained:
-    """Meta-train one agent under the protocol of Finn et al. 2017."""
+    """Meta-train one agent under the protocol of Finn et al. 2017, shortened: hence an outer rate annealed to zero."""
     settings = SinusoidConfig(config.out, "maml", agent, config.seed, outer_schedule="cosine")
     settings = sinusoid.resolve(dataclasses.replace(settings, num_iterations=config.num_iterations))
     with Progress(config.num_iterations, 0, agent) as progress:

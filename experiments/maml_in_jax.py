@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +11,16 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+import envs
 from agents.networks import mlp
 from agents.problems import mean_squared_error
 from envs.regression import Sinusoid
-from experiments import plots, protocols, seeds
+from experiments import checkpoint, plots, protocols, seeds, supervised
 from experiments.progress import Progress
 from experiments.run_folder import write_json
 
 NUM_SEEDS = 3
+HELD_OUT_TASKS = 1000
 ADAM_STEPS, ADAM_RATE = 100, 0.01
 DEPLOYED_STEPS = (0, 1, 2, 3, 4)
 TARGET = 0.02  # of an adapted loss, to say how fast a run trained
@@ -49,34 +51,55 @@ def plain_fit(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     return fit(jax.random.key(0))
 
 
-def batching(config: Any, build: Callable[[Any, int], Any]) -> dict[str, np.ndarray]:
-    """Losses after adaptation [S, I] while training on one task per update and on four, for three seeds."""
+class Arm(NamedTuple):
+    """One way to train, over S seeds.
+
+    Attributes:
+        losses: [S, I], after adaptation, on the tasks and query points of each update.
+        held_out: [S], mean squared error after one inner step on held-out tasks, the same for every arm.
+    """
+
+    losses: np.ndarray
+    held_out: np.ndarray
+
+
+def batching(config: Any, build: Callable[..., Any]) -> dict[str, Arm]:
+    """Train on one task per update and on four, with three seeds. Four tasks are four times the data of an update."""
     arms = {
         "1 task, 1 query point": {"num_tasks": 1, "query_shots": 1},
         f"1 task, {config.train_shots} query points": {"num_tasks": 1, "query_shots": config.train_shots},
         f"4 tasks, {config.train_shots} query points": {"num_tasks": 4, "query_shots": config.train_shots},
     }
-    losses = {}
+    tested = build(config, config.train_shots, test=True)
+    tasks = envs.held_out_tasks(tested.family, HELD_OUT_TASKS)
+    key = jax.random.key(checkpoint.KEY_OF_EVALUATION)
+    error = jax.jit(jax.vmap(lambda state: jnp.mean(supervised.errors(tested.learner, state, tasks, key, 1)[:, 1])))
+    found = {}
     for name, settings in arms.items():
         arm = dataclasses.replace(config, **settings)
         some_seeds = [(config.seed + i) % 2**32 for i in range(NUM_SEEDS)]
         learner = build(arm, config.train_shots).learner
         with Progress(config.num_iterations, 0, name) as progress:
-            _, scores = seeds.train(learner, some_seeds, config.num_iterations, on_progress=progress.update)
-        losses[name] = -scores
-    return losses
+            states, scores = seeds.train(learner, some_seeds, config.num_iterations, on_progress=progress.update)
+        found[name] = Arm(-scores, np.asarray(error(states)))
+    return found
 
 
-def summary(losses: np.ndarray) -> dict[str, float | None]:
+def summary(arm: Arm) -> dict[str, Any]:
     """How fast and how steadily an arm trained.
 
+    The spread of the losses has two causes: parameters that wander, and the average over fewer tasks and query points. The
+    held-out errors of the seeds show the first alone.
+
     Returns:
-        "final_loss" and "final_std": mean and standard deviation over the last tenth; "iterations_to_target": when the moving
-        average, averaged over seeds, first is below `TARGET`, or None.
+        "held_out_error": one number per seed; "final_loss" and "final_std": mean and standard deviation over the last tenth of
+        the iterations; "iterations_to_target": when the moving average, averaged over seeds, first is below `TARGET`, or None.
     """
+    losses = arm.losses
     tail = losses[:, -max(losses.shape[1] // 10, 1) :]
     below = np.flatnonzero(smoothed(losses).mean(axis=0) < TARGET)
     return {
+        "held_out_error": arm.held_out.tolist(),
         "final_loss": float(tail.mean()),
         "final_std": float(tail.std(axis=1).mean()),
         "iterations_to_target": int(below[0]) + window(losses) if below.size else None,
@@ -94,7 +117,7 @@ def smoothed(losses: np.ndarray) -> np.ndarray:
     return np.stack([np.convolve(row, kernel, mode="valid") for row in losses])
 
 
-def draw(config: Any, built: Any, state: Any, build: Callable[[Any, int], Any]) -> None:
+def draw(config: Any, built: Any, state: Any, build: Callable[..., Any]) -> None:
     """Write plain_fit.png, batching.png, batching.json and deployment.png into the run's folder.
 
     Args:
@@ -116,13 +139,21 @@ def draw(config: Any, built: Any, state: Any, build: Callable[[Any, int], Any]) 
     panels = {"true": np.sin(x)[None], "support": support, "predictions": np.asarray(predictions)[None]}
     title = f"{config.agent}, trained on amplitudes up to {largest}, deployed on sin(x) with {config.train_shots} points"
     plots.sinusoid_fits(folder / "deployment.png", np.asarray(x), panels, DEPLOYED_STEPS, title)
+    if config.num_iterations:
+        compare_batching(config, build)
+
+
+def compare_batching(config: Any, build: Callable[..., Any]) -> None:
+    """Train the three arms, draw them, and print what they reached."""
     arms = batching(config, build)
-    summaries = {name: summary(losses) for name, losses in arms.items()}
-    write_json(folder / "batching.json", summaries)
-    plots.batching(folder / "batching.png", {name: smoothed(losses) for name, losses in arms.items()}, config.agent)
+    summaries = {name: summary(arm) for name, arm in arms.items()}
+    write_json(config.run_dir / "batching.json", summaries)
+    curves = {name: smoothed(arm.losses) for name, arm in arms.items()}
+    some = next(iter(arms.values())).losses
+    plots.batching(config.run_dir / "batching.png", curves, window(some), config.agent)
     for name, found in summaries.items():
-        reached = found["iterations_to_target"]
+        reached, errors = found["iterations_to_target"], found["held_out_error"]
         print(
-            f"{name}: loss after adaptation {found['final_loss']:.4f}, standard deviation {found['final_std']:.4f}, "
+            f"{name}: held-out error {np.mean(errors):.4f} (seeds {min(errors):.4f} to {max(errors):.4f}), loss in training "
             + (f"below {TARGET} after {reached} iterations" if reached else f"never below {TARGET}")
         )

@@ -1,4 +1,4 @@
-"""How much memory one meta-iteration needs, as the compiler itself reports it."""
+"""How much memory one meta-iteration needs besides its inputs and outputs, as the compiler itself reports it."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import jax
 from metarl.types import MetaLearner
 
 
-def peak_bytes(learner: MetaLearner) -> int:
+def temporary_bytes(learner: MetaLearner) -> int:
     """Temporary memory of one compiled meta-iteration in bytes: what lives between its inputs and its outputs."""
     key = jax.random.key(0)
     state: Any = jax.eval_shape(learner.init, key)

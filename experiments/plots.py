@@ -159,23 +159,24 @@ def plain_fit(path: Path, x: np.ndarray, prediction: np.ndarray, losses: np.ndar
     _save(figure, path)
 
 
-def batching(path: Path, arms: dict[str, np.ndarray], agent: str) -> None:
+def batching(path: Path, arms: dict[str, np.ndarray], window: int, agent: str) -> None:
     """Training loss against iterations: mean over seeds, shaded from the least to the greatest.
 
     Args:
         path: where to write.
-        arms: label -> smoothed losses [S, I].
+        arms: label -> smoothed losses [S, I - window + 1].
+        window: iterations in the moving average.
         agent: for the title.
     """
     figure, axis = plt.subplots(figsize=(7, 4.4))
     for label, losses in arms.items():
-        iterations = np.arange(losses.shape[1])
+        iterations = window + np.arange(losses.shape[1])
         (line,) = axis.plot(iterations, losses.mean(axis=0), linewidth=1.2, label=label)
         axis.fill_between(iterations, losses.min(axis=0), losses.max(axis=0), color=line.get_color(), alpha=0.2, linewidth=0)
     num_seeds = len(next(iter(arms.values())))
     axis.set_title(f"{agent}: tasks per update ({num_seeds} seeds, mean and range)")
     axis.set_xlabel("meta-iteration")
-    axis.set_ylabel("loss after adaptation (moving average)")
+    axis.set_ylabel(f"loss of its own tasks after adaptation\n(moving average over {window} iterations)")
     axis.set_yscale("log")
     axis.grid(alpha=0.3, which="both")
     axis.legend()

@@ -51,12 +51,14 @@ PROTOCOLS: dict[str, Protocol] = {
     "jang": Protocol(20_000, 4, 20, 0.1, amplitude=(0.1, 0.5), phase=(-math.pi, 0.0)),
 }
 
-# Where an agent cannot sensibly use a protocol's inner loop. CAVIA's rate is C; the others were chosen on training tasks.
+# Where an agent cannot sensibly use a protocol's inner loop. CAVIA's rate is C; the others were chosen on training tasks of
+# the protocol maml and serve under every protocol.
 AGENT_SETTINGS: dict[str, dict[str, Any]] = {
     "cavia": {"inner_lr": 1.0},
     "reptile": {"num_inner_steps": 10, "inner_lr": 0.005, "outer_schedule": "cosine"},
     # Neither follows the exact gradient, so neither feels inner steps overshoot: larger rates end in non-finite parameters.
-    # An iteration of imaml costs as much as ten of maml, so it gets fewer.
+    # An iteration of imaml costs as much as ten of maml, so it gets fewer. Its damping is large because the inner loss is not
+    # convex: in flat directions the derivative is that of theory times proximal / (proximal + damping).
     "imaml": {
         "num_iterations": 20_000,
         "num_inner_steps": 20,
@@ -66,7 +68,7 @@ AGENT_SETTINGS: dict[str, dict[str, Any]] = {
         "outer_lr": 3e-4,
         "outer_schedule": "cosine",
     },
-    "maml++": {"num_inner_steps": 5},
+    "maml++": {"num_inner_steps": 5, "inner_lr": 0.01},  # where its learned rates start
     "pretrained": {"inner_lr": 0.005},
     "multitask": {"inner_lr": 0.001},
 }

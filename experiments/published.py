@@ -27,6 +27,7 @@ class Published(NamedTuple):
         source: paper and table.
         aim: "reach" (ours should be at most this), "near" (a baseline) or "report".
         note: why ours differs, where it does.
+        interval: half of the published 95 % interval; 0 if none is known.
     """
 
     value: float
@@ -34,20 +35,22 @@ class Published(NamedTuple):
     source: str
     aim: str = "reach"
     note: str = ""
+    interval: float = 0.0
 
 
 FINN = "Finn et al. 2017, Table 2"
 LI = "Li et al. 2017, Table 1"
 ZINTGRAF = "Zintgraf et al. 2019, Table 1"
 OTHER_ARM = "the arm's other settings are not printed; ours shares everything but learned rates with our Meta-SGD"
-FROM_MEMORY = "the published arm's step size and model selection are not the same; the number is from memory"
+FROM_MEMORY = "the number is from memory, and that code uses the best of its checkpoints"
+FINE_TUNING = "ours is fine-tuned at a rate chosen on training tasks; the published one is not printed"
 TEST_SHOTS = (5, 10, 20)
 STEPS = (1, 5, 10)
 
 PUBLISHED: dict[Key, Published] = {
     **{Key("maml", 10, "maml", 5, k): Published(v, "P", FINN) for k, v in zip(STEPS, (0.67, 0.38, 0.35), strict=True)},
     **{
-        Key("maml", 10, "pretrained", 5, k): Published(v, "P", FINN, "near")
+        Key("maml", 10, "pretrained", 5, k): Published(v, "P", FINN, "near", FINE_TUNING)
         for k, v in zip(STEPS, (2.41, 2.23, 2.19), strict=True)
     },
     **{
@@ -59,9 +62,12 @@ PUBLISHED: dict[Key, Published] = {
         for train, row in zip(TEST_SHOTS, rows, strict=True)
         for test, v in zip(TEST_SHOTS, row, strict=True)
     },
-    Key("cavia", 10, "cavia", 10, 1): Published(0.19, "M", ZINTGRAF, note="within the published interval of 0.02"),
+    Key("cavia", 10, "cavia", 10, 1): Published(0.19, "M", ZINTGRAF, interval=0.02),
     Key("cavia", 10, "maml", 10, 1): Published(0.33, "M", ZINTGRAF, "report", FROM_MEMORY),
 }
+
+
+Results = dict[Key, tuple[float, float, float]]
 
 
 class Claim(NamedTuple):
@@ -77,13 +83,20 @@ def verdict(published: Published, mean: float) -> str:
         return f"reported only: {published.note}"
     if published.aim == "near":
         near = abs(mean - published.value) <= WITHIN * published.value
-        return f"{'within' if near else 'not within'} {WITHIN:.0%}"
+        return f"within {WITHIN:.0%}" if near else f"not within {WITHIN:.0%}: {published.note}"
     if mean <= published.value:
         return "reached"
+    if mean <= published.value + published.interval:
+        return f"within its interval of ± {published.interval}"
     return f"not reached: {published.note}" if published.note else "not reached"
 
 
-def claims(results: dict[Key, tuple[float, float, float]]) -> list[Claim]:
+def memory_claim(used: dict[str, dict[str, int]]) -> Claim:
+    """Judge the promise on memory, from bytes by agent and number of inner steps."""
+    return Claim("iMAML with 50 inner steps: less memory than MAML with 50", used["imaml"]["50"] < used["maml"]["50"])
+
+
+def claims(results: Results) -> list[Claim]:
     """Judge every promise on (mean, low, high) per cell; intervals must not touch where one agent is "clearly" better."""
 
     def judged(text: str, keys: list[Key], test: Any) -> Claim:
@@ -91,7 +104,7 @@ def claims(results: dict[Key, tuple[float, float, float]]) -> list[Claim]:
 
     found = []
     for steps, most in zip(STEPS, (0.67, 0.38, 0.35), strict=True):
-        text = f"MAML, 5 points, {steps} steps: at most {most}"
+        text = f"MAML, 5 points, after {steps}: at most {most}"
         found.append(judged(text, [Key("maml", 10, "maml", 5, steps)], lambda ours, most=most: ours[0] <= most))
     for train in TEST_SHOTS:
         for test in TEST_SHOTS:
@@ -106,6 +119,6 @@ def claims(results: dict[Key, tuple[float, float, float]]) -> list[Claim]:
         keys = [Key("maml", 10, agent, 5, steps) for agent in ("pretrained", "maml")]
         value = PUBLISHED[keys[0]].value
         near = lambda ours, maml, value=value: abs(ours[0] - value) <= WITHIN * value and ours[1] > maml[2]
-        found.append(judged(f"pretrained, {steps} steps: within {WITHIN:.0%} of {value} and clearly above MAML", keys, near))
+        found.append(judged(f"pretrained, after {steps}: within {WITHIN:.0%} of {value} and clearly above MAML", keys, near))
     found.append(judged("oracle: below 0.02", [Key("maml", 10, "oracle", 5, 1)], lambda ours: ours[0] < 0.02))
     return found

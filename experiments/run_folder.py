@@ -119,7 +119,7 @@ def lock(run_dir: Path) -> IO[str]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.close()
-        raise UserError(f"{run_dir} is in use by another process; wait for it or give another --run-dir.") from error
+        raise UserError(f"{run_dir} is in use by another process; wait for it or give another folder.") from error
     return file
 
 
@@ -143,22 +143,24 @@ def _empty(run_dir: Path) -> None:
 
 
 def _describe(script: str, settings: dict[str, Any]) -> dict[str, Any]:
-    device = jax.devices()[0]
     return {
         "script": script,
         "settings": settings,
         "wandb_id": uuid.uuid4().hex[:8],
-        "git_commit": _git_commit(),
-        "python": platform.python_version(),
-        "versions": versions(),
-        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **made_with(),
     }
 
 
-def versions() -> dict[str, str]:
-    """Versions of the packages that results depend on."""
-    return {name: importlib.metadata.version(name) for name in PACKAGES}
+def made_with() -> dict[str, Any]:
+    """What results depend on besides settings: commit, versions, device; and when."""
+    device = jax.devices()[0]
+    return {
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
 
 
 def _git_commit() -> str | None:

@@ -12,6 +12,7 @@ from flax import linen as nn
 
 import agents
 from agents.networks import ACTIVATIONS
+from agents.pretrained import RECIPES
 from agents.world import regression_world
 from envs.regression import RegressionFamily, sinusoid
 from experiments import checkpoint, maml_in_jax, protocols, runner, selection, supervised
@@ -104,6 +105,8 @@ def resolve(config: SinusoidConfig) -> SinusoidConfig:
     at_least(config, eval_tasks=1, log_every=1, checkpoint_every=1, context_size=1, cg_steps=1)
     between(config, inner_lr=(0, float("inf")), outer_lr=(0, float("inf")), proximal=(1e-6, float("inf")))
     between(config, cg_damping=(0, float("inf")))
+    if config.recipe not in RECIPES:
+        raise UserError(f"--recipe is {config.recipe!r}; known: {', '.join(RECIPES)}.")
     if config.activation not in ACTIVATIONS:
         raise UserError(f"--activation is {config.activation!r}; known: {', '.join(ACTIVATIONS)}.")
     multiple(config, "checkpoint_every", "log_every")

@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,9 +16,9 @@ from experiments import memory, protocols, seeds, sinusoid, sinusoid_report, sup
 from experiments.command import UserError, at_least, load_json, one_line_errors, parse
 from experiments.progress import Progress
 from experiments.protocols import ProtocolName
-from experiments.run_folder import lock, versions, write_json
+from experiments.run_folder import lock, made_with, write_json
 from experiments.sinusoid import SinusoidConfig
-from experiments.statistics import bootstrap_ci95, task_hash
+from experiments.statistics import task_hash
 
 SHOTS = {"meta-sgd": (5, 10, 20)}  # numbers of training points, where a protocol has several
 MEMORY_STEPS = (10, 50)
@@ -43,31 +43,55 @@ class SinusoidTableConfig:
     """Meta-iterations instead of the protocol's, to try things out."""
     eval_tasks: int = 2000
     """Held-out tasks."""
+    overwrite: bool = False
+    """Train cells again that were made with other settings."""
 
 
 def run(config: SinusoidTableConfig) -> None:
-    """Train what is missing, then write and print the table."""
+    """Train what is missing, then write and print the table of everything in the folder."""
     at_least(config, num_seeds=1, num_iterations=1, eval_tasks=2)
     for name in config.agents:
         if name not in agents.AGENTS:
             raise UserError(f"--agents has {name!r}; known: {', '.join(agents.AGENTS)}.")
+    if not config.agents or not config.protocols:
+        raise UserError("--agents and --protocols need at least one name each; leave the flag out for all.")
+    if config.out.exists() and not config.out.is_dir():
+        raise UserError(f"--out {config.out} is a file; give a folder.")
     (config.out / "cells").mkdir(parents=True, exist_ok=True)
     with lock(config.out):
-        cells = [
-            cell(config, protocol, shots, agent)
+        wanted = [
+            plan(config, protocol, shots, agent)
             for protocol in config.protocols
             for shots in SHOTS.get(protocol, (protocols.PROTOCOLS[protocol].train_shots,))
             for agent in config.agents
         ]
+        missing = [cell for cell in wanted if not is_finished(cell, overwrite=config.overwrite)]
+        for cell in missing:
+            write_json(cell.path, cell_of(cell))
+        cells = finished_cells(config.out)
         used = memory_of_steps(config.out / "memory.json")
-        write_json(config.out / "table.json", {"cells": cells, "memory_bytes": used, "versions": versions()})
+        write_json(config.out / "table.json", {"cells": cells, "memory_bytes": used})
         text = sinusoid_report.markdown(cells, used)
         (config.out / "table.md").write_text(text)
     print(text)
 
 
-def cell(config: SinusoidTableConfig, protocol: ProtocolName, train_shots: int, agent: str) -> dict[str, Any]:
-    """The results of one agent under one protocol: read if already there, otherwise trained and evaluated."""
+class Cell(NamedTuple):
+    """One agent under one protocol, to be trained with several seeds.
+
+    Attributes:
+        path: its file.
+        config: the run, but for its seed.
+        settings: what the file must say to be the same.
+    """
+
+    path: Path
+    config: SinusoidConfig
+    settings: dict[str, Any]
+
+
+def plan(config: SinusoidTableConfig, protocol: ProtocolName, train_shots: int, agent: str) -> Cell:
+    """What a cell is made of."""
     run_config = sinusoid.resolve(
         SinusoidConfig(
             config.out,
@@ -80,25 +104,59 @@ def cell(config: SinusoidTableConfig, protocol: ProtocolName, train_shots: int, 
     )
     settings = {k: v for k, v in dataclasses.asdict(run_config).items() if k not in ("run_dir", "seed", "resume", "overwrite")}
     settings = json.loads(json.dumps(settings | {"seeds": list(range(config.num_seeds))}))
-    path = config.out / "cells" / f"{protocol}-{train_shots}-{agent}.json"
-    if path.is_file():
-        stored = load_json(path)
-        if stored["settings"] == settings:
-            return stored
-    result = {"settings": settings} | train_and_test(run_config, settings["seeds"])
-    write_json(path, result)
-    return result
+    return Cell(config.out / "cells" / f"{protocol}-{train_shots}-{agent}.json", run_config, settings)
 
 
-def train_and_test(config: SinusoidConfig, seed_list: list[int]) -> dict[str, Any]:
+def is_finished(cell: Cell, *, overwrite: bool) -> bool:
+    """Whether the file holds this cell; refuses to replace one made with other settings unless told to."""
+    if not cell.path.is_file():
+        return False
+    stored = read_cell(cell.path)["settings"]
+    other = [name for name in cell.settings if stored.get(name) != cell.settings[name]]
+    if other and not overwrite:
+        raise UserError(
+            f"{cell.path} was made with {other[0]} {stored.get(other[0])}, not {cell.settings[other[0]]}; "
+            "give another --out, or --overwrite to train it again."
+        )
+    return not other
+
+
+def read_cell(path: Path) -> dict[str, Any]:
+    """A finished cell, or a `UserError` that says what to do."""
+    stored = load_json(path)
+    if not {"settings", "mse_per_seed", "diverged", "lost_seeds", "made_with"} <= set(stored):
+        raise UserError(f"{path} is no finished cell; delete it to train it again.")
+    return stored
+
+
+def finished_cells(out: Path) -> list[dict[str, Any]]:
+    """Every cell of the folder, in the order of protocols, training points and agents.
+
+    Raises:
+        UserError: they were not tested alike.
+    """
+    order = (list(protocols.PROTOCOLS), list(agents.AGENTS))
+    cells = [read_cell(path) for path in (out / "cells").glob("*.json")]
+    rank = lambda s: (order[0].index(s["protocol"]), s["train_shots"], order[1].index(s["agent"]))
+    cells.sort(key=lambda cell: rank(cell["settings"]))
+    for name in ("eval_tasks", "seeds"):
+        found = {json.dumps(cell["settings"][name]) for cell in cells}
+        if len(found) > 1:
+            raise UserError(f"{out / 'cells'} mixes {name} {' and '.join(sorted(found))}; give another --out or --overwrite.")
+    return cells
+
+
+def cell_of(cell: Cell) -> dict[str, Any]:
     """Meta-train all seeds together, then measure errors on held-out tasks.
 
-    Seeds that ended with non-finite parameters are named in "lost_seeds" and left out of means and intervals.
+    Returns:
+        The cell's file: mean squared errors of every seed [11] by test shots, tasks that diverged (error above 100 after ten
+        steps), and the seeds lost to non-finite parameters.
     """
+    config, seed_list = cell.config, cell.settings["seeds"]
     learner = sinusoid.build(config, config.train_shots or 1).learner
-    label = f"{config.protocol} {config.train_shots} {config.agent}"
     began = time.monotonic()
-    with Progress(config.num_iterations or 0, 0, label) as progress:
+    with Progress(config.num_iterations or 0, 0, cell.path.stem) as progress:
         states, _ = seeds.train(
             learner,
             seed_list,
@@ -109,22 +167,22 @@ def train_and_test(config: SinusoidConfig, seed_list: list[int]) -> dict[str, An
         )
     seconds = time.monotonic() - began
     tasks = envs.held_out_tasks(sinusoid.build(config, 1).family, config.eval_tasks)
-    lost = [seed for i, seed in enumerate(seed_list) if not finite(jax.tree.map(lambda x, i=i: x[i], states))]
-    result: dict[str, Any] = {"seconds": round(seconds, 1), "task_hash": task_hash(tasks), "lost_seeds": lost}
-    names = ("mse_mean", "mse_ci95", "mse_per_seed", "diverged")
-    result |= {name: {} for name in names}
+    of_seed = [jax.tree.map(lambda x, i=i: x[i], states) for i in range(len(seed_list))]
+    per_seed, diverged = {}, {}
     for shots in supervised.TEST_SHOTS:
         tested = sinusoid.build(config, shots, test=True).learner
-        errors = [
-            supervised.held_out_errors(tested, jax.tree.map(lambda x, i=i: x[i], states), tasks) for i in range(len(seed_list))
-        ]
-        counted = [error for error, seed in zip(errors, seed_list, strict=True) if seed not in lost] or errors
-        diverged = [int(np.sum(error[:, -1] > 100)) for error in errors]
-        per_seed = np.mean(errors, axis=1)
-        values = (np.mean(counted, axis=(0, 1)).tolist(), bootstrap_ci95(counted).tolist(), per_seed.tolist(), diverged)
-        for name, value in zip(names, values, strict=True):
-            result[name][str(shots)] = value
-    return result
+        errors = [supervised.held_out_errors(tested, state, tasks) for state in of_seed]
+        per_seed[str(shots)] = np.mean(errors, axis=1).tolist()
+        diverged[str(shots)] = [int(np.sum(error[:, -1] > 100)) for error in errors]
+    return {
+        "settings": cell.settings,
+        "mse_per_seed": per_seed,
+        "diverged": diverged,
+        "lost_seeds": [seed for seed, state in zip(seed_list, of_seed, strict=True) if not finite(state)],
+        "seconds": round(seconds, 1),
+        "task_hash": task_hash(tasks),
+        "made_with": made_with(),
+    }
 
 
 def finite(state: Any) -> bool:
@@ -134,15 +192,16 @@ def finite(state: Any) -> bool:
 
 def memory_of_steps(path: Path) -> dict[str, dict[str, int]]:
     """Bytes of one meta-iteration (25 tasks, 10 points) for some numbers of inner steps; kept in ``path``."""
-    if path.is_file() and (stored := load_json(path))["versions"] == versions():
+    made = {name: value for name, value in made_with().items() if name in ("git_commit", "versions")}
+    if path.is_file() and (stored := load_json(path)).get("made_with") == made:
         return stored["bytes"]
     used: dict[str, dict[str, int]] = {}
     for name, agent, remat in (("maml", "maml", False), ("maml, rematerialised", "maml", True), ("imaml", "imaml", False)):
         used[name] = {}
         for steps in MEMORY_STEPS:
             config = sinusoid.resolve(SinusoidConfig(Path("."), agent=agent, num_inner_steps=steps, remat=remat))
-            used[name][str(steps)] = memory.peak_bytes(sinusoid.build(config, config.train_shots or 1).learner)
-    write_json(path, {"bytes": used, "versions": versions()})
+            used[name][str(steps)] = memory.temporary_bytes(sinusoid.build(config, config.train_shots or 1).learner)
+    write_json(path, {"bytes": used, "made_with": made})
     return used
 
 

@@ -1,6 +1,7 @@
 """Intervals and summaries over tasks, and the hash that shows two runs saw the same ones."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -38,6 +39,15 @@ def bootstrap_ci95(per_seed: list[np.ndarray]) -> np.ndarray:
         rng=np.random.default_rng(0),
     ).confidence_interval
     return np.stack([interval.low, interval.high], axis=-1)
+
+
+def t_interval95(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean and 95 % confidence interval by Student's t: (mean, low, high); low and high are nan for a single value."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, float("nan"), float("nan")
+    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+    return mean, mean - half, mean + half
 
 
 def iqm(values: np.ndarray) -> np.ndarray:

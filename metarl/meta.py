@@ -93,7 +93,8 @@ def implicit(problem: Problem, rule: InnerRule, strength: float, *, cg_steps: in
         rule: the rule that moves; `rules.proximal` is added here.
         strength: lambda, how strongly adaptation is held near the start.
         cg_steps: iterations of conjugate gradients.
-        damping: added to the curvature in the linear system, for inner losses that are not convex.
+        damping: added to the curvature in the linear system, for inner losses that are not convex. It biases the derivative:
+            the more the flatter a direction is.
 
     Raises:
         ValueError: if ``rule`` learns step sizes: the exact solution does not depend on them, so they would get no gradient.

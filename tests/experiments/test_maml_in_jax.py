@@ -31,23 +31,32 @@ def test_tasks_are_the_tutorial_s():
 
 
 def test_batching_tasks_trains_faster_with_less_variance(tmp_path):
-    """The tutorial's claim, at a tenth of its length."""
+    """The tutorial's claim, at a tenth of its length; held-out errors do not depend on how many losses are averaged."""
     config = sinusoid.resolve(SinusoidConfig(tmp_path, "jang", num_iterations=2000))
     arms = maml_in_jax.batching(config, sinusoid.build)
-    one, more_points, four = (maml_in_jax.summary(losses) for losses in arms.values())
-    assert all(losses.shape == (3, 2000) for losses in arms.values())
-    assert four["final_loss"] < more_points["final_loss"] < one["final_loss"]
-    assert four["final_std"] < more_points["final_std"] < one["final_std"]
+    assert all(arm.losses.shape == (3, 2000) and arm.held_out.shape == (3,) for arm in arms.values())
+    one, more_points, four = arms.values()
+    assert four.held_out.mean() < more_points.held_out.mean() < one.held_out.mean()
+    assert four.held_out.max() < one.held_out.max() and four.held_out.std() < one.held_out.std()
+    summaries = [maml_in_jax.summary(arm) for arm in (four, more_points, one)]
+    spread = [found["final_std"] for found in summaries]
+    assert spread == sorted(spread)
 
 
 def test_summary_by_hand():
     losses = np.full((1, 1000), 1.0)
     losses[0, 500:] = 0.0
-    found = maml_in_jax.summary(losses)
-    assert found["final_loss"] == 0.0 and found["final_std"] == 0.0
+    found = maml_in_jax.summary(maml_in_jax.Arm(losses, np.array([0.5])))
+    assert found["final_loss"] == 0.0 and found["final_std"] == 0.0 and found["held_out_error"] == [0.5]
     # A window of 200 holds less than 2 % of ones once 197 of its iterations lie behind the drop at 500.
     assert found["iterations_to_target"] == 500 + 197
-    assert maml_in_jax.summary(np.ones((2, 50)))["iterations_to_target"] is None
+    assert maml_in_jax.summary(maml_in_jax.Arm(np.ones((2, 50)), np.ones(2)))["iterations_to_target"] is None
+
+
+def test_a_run_without_iterations_has_nothing_to_compare(tmp_path):
+    flags = ["--protocol", "jang", "--num-iterations", "0", "--hidden-sizes", "8", "--eval-tasks", "3"]
+    sinusoid.main(["--run-dir", str(tmp_path / "run"), *flags])
+    assert (tmp_path / "run/deployment.png").is_file() and not (tmp_path / "run/batching.png").exists()
 
 
 def test_the_protocol_draws_its_pictures_for_any_agent(tmp_path):

@@ -1,12 +1,15 @@
 """The table: every agent under every protocol, what is stored, and what is said about published numbers."""
 
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from scipy import stats
 
-from experiments import memory, published, seeds, sinusoid, sinusoid_report, sinusoid_table
+from experiments import memory, protocols, published, seeds, sinusoid, sinusoid_report, sinusoid_table
 from experiments.published import PUBLISHED, Key
 from experiments.sinusoid import SinusoidConfig
 
@@ -30,27 +33,41 @@ def test_every_agent_and_number_of_points_has_a_row(table):
     assert "| maml, rematerialised |" in text
 
 
-def test_cells_hold_means_of_seeds_with_intervals(table):
+def test_cells_say_what_made_them(table):
     for path in (table / "cells").iterdir():
         cell = json.loads(path.read_text())
-        for shots, means in cell["mse_mean"].items():
-            per_seed = cell["mse_per_seed"][shots]
-            assert len(per_seed) == 2 and len(means) == 11
-            for step, mean in enumerate(means):
-                assert mean == pytest.approx((per_seed[0][step] + per_seed[1][step]) / 2)
-                low, high = cell["mse_ci95"][shots][step]
-                assert low <= mean <= high
+        assert cell["made_with"]["versions"]["jax"] and "git_commit" in cell["made_with"]
+        assert all(np.shape(per_seed) == (2, 11) for per_seed in cell["mse_per_seed"].values())
+        assert cell["settings"]["seeds"] == [0, 1] and cell["lost_seeds"] == []
 
 
-def test_what_is_finished_stays_and_other_settings_are_trained_again(table, capsys):
-    one = ["--out", str(table), "--protocols", "maml", "--agents", "oracle"]
+def test_what_is_finished_stays(table, capsys):
     path = table / "cells/maml-10-oracle.json"
-    before = path.stat().st_mtime_ns
-    sinusoid_table.main([*one, *SMALL])
+    before, everything = path.stat().st_mtime_ns, (table / "table.md").read_text()
+    sinusoid_table.main(["--out", str(table), "--protocols", "maml", "--agents", "oracle", *SMALL])
     assert path.stat().st_mtime_ns == before
-    assert "## Protocol maml" in capsys.readouterr().out
-    sinusoid_table.main([*one, *SMALL, "--num-iterations", "4"])
-    assert json.loads(path.read_text())["settings"]["num_iterations"] == 4
+    assert (table / "table.md").read_text() == everything, "the table is of all cells in the folder"
+    assert everything in capsys.readouterr().out
+
+
+def test_other_settings_are_refused_unless_told_otherwise(tmp_path, table, error_of):
+    copy = tmp_path / "copy"
+    shutil.copytree(table, copy)
+    other = ["--out", copy, "--protocols", "maml", "--agents", "oracle", *SMALL, "--num-iterations", "4"]
+    assert "was made with num_iterations 3, not 4" in error_of(sinusoid_table.main, *other)
+    sinusoid_table.main([*map(str, other), "--overwrite"])
+    assert json.loads((copy / "cells/maml-10-oracle.json").read_text())["settings"]["num_iterations"] == 4
+    fewer = ["--out", copy, "--protocols", "maml", "--agents", "oracle", *SMALL, "--num-seeds", "1", "--overwrite"]
+    assert "mixes seeds [0, 1] and [0]" in error_of(sinusoid_table.main, *fewer)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"settings": {}}', "[", "3"])
+def test_a_broken_cell_is_named(tmp_path, error_of, content):
+    path = tmp_path / "cells/maml-10-oracle.json"
+    path.parent.mkdir()
+    path.write_text(content)
+    flags = ["--out", tmp_path, "--protocols", "maml", "--agents", "oracle", *SMALL]
+    assert str(path) in error_of(sinusoid_table.main, *flags)
 
 
 def test_a_cell_equals_the_single_command(tmp_path, table):
@@ -63,17 +80,54 @@ def test_a_cell_equals_the_single_command(tmp_path, table):
     assert cell["mse_per_seed"]["5"][1] == pytest.approx(alone["mse_mean"]["5"], rel=1e-3)
 
 
-def test_published_numbers_stand_beside_ours():
-    cell = {
-        "settings": {"protocol": "maml", "train_shots": 10, "agent": "maml", "num_inner_steps": 1, "num_iterations": 70_000}
+def cell_of(per_seed, **changes):
+    """A finished cell of MAML under its protocol at full length, with these errors after every number of steps."""
+    settings = {"protocol": "maml", "train_shots": 10, "agent": "maml"} | protocols.settings_of("maml", "maml")
+    settings |= {"eval_tasks": 1000, "seeds": [0, 1, 2]}
+    made = {
+        "git_commit": "0123456789",
+        "started": "2026-01-02T03",
+        "python": "3",
+        "versions": {"jax": "1"},
+        "device": {"kind": "cpu"},
     }
-    cell["settings"] |= {"eval_tasks": 100, "seeds": [0, 1]}
-    cell["lost_seeds"] = [1]
-    cell |= {"mse_mean": {"5": [0.6] * 11, "10": [0.4] * 11}, "mse_ci95": {"5": [[0.5, 0.7]] * 11, "10": [[0.3, 0.5]] * 11}}
-    text = sinusoid_report.markdown([cell], {"maml": {"10": 2**20, "50": 2**21}})
-    assert "0.600 [0.500, 0.700]; published 0.67 P" in text and "| 0.38 (P, Finn et al. 2017, Table 2) | not reached |" in text
-    assert "| maml | 1.00 | 2.00 |" in text and "| maml (1 of 2 seeds lost) |" in text
-    assert "MAML, 5 points, 1 steps: at most 0.67 | kept" in text and "5 steps: at most 0.38 | **not kept**" in text
+    errors = {shots: [[error] * 11 for error in per_seed] for shots in ("5", "10", "20")}
+    cell = {"settings": settings | {"train_shots": 10}, "mse_per_seed": errors, "diverged": {"5": [0, 4, 0]}, "made_with": made}
+    lost = changes.pop("lost_seeds", [])
+    cell["settings"] |= changes
+    return cell | {"lost_seeds": lost}
+
+
+USED = {"maml": {"10": 2**20, "50": 2**21}, "imaml": {"10": 2**19, "50": 2**19}}
+
+
+def test_published_numbers_stand_beside_ours():
+    text = sinusoid_report.markdown([cell_of([0.4, 0.5, 0.6])], USED)
+    half = stats.t.ppf(0.975, 2) * 0.1 / np.sqrt(3)
+    assert f"0.500 [{0.5 - half:.3f}, {0.5 + half:.3f}]; published 0.67 P" in text
+    assert "5 steps | 0.500 | 0.38 (P, Finn et al. 2017, Table 2) | not reached |" in text
+    assert "after 1: at most 0.67 | kept" in text and "after 5: at most 0.38 | **not kept**" in text
+    assert "| 0 / 4 / 0 |" in text, "tasks that diverged, seed by seed"
+    assert "| maml | 1.00 | 2.00 |" in text and "less memory than MAML with 50 | kept" in text
+
+
+def test_a_lost_seed_is_left_out_of_the_report():
+    text = sinusoid_report.markdown([cell_of([0.4, 0.5, 1e6], lost_seeds=[2])], USED)
+    assert "| maml (1 of 3 seeds lost) |" in text and "0.450 [" in text
+    every = sinusoid_report.markdown([cell_of([1e6] * 3, lost_seeds=[0, 1, 2])], USED)
+    assert "| maml (3 of 3 seeds lost) |" in every and "e+06" not in every.split("## Published")[0]
+
+
+def test_intervals_of_errors_end_at_zero():
+    [(mean, low, high)] = {*sinusoid_report.results_of([cell_of([0.1, 0.1, 1.0])]).values()}
+    assert mean == pytest.approx(0.4) and low == 0.0 and high > 1.0
+
+
+@pytest.mark.parametrize("short", [{"num_iterations": 100}, {"eval_tasks": 50}, {"seeds": [0]}, {"lost_seeds": [0, 1]}])
+def test_shortened_runs_are_not_judged(short):
+    text = sinusoid_report.markdown([cell_of([0.4] * len(short.get("seeds", [0, 1, 2])), **short)], USED)
+    assert "kept" not in text.replace("less memory than MAML with 50 | kept", "") and "| reached |" not in text
+    assert "published 0.67 P" in text and "not judged" in text
 
 
 def test_a_seed_that_became_non_finite_is_left_out_and_named(tmp_path, monkeypatch):
@@ -89,7 +143,7 @@ def test_a_seed_that_became_non_finite_is_left_out_and_named(tmp_path, monkeypat
     sinusoid_table.main(["--out", str(tmp_path / "spoiled"), *flags])
     whole, found = (json.loads((tmp_path / name / "cells/maml-10-oracle.json").read_text()) for name in ("whole", "spoiled"))
     assert (whole["lost_seeds"], found["lost_seeds"]) == ([], [1])
-    assert found["mse_mean"]["5"] == pytest.approx(whole["mse_per_seed"]["5"][0], rel=1e-5)
+    assert found["mse_per_seed"]["5"][0] == pytest.approx(whole["mse_per_seed"]["5"][0], rel=1e-5)
     assert "oracle (1 of 2 seeds lost)" in (tmp_path / "spoiled/table.md").read_text()
 
 
@@ -127,8 +181,12 @@ def test_verdicts():
     assert published.verdict(PUBLISHED[key], 0.6) == "reached"
     assert published.verdict(PUBLISHED[key], 0.7).startswith("not reached")
     baseline = PUBLISHED[Key("maml", 10, "pretrained", 5, 1)]
-    assert published.verdict(baseline, 2.5) == "within 15%" and published.verdict(baseline, 3.0) == "not within 15%"
+    assert published.verdict(baseline, 2.5) == "within 15%" and published.verdict(baseline, 3.0).startswith(
+        "not within 15%: ours"
+    )
     assert published.verdict(PUBLISHED[Key("cavia", 10, "maml", 10, 1)], 5.0).startswith("reported only")
+    cavia = PUBLISHED[Key("cavia", 10, "cavia", 10, 1)]
+    assert published.verdict(cavia, 0.2) == "within its interval of ± 0.02" and published.verdict(cavia, 0.3) == "not reached"
 
 
 def test_imaml_needs_less_memory_than_maml_with_many_steps(tmp_path):
@@ -136,7 +194,7 @@ def test_imaml_needs_less_memory_than_maml_with_many_steps(tmp_path):
 
     def used(agent, steps, **options):
         config = sinusoid.resolve(SinusoidConfig(tmp_path, agent=agent, num_inner_steps=steps, **options))
-        return memory.peak_bytes(sinusoid.build(config, 10).learner)
+        return memory.temporary_bytes(sinusoid.build(config, 10).learner)
 
     maml, imaml = ([used(agent, steps) for steps in (10, 50)] for agent in ("maml", "imaml"))
     assert imaml[1] < 0.5 * maml[1]
@@ -146,4 +204,7 @@ def test_imaml_needs_less_memory_than_maml_with_many_steps(tmp_path):
 
 def test_bad_input(tmp_path, error_of):
     assert "--agents has 'mam'" in error_of(sinusoid_table.main, "--out", tmp_path / "a", "--agents", "mam")
+    assert "need at least one name" in error_of(sinusoid_table.main, "--out", tmp_path / "a", "--agents")
+    (tmp_path / "file").write_text("")
+    assert "is a file" in error_of(sinusoid_table.main, "--out", tmp_path / "file")
     assert "--num-seeds is 0" in error_of(sinusoid_table.main, "--out", tmp_path / "a", "--num-seeds", 0)
