@@ -200,7 +200,7 @@ def print_table(title: str, rows: dict[str, dict[str, float]]) -> None:
         table.add_column(column, justify="right")
     for name, row in rows.items():
         table.add_row(name, *("0" if value < 1e-12 else f"{value:.3f}" for value in row.values()))
-    Console(width=100).print(table)
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":

@@ -178,16 +178,16 @@ def cell_of(cell: Cell) -> dict[str, Any]:
         "settings": cell.settings,
         "mse_per_seed": per_seed,
         "diverged": diverged,
-        "lost_seeds": [seed for seed, state in zip(seed_list, of_seed, strict=True) if not finite(state)],
+        "lost_seeds": [seed for seed, state in zip(seed_list, of_seed, strict=True) if not finite(state.theta)],
         "seconds": round(seconds, 1),
         "task_hash": task_hash(tasks),
         "made_with": made_with(),
     }
 
 
-def finite(state: Any) -> bool:
-    """Whether every number in a state is finite."""
-    return all(bool(np.all(np.isfinite(leaf))) for leaf in jax.tree.leaves(state))
+def finite(theta: Any) -> bool:
+    """Whether every parameter is finite. Adam's moments may overflow while parameters stay, and stand still, where they are."""
+    return all(bool(np.all(np.isfinite(leaf))) for leaf in jax.tree.leaves(theta))
 
 
 def memory_of_steps(path: Path) -> dict[str, dict[str, int]]:

@@ -95,7 +95,7 @@ def print_table(result: dict[str, Any]) -> None:
         cells = []
         for shots, means in result["mse_mean"].items():
             low, high = result["mse_ci95"][shots][k]
-            cells.append(f"{means[k]:#.3g} [{low:#.3g}, {high:#.3g}]")
+            cells.append(f"{means[k]:#.3g} [{low:#.2g}, {high:#.2g}]")
         table.add_row(str(k), *cells)
     Console().print(table)
     for shots, rows in result["mse"].items():
