@@ -11,9 +11,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 import envs
-from experiments import checkpoint, explain_plots, seeds, sinusoid
+from experiments import checkpoint, explain_plots, sinusoid
 from experiments.command import MAX_SEED, UserError, at_least, between, one_line_errors, parse
-from experiments.progress import Progress
 from experiments.sinusoid import SinusoidConfig
 from metarl import meta, rules
 from metarl.types import Experience, Problem
@@ -125,15 +124,7 @@ def train(config: ExplainConfig, agent: str) -> Trained:
     """Meta-train one agent under the protocol of Finn et al. 2017, shortened: hence an outer rate annealed to zero."""
     settings = SinusoidConfig(config.out, "maml", agent, config.seed, outer_schedule="cosine")
     settings = sinusoid.resolve(dataclasses.replace(settings, num_iterations=config.num_iterations))
-    with Progress(config.num_iterations, 0, agent) as progress:
-        states, _ = seeds.train(
-            sinusoid.build(settings, settings.train_shots or 1).learner,
-            [config.seed],
-            config.num_iterations,
-            select=sinusoid.selector(settings),
-            select_every=settings.checkpoint_every,
-            on_progress=progress.update,
-        )
+    states = sinusoid.train_seeds(settings, [config.seed], agent)
     state = jax.tree.map(lambda x: x[0], states)
     return Trained(sinusoid.build(settings, TEST_SHOTS).learner, state, settings)
 

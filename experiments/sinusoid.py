@@ -15,8 +15,9 @@ from agents.networks import ACTIVATIONS
 from agents.pretrained import RECIPES
 from agents.world import regression_world
 from envs.regression import RegressionFamily, sinusoid
-from experiments import checkpoint, maml_in_jax, protocols, runner, selection, supervised
+from experiments import checkpoint, maml_in_jax, protocols, runner, seeds, selection, supervised
 from experiments.command import MAX_SEED, UserError, at_least, between, multiple, one_line_errors, parse
+from experiments.progress import Progress
 from experiments.protocols import ProtocolName
 from experiments.session import build_agent, train_and_evaluate
 from metarl.types import MetaLearner
@@ -183,6 +184,21 @@ def selector(config: SinusoidConfig) -> Callable[[Any], jax.Array] | None:
     if not protocol.select:
         return None
     return selection.validation_error(protocol, lambda shots: build(config, shots, test=True))
+
+
+def train_seeds(config: SinusoidConfig, seed_list: Sequence[int], label: str) -> Any:
+    """States [S, ...] of several seeds of a resolved configuration, selected as its protocol does; without run folders."""
+    num_iterations = config.num_iterations or 0
+    with Progress(num_iterations, 0, label) as progress:
+        states, _ = seeds.train(
+            build(config, config.train_shots or 1).learner,
+            seed_list,
+            num_iterations,
+            select=selector(config),
+            select_every=config.checkpoint_every,
+            on_progress=progress.update,
+        )
+    return states
 
 
 def evaluate(config: SinusoidConfig, described: dict[str, Any]) -> None:

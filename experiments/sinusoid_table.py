@@ -12,9 +12,8 @@ import numpy as np
 
 import agents
 import envs
-from experiments import memory, protocols, seeds, sinusoid, sinusoid_report, supervised
+from experiments import memory, protocols, sinusoid, sinusoid_report, supervised
 from experiments.command import UserError, at_least, load_json, one_line_errors, parse
-from experiments.progress import Progress
 from experiments.protocols import ProtocolName
 from experiments.run_folder import lock, made_with, write_json
 from experiments.sinusoid import SinusoidConfig
@@ -154,24 +153,16 @@ def cell_of(cell: Cell) -> dict[str, Any]:
         steps), and the seeds lost to non-finite parameters.
     """
     config, seed_list = cell.config, cell.settings["seeds"]
-    learner = sinusoid.build(config, config.train_shots or 1).learner
     began = time.monotonic()
-    with Progress(config.num_iterations or 0, 0, cell.path.stem) as progress:
-        states, _ = seeds.train(
-            learner,
-            seed_list,
-            config.num_iterations or 0,
-            select=sinusoid.selector(config),
-            select_every=config.checkpoint_every,
-            on_progress=progress.update,
-        )
+    states = sinusoid.train_seeds(config, seed_list, cell.path.stem)
     seconds = time.monotonic() - began
     tasks = envs.held_out_tasks(sinusoid.build(config, 1).family, config.eval_tasks)
     of_seed = [jax.tree.map(lambda x, i=i: x[i], states) for i in range(len(seed_list))]
     per_seed, diverged = {}, {}
     for shots in supervised.TEST_SHOTS:
         tested = sinusoid.build(config, shots, test=True).learner
-        errors = [supervised.held_out_errors(tested, state, tasks) for state in of_seed]
+        errors_of = supervised.held_out_errors(tested, tasks)
+        errors = [errors_of(state) for state in of_seed]
         per_seed[str(shots)] = np.mean(errors, axis=1).tolist()
         diverged[str(shots)] = [int(np.sum(error[:, -1] > 100)) for error in errors]
     return {

@@ -1,5 +1,6 @@
 """Held-out evaluation of supervised runs: error after 0..10 inner steps for several numbers of test points."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def evaluate(
         described: the run's config.json.
     """
     tasks = envs.held_out_tasks(built[TEST_SHOTS[0]].family, num_tasks)
-    found = {shots: held_out_errors(built[shots].learner, state, tasks) for shots in TEST_SHOTS}
+    found = {shots: held_out_errors(built[shots].learner, tasks)(state) for shots in TEST_SHOTS}
     result = labels | {
         "num_tasks": num_tasks,
         "mse_mean": {str(shots): error.mean(axis=0).tolist() for shots, error in found.items()},
@@ -51,10 +52,11 @@ def evaluate(
     log(run_dir, described, result)
 
 
-def held_out_errors(learner: Any, state: Any, tasks: Any) -> np.ndarray:
-    """[M, 11] `errors` of held-out tasks after 0..10 steps, always on the same data."""
+def held_out_errors(learner: Any, tasks: Any) -> Callable[[Any], np.ndarray]:
+    """State -> [M, 11] `errors` of held-out tasks after 0..10 steps, always on the same data; compiles once for all states."""
     key = jax.random.key(checkpoint.KEY_OF_EVALUATION)
-    return np.asarray(jax.jit(lambda state: errors(learner, state, tasks, key, TEST_STEPS))(state), np.float64)
+    compiled = jax.jit(lambda state: errors(learner, state, tasks, key, TEST_STEPS))
+    return lambda state: np.asarray(compiled(state), np.float64)
 
 
 def errors(learner: Any, state: Any, tasks: Any, key: jax.Array, num_steps: int) -> jax.Array:
