@@ -65,7 +65,9 @@ def adaptation(
     experience = collect(problem, rule, theta, task, key, num_steps, resample=resample)
     path = adapt(rule, problem.inner_loss, theta, experience.support)
     _, metrics = problem.outer_loss(path, experience)
-    return AdaptationCurve(metrics["score"], path, experience)
+    num_shots = jax.tree.leaves(experience.support)[0].shape[1]
+    rounds = jnp.arange(num_steps + 1) if resample else jnp.minimum(jnp.arange(num_steps + 1), 1)
+    return AdaptationCurve(metrics["score"], path, experience, rounds * num_shots)
 
 
 def predictions(network: Network) -> Callable[[Path, Task, jax.Array], jax.Array]:

@@ -75,7 +75,7 @@ def mann(world: World, settings: Settings) -> MetaLearner:
         path = {"theta": jax.tree.map(lambda x: jnp.broadcast_to(x, (num_steps + 1, *x.shape)), state.theta)}
         path["memory"] = jnp.stack([jnp.zeros(HIDDEN), memory])[index]
         repeated = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_steps, *x.shape)), support)
-        return AdaptationCurve(-errors[index], path, Experience(repeated, query))
+        return AdaptationCurve(-errors[index], path, Experience(repeated, query), index * support[0].shape[0])
 
     def predict(path, task, x):
         del task

@@ -20,9 +20,9 @@ def oracle(world: World, settings: Settings) -> MetaLearner:
     learner = maml(revealed, settings._replace(num_inner_steps=0))
 
     def adapt(state, task, key, num_steps):
-        score, path, experience = learner.adapt(state, task, key, num_steps)
+        curve = learner.adapt(state, task, key, num_steps)
         first = jnp.zeros(num_steps + 1, int)
-        return AdaptationCurve(score[first], jax.tree.map(lambda x: x[first], path), experience)
+        return AdaptationCurve(curve.score[first], jax.tree.map(lambda x: x[first], curve.path), curve.experience, first)
 
     def predict(path, task, x):
         return learner.predict(path, task, revealed.see_task(task, x))

@@ -12,24 +12,47 @@ from agents.problems import policy_gradient, regression
 from metarl.types import Key, Problem, Task
 
 
+class Play(NamedTuple):
+    """What agents that roll out policies of their own need to know of a reinforcement-learning world.
+
+    Attributes:
+        family: the environments, with ``horizon``, spaces and ``sample_task``.
+        policy_options: hidden_sizes, activation and initial_std of `agents.networks.policy`.
+        num_episodes: N.
+        gamma: discount.
+        gae_lambda: of generalised advantage estimation.
+        unroll: see `metarl.rollout.rollout`.
+    """
+
+    family: Any
+    policy_options: dict[str, Any]
+    num_episodes: int
+    gamma: float
+    gae_lambda: float
+    unroll: int
+
+
 class World(NamedTuple):
     """Tasks, a network and the problem they pose; the same for supervised and reinforcement learning.
 
     Attributes:
         sample_task: key -> task.
         make_network: number of extra inputs -> Network.
-        make_problem: Network -> Problem.
+        make_problem: (Network, **changes) -> Problem. In reinforcement learning ``changes`` replace options of
+            `agents.problems.policy_gradient`, such as the surrogates.
         resample: whether inner steps draw fresh data; see `metarl.adapt.collect`.
         reveal: the same world with the task's parameters among the network's inputs, or None.
         see_task: (task, x) -> network inputs; appends the task's parameters in a revealed world.
+        play: for agents that act by themselves; None in regression.
     """
 
     sample_task: Callable[[Key], Task]
     make_network: Callable[[int], Network]
-    make_problem: Callable[[Network], Problem]
+    make_problem: Callable[..., Problem]
     resample: bool
     reveal: Callable[[], "World"] | None = None
     see_task: Callable[[Task, jax.Array], jax.Array] = lambda task, x: x
+    play: Play | None = None
 
 
 class Settings(NamedTuple):
@@ -66,18 +89,29 @@ class Settings(NamedTuple):
     optimizer: Callable[[optax.ScalarOrSchedule], optax.GradientTransformation] = optax.adam
 
 
-def policy_gradient_world(family: Any, policy_options: dict[str, Any], **problem_options: Any) -> World:
+def policy_gradient_world(
+    family: Any,
+    policy_options: dict[str, Any],
+    *,
+    num_episodes: int,
+    gamma: float = 0.99,
+    gae_lambda: float = 1.0,
+    unroll: int = 5,
+    **problem_options: Any,
+) -> World:
     """Reinforcement learning on ``family``: see `agents.networks.policy` and `agents.problems.policy_gradient`."""
 
     def make_policy(num_extra: int):
         return policy(family.observation_space, family.action_space, **policy_options, num_extra=num_extra)
 
     plain = make_policy(0)
+    shared: dict[str, Any] = {"num_episodes": num_episodes, "gamma": gamma, "gae_lambda": gae_lambda, "unroll": unroll}
 
-    def make_problem(network: Network) -> Problem:
-        return policy_gradient(family, plain._replace(network=network), **problem_options)
+    def make_problem(network: Network, **changes: Any) -> Problem:
+        return policy_gradient(family, plain._replace(network=network), **shared, **(problem_options | changes))
 
-    return World(family.sample_task, lambda num_extra: make_policy(num_extra).network, make_problem, resample=True)
+    play = Play(family, policy_options, **shared)
+    return World(family.sample_task, lambda num_extra: make_policy(num_extra).network, make_problem, resample=True, play=play)
 
 
 def regression_world(

@@ -71,3 +71,38 @@ def loaded_dice(lam: float = 0.0) -> Surrogate:
         return jnp.mean(mask * (_box(here) - _box(here - log_prob)) * advantage)
 
     return surrogate
+
+
+def likelihood_ratio(log_prob: jax.Array, behaviour_log_prob: jax.Array, advantage: jax.Array, mask: jax.Array) -> jax.Array:
+    """Mean of the probability ratio times advantage (Schulman et al. 2015, Eq. 14), for data drawn by another policy.
+
+    Where both policies agree its first two derivatives are those of `loaded_dice` with ``lam=0``: the inner surrogate of ProMP
+    (Rothfuss et al. 2019, Eq. 6), and of inner steps that reuse one batch.
+
+    Args:
+        log_prob: [N, T], of the recorded actions under the parameters being differentiated.
+        behaviour_log_prob: [N, T], of the same actions under the policy that drew them.
+        advantage: [N, T].
+        mask: [N, T], 1.0 for steps of the episode.
+    """
+    chex.assert_rank([log_prob, behaviour_log_prob, advantage, mask], 2)
+    chex.assert_equal_shape([log_prob, behaviour_log_prob, advantage, mask])
+    return jnp.mean(mask * jnp.exp(mask * (log_prob - behaviour_log_prob)) * advantage)
+
+
+def clipped_ratio(clip: float) -> Surrogate:
+    """PPO's surrogate: ratio times advantage, no further than ``clip`` from 1 (Schulman et al. 2017, Eq. 7).
+
+    Args:
+        clip: how far the ratio counts, positive.
+    """
+    if not clip > 0:
+        raise ValueError(f"clipped_ratio: clip is {clip}, but must be positive.")
+
+    def surrogate(log_prob, behaviour_log_prob, advantage, mask):
+        chex.assert_rank([log_prob, behaviour_log_prob, advantage, mask], 2)
+        chex.assert_equal_shape([log_prob, behaviour_log_prob, advantage, mask])
+        ratio = jnp.exp(mask * (log_prob - behaviour_log_prob))
+        return jnp.mean(mask * jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip, 1 + clip) * advantage))
+
+    return surrogate

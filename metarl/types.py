@@ -44,6 +44,9 @@ class Problem(NamedTuple):
             negative loss, after 0..K inner steps) and ``num_samples`` (environment steps, or examples, drawn).
         sample_query: like ``sample_batch``, for the query batch; None when the query is drawn like the support.
         step_losses: (path, experience) -> ([K] losses after 1..K inner steps, metrics), for multi-step outer losses.
+        divergence: (path, experience) -> [K+1], mean KL from the policy that drew support batch k to that after k steps of
+            ``path``, over that batch's states; last that of the query batch. Zero where the path is the one that drew them.
+        mean_score: (params, task, key) -> scalar: the score of acting by the distribution's mode.
     """
 
     sample_batch: Callable[[Params, Task, Key], Batch]
@@ -51,6 +54,8 @@ class Problem(NamedTuple):
     outer_loss: Callable[[Path, Experience], tuple[jax.Array, Metrics]]
     sample_query: Callable[[Params, Task, Key], Batch] | None = None
     step_losses: Callable[[Path, Experience], tuple[jax.Array, Metrics]] | None = None
+    divergence: Callable[[Path, Experience], jax.Array] | None = None
+    mean_score: Callable[[Params, Task, Key], jax.Array] | None = None
 
 
 class InnerRule(NamedTuple):
@@ -84,11 +89,15 @@ class AdaptationCurve(NamedTuple):
         score: [K+1], mean return, or negative loss.
         path: network parameters, leaves [K+1, ...].
         experience: the data used: K support batches and the query batch drawn after the last step.
+        used: [K+1] int32, episodes (or examples) of the new task that had been used for adaptation by then.
+        mean_score: [K+1], the same score of acting by the distribution's mode instead of sampling; None in regression.
     """
 
     score: jax.Array
     path: Path
     experience: Experience
+    used: jax.Array
+    mean_score: jax.Array | None = None
 
 
 class MetaState(NamedTuple):
