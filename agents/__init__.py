@@ -3,16 +3,22 @@
 import difflib
 from collections.abc import Callable
 
+from agents.e_maml import e_maml
 from agents.maml import anil, cavia, fomaml, imaml, maml, mamlpp, meta_sgd, random_start, reptile
+from agents.maml_trpo import maml_trpo
 from agents.mann import mann
 from agents.multitask import multitask
 from agents.oracle import oracle
 from agents.pretrained import pretrained
+from agents.promp import promp
 from agents.world import Settings, World
 from metarl.types import MetaLearner
 
 AGENTS: dict[str, Callable[[World, Settings], MetaLearner]] = {
     "maml": maml,
+    "maml-trpo": maml_trpo,
+    "promp": promp,
+    "e-maml": e_maml,
     "fomaml": fomaml,
     "reptile": reptile,
     "imaml": imaml,
@@ -27,7 +33,8 @@ AGENTS: dict[str, Callable[[World, Settings], MetaLearner]] = {
     "random": random_start,
 }
 ANNEALED = {"maml++"}  # their schedules depend on num_iterations
-REGRESSION_ONLY = {"imaml", "multitask", "mann", "oracle"}
+REGRESSION_ONLY = {"multitask", "mann", "oracle"}
+REINFORCEMENT_ONLY = {"maml-trpo", "promp", "e-maml"}
 
 
 def agent(name: str) -> Callable[[World, Settings], MetaLearner]:

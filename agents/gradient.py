@@ -4,14 +4,15 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from agents.networks import Network
 from agents.world import Settings, World
-from metarl import outer
+from metarl import rules
 from metarl.adapt import adapt, collect
-from metarl.meta import MetaGradient
+from metarl.outer import OuterUpdate
 from metarl.types import AdaptationCurve, InnerRule, Key, MetaLearner, MetaState, Metrics, Path, Problem, Task, Theta
+
+EVALUATION_STREAM = 0xE7A1  # folded into a key, so that what an evaluation draws is independent of what adaptation drew
 
 
 def gradient_learner(
@@ -20,40 +21,42 @@ def gradient_learner(
     problem: Problem,
     network: Network,
     rule: InnerRule,
-    meta_gradient: Callable[[jax.Array], MetaGradient],
-    optimizer: optax.GradientTransformation | None = None,
+    update: OuterUpdate,
+    *,
+    resample: bool | None = None,
 ) -> MetaLearner:
-    """Meta-learn a start for inner steps. One meta-iteration: draw tasks, collect, meta-gradient, outer update.
+    """Meta-learn a start for inner steps. One meta-iteration: draw tasks, collect, outer update.
 
     Args:
-        world: gives the tasks, and whether inner steps draw fresh data.
-        settings: gives M, K in training (`MetaLearner.adapt` takes any number) and the outer rate.
+        world: gives the tasks.
+        settings: gives M, K in training (`MetaLearner.adapt` takes any number) and the step sizes at test.
         problem: data and losses.
         network: what the parameters belong to.
         rule: how parameters move during adaptation.
-        meta_gradient: iteration -> how the outer derivative of one task is taken in that meta-iteration.
-        optimizer: outer update; that of ``settings`` if None.
+        update: how meta-parameters move.
+        resample: whether inner steps draw fresh data; as the world says if None.
     """
-    outer_optimizer = settings.optimizer(settings.outer_lr) if optimizer is None else optimizer
+    resample = world.resample if resample is None else resample
 
     def init(key):
         theta = rule.init(network.init(key))
-        return MetaState(theta, outer_optimizer.init(theta), jnp.zeros((), jnp.int32))
+        return MetaState(theta, update.init(theta), jnp.zeros((), jnp.int32))
 
-    def one_task(state, key):
+    def draw(theta, key):
         key_task, key_data = jax.random.split(key)
         task, steps = world.sample_task(key_task), settings.num_inner_steps
-        experience = collect(problem, rule, state.theta, task, key_data, steps, resample=world.resample)
-        return meta_gradient(state.iteration)(state.theta, experience)
+        return collect(problem, rule, theta, task, key_data, steps, resample=resample)
 
     def step(state, key):
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(settings.num_tasks))
-        grads, per_task = jax.vmap(one_task, (None, 0))(state, keys)
-        state, outer_metrics = outer.optax_step(outer_optimizer, state, grads)
-        return state, report(per_task, settings.num_inner_steps) | outer_metrics
+        experience = jax.vmap(draw, (None, 0))(state.theta, keys)
+        state, per_task, metrics = update.step(state, experience)
+        return state, report(per_task, settings.num_inner_steps) | metrics
+
+    at_test = rules.scaled(rule, settings.test_step_scale)
 
     def adapt_to(state, task, key, num_steps):
-        return adaptation(problem, rule, state.theta, task, key, num_steps, resample=world.resample)
+        return adaptation(problem, at_test, state.theta, task, key, num_steps, resample=resample)
 
     return MetaLearner(init, step, adapt_to, predictions(network))
 
@@ -65,9 +68,15 @@ def adaptation(
     experience = collect(problem, rule, theta, task, key, num_steps, resample=resample)
     path = adapt(rule, problem.inner_loss, theta, experience.support)
     _, metrics = problem.outer_loss(path, experience)
+    score, rounds = metrics["score"], jnp.arange(num_steps + 1)
     num_shots = jax.tree.leaves(experience.support)[0].shape[1]
-    rounds = jnp.arange(num_steps + 1) if resample else jnp.minimum(jnp.arange(num_steps + 1), 1)
-    return AdaptationCurve(metrics["score"], path, experience, rounds * num_shots)
+    used = (rounds if resample else jnp.minimum(rounds, 1)) * num_shots
+    if problem.evaluate is None:
+        return AdaptationCurve(score, path, experience, used)
+    key_evaluate = jax.random.fold_in(key, EVALUATION_STREAM)
+    sampled, mean = jax.vmap(problem.evaluate, (0, None, 0))(path, task, jax.random.split(key_evaluate, num_steps + 1))
+    # Where steps draw their own batches, these have already shown the return after each of them.
+    return AdaptationCurve(score if resample else sampled, path, experience, used, mean)
 
 
 def predictions(network: Network) -> Callable[[Path, Task, jax.Array], jax.Array]:
@@ -84,10 +93,12 @@ def report(per_task: Metrics, num_steps: int) -> Metrics:
     """Metrics of M tasks -> scalars under the fixed names. A score of two points is that of the first and the last step."""
     metrics = dict(per_task)
     samples = jnp.sum(metrics.pop("num_samples")).astype(jnp.int32)
-    score = jnp.mean(metrics.pop("score"), axis=0)
+    scores = metrics.pop("score")
+    hurt = jnp.mean(scores[:, -1] < scores[:, 0])
+    score = jnp.mean(scores, axis=0)
     metrics["outer/loss"] = metrics.pop("loss")
     means = {name: jnp.mean(value) for name, value in metrics.items()}
     indices = range(num_steps + 1) if score.shape[0] == num_steps + 1 else (0, num_steps)
     steps = {f"inner/step_{k}": score[i] for i, k in enumerate(indices)}
-    ends = {"meta/pre": score[0], "meta/post": score[-1], "meta/gain": score[-1] - score[0]}
+    ends = {"meta/pre": score[0], "meta/post": score[-1], "meta/gain": score[-1] - score[0], "meta/hurt": hurt}
     return means | steps | ends | {"time/env_steps": samples}

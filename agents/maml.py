@@ -7,7 +7,8 @@ import optax
 from agents.gradient import gradient_learner
 from agents.networks import with_context
 from agents.world import Settings, World
-from metarl import meta, rules
+from metarl import meta, outer, rules
+from metarl.surrogates import likelihood_ratio
 from metarl.types import InnerRule, MetaLearner
 
 # MAML++ leaves the multi-step loss, and first order, behind after these shares of training. The first is 15 of 100 epochs in
@@ -43,31 +44,36 @@ def cavia(world: World, settings: Settings) -> MetaLearner:
     network = with_context(world.make_network(settings.context_size))
     problem, rule = world.make_problem(network), rules.context(settings.inner_lr, settings.context_size)
     meta_gradient = meta.through_adaptation(problem, rule, remat=settings.remat)
-    return gradient_learner(world, settings, problem, network, rule, lambda iteration: meta_gradient)
+    return gradient_learner(world, settings, problem, network, rule, adam_along(settings, meta_gradient))
 
 
 def reptile(world: World, settings: Settings) -> MetaLearner:
     """Reptile: follow the way adaptation went (Nichol et al. 2018)."""
     network, rule = world.make_network(0), rules.sgd(settings.inner_lr)
     problem = world.make_problem(network)
-    meta_gradient = meta.reptile(problem, rule)
-    return gradient_learner(world, settings, problem, network, rule, lambda iteration: meta_gradient)
+    return gradient_learner(world, settings, problem, network, rule, adam_along(settings, meta.reptile(problem, rule)))
 
 
 def imaml(world: World, settings: Settings) -> MetaLearner:
     """Implicit MAML: differentiate the solution of a proximal inner problem (Rajeswaran et al. 2019).
 
-    Raises:
-        ValueError: in worlds that draw fresh data for every inner step, which leave no single inner problem to solve.
+    There is one inner problem, so one support batch serves all inner steps. In reinforcement learning its actions were drawn by
+    the policy that adaptation starts from, and probability ratios account for that.
     """
-    if world.resample:
-        raise ValueError("imaml solves one inner problem on one support set; it serves regression only.")
     network = world.make_network(0)
-    problem = world.make_problem(network)
+    ratios = {} if world.play is None else {"inner_surrogate": likelihood_ratio}
+    problem = world.make_problem(network, **ratios)
     plain = rules.sgd(settings.inner_lr)
-    meta_gradient = meta.implicit(problem, plain, settings.proximal, cg_steps=settings.cg_steps, damping=settings.cg_damping)
+    implicit = meta.implicit(problem, plain, settings.proximal, cg_steps=settings.cg_steps, damping=settings.cg_damping)
+
+    def meta_gradient(theta, experience):
+        grads, metrics = implicit(theta, experience)
+        # The reused batch knows the return before adaptation, the query that after the last step; between them nobody played.
+        return grads, metrics | {"score": metrics["score"][jnp.array([0, -1])]}
+
     rule = rules.proximal(plain, settings.proximal)
-    return gradient_learner(world, settings, problem, network, rule, lambda iteration: meta_gradient)
+    update = adam_along(settings, meta_gradient)
+    return gradient_learner(world, settings, problem, network, rule, update, resample=False)
 
 
 def mamlpp(world: World, settings: Settings) -> MetaLearner:
@@ -95,7 +101,8 @@ def mamlpp(world: World, settings: Settings) -> MetaLearner:
 
     rate = settings.outer_lr
     cosine = rate if callable(rate) else optax.cosine_decay_schedule(rate, settings.num_iterations)
-    return gradient_learner(world, settings, problem, network, rule, meta_gradient, settings.optimizer(cosine))
+    update = outer.follow(settings.optimizer(cosine), meta_gradient)
+    return gradient_learner(world, settings, problem, network, rule, update)
 
 
 def step_weights(num_steps: int, progress: jax.Array) -> jax.Array:
@@ -110,11 +117,17 @@ def random_start(world: World, settings: Settings) -> MetaLearner:
     network, rule = world.make_network(0), rules.sgd(settings.inner_lr)
     problem = world.make_problem(network)
     meta_gradient = meta.no_gradient(problem, rule)
-    return gradient_learner(world, settings, problem, network, rule, lambda iteration: meta_gradient, optax.set_to_zero())
+    update = outer.follow(optax.set_to_zero(), lambda iteration: meta_gradient)
+    return gradient_learner(world, settings, problem, network, rule, update)
+
+
+def adam_along(settings: Settings, meta_gradient: meta.MetaGradient) -> outer.OuterUpdate:
+    """The outer optimiser of ``settings`` (Adam, usually) along one meta-gradient throughout training."""
+    return outer.follow(settings.optimizer(settings.outer_lr), lambda iteration: meta_gradient)
 
 
 def _through(world: World, settings: Settings, rule: InnerRule) -> MetaLearner:
     network = world.make_network(0)
     problem = world.make_problem(network)
     meta_gradient = meta.through_adaptation(problem, rule, remat=settings.remat)
-    return gradient_learner(world, settings, problem, network, rule, lambda iteration: meta_gradient)
+    return gradient_learner(world, settings, problem, network, rule, adam_along(settings, meta_gradient))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from agents.gradient import gradient_learner
+from agents.maml import adam_along
 from agents.networks import Network
 from agents.world import Settings, World
 from metarl import meta, rules
@@ -30,12 +31,13 @@ def pretrained(world: World, settings: Settings) -> MetaLearner:
     rule = RECIPES[settings.recipe](network, settings)
     plain = rules.sgd(settings.inner_lr)
     meta_gradient = meta.through_adaptation(problem, plain)
-    learner = gradient_learner(world, train, problem, network, plain, lambda iteration: meta_gradient)
+    update = adam_along(settings, meta_gradient)
+    learner = gradient_learner(world, train, problem, network, plain, update)
     if settings.recipe == "cross-validated":
         return learner._replace(adapt=_cross_validated(world, settings, problem, network))
 
     def adapt(state, task, key, num_steps):
-        tuned = gradient_learner(world, train, problem, network, rule, lambda iteration: meta_gradient)
+        tuned = gradient_learner(world, train, problem, network, rule, update)
         return tuned.adapt(state._replace(theta=rule.init(state.theta)), task, key, num_steps)
 
     return learner._replace(adapt=adapt)
@@ -103,7 +105,7 @@ def _cross_validated(world: World, settings: Settings, problem: Problem, network
 
     def learner(rate):
         rule = rules.sgd(rate)
-        return gradient_learner(world, settings, problem, network, rule, lambda iteration: meta.reptile(problem, rule))
+        return gradient_learner(world, settings, problem, network, rule, adam_along(settings, meta.reptile(problem, rule)))
 
     def adapt(state, task, key, num_steps):
         support = problem.sample_batch(state.theta, task, jax.random.split(key)[0])

@@ -21,11 +21,17 @@ class Episodes(NamedTuple):
         trajectory: the episodes, with the behaviour policy's log-probabilities and distribution parameters.
         advantage: [N, T], zero after the end.
         episode_return: [N], undiscounted.
+        explained_variance: [N], the share of the returns' variance that the baseline explains, one number for the batch.
     """
 
     trajectory: Trajectory
     advantage: jax.Array
     episode_return: jax.Array
+    explained_variance: jax.Array
+
+
+# observation [N, T, ...], target [N, T], mask [N, T] -> value [N, T]
+Baseline = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 def policy_gradient(
@@ -37,12 +43,13 @@ def policy_gradient(
     outer_surrogate: Surrogate,
     gamma: float = 0.99,
     gae_lambda: float = 1.0,
+    baseline: Baseline = advantages.linear_baseline,
     unroll: int = 5,
 ) -> Problem:
     """Policy-gradient adaptation on a family of environments.
 
-    A batch is ``num_episodes`` episodes of ``family.horizon`` steps, with generalised advantages over a linear baseline that
-    is fitted to the batch, centred and scaled (Finn et al. 2017, Appendix A.2).
+    A batch is ``num_episodes`` episodes of ``family.horizon`` steps, with generalised advantages over a baseline that is
+    fitted to the batch, centred and scaled (Finn et al. 2017, Appendix A.2).
 
     Args:
         family: the environments, with ``horizon``.
@@ -52,26 +59,43 @@ def policy_gradient(
         outer_surrogate: maximised by the outer update, at the last parameters on the query batch.
         gamma: discount of the advantages.
         gae_lambda: 1 gives discounted returns minus the baseline.
+        baseline: fitted to every batch; see `metarl.advantages`.
         unroll: see `metarl.rollout.rollout`.
     """
 
-    def sample_batch(params, task, key):
+    def play(params, task, key, choose):
         def actor(observation, key_action):
             parameters = policy.network.apply(params, observation)
-            action, log_prob = policy.distribution(parameters).sample_and_log_prob(seed=key_action)
+            action, log_prob = choose(policy.distribution(parameters), key_action)
             return action, log_prob, parameters
 
         def episode(key_episode):
             return rollout(family, actor, task, key_episode, horizon=family.horizon, unroll=unroll)
 
-        trajectory = jax.vmap(episode)(jax.random.split(key, num_episodes))
+        return jax.vmap(episode)(jax.random.split(key, num_episodes))
+
+    def sample(distribution, key_action):
+        return distribution.sample_and_log_prob(seed=key_action)
+
+    def mode(distribution, key_action):
+        del key_action
+        return distribution.mode(), jnp.zeros(())
+
+    def sample_batch(params, task, key):
+        trajectory = play(params, task, key, sample)
         returns = advantages.discounted_sum(trajectory.reward, gamma)
-        features = jax.vmap(advantages.linear_features)(trajectory.observation)
-        value = advantages.fit_linear_baseline(features, returns, trajectory.mask)
+        value = baseline(trajectory.observation, returns, trajectory.mask)
+        explained = advantages.explained_variance(value, returns, trajectory.mask)
         value = jnp.pad(value, ((0, 0), (0, 1)))  # the horizon is part of the task: nothing follows it
         advantage = jax.vmap(advantages.generalized_advantage, (0, 0, None, None))(trajectory.reward, value, gamma, gae_lambda)
         advantage = advantages.normalize(advantage, trajectory.mask)
-        return Episodes(trajectory, advantage, jnp.sum(trajectory.reward, axis=1))
+        episode_return = jnp.sum(trajectory.reward, axis=1)
+        return Episodes(trajectory, advantage, episode_return, jnp.broadcast_to(explained, episode_return.shape))
+
+    def evaluate(params, task, key):
+        key_sample, key_mode = jax.random.split(key)
+        returns = [jnp.sum(play(params, task, k, how).reward, axis=1) for k, how in ((key_sample, sample), (key_mode, mode))]
+        return jnp.mean(returns[0]), jnp.mean(returns[1])
 
     def loss(surrogate, params, batch):
         trajectory = batch.trajectory
@@ -84,17 +108,29 @@ def policy_gradient(
 
     def outer_loss(path, experience):
         support, query = experience.support, experience.query
-        steps_return = jnp.mean(support.episode_return, axis=1)
+        num_steps = support.advantage.shape[0]
+        before = support if num_steps else jax.tree.map(lambda x: x[None], query)
         metrics = {
-            "score": jnp.append(steps_return, jnp.mean(query.episode_return)),
+            "score": jnp.append(jnp.mean(support.episode_return, axis=1), jnp.mean(query.episode_return)),
             "num_samples": jnp.sum(support.trajectory.mask) + jnp.sum(query.trajectory.mask),
             "policy/entropy": entropy(query.trajectory),
             "policy/kl": kl_of_adaptation(path, query.trajectory),
+            "baseline/explained_variance_pre": before.explained_variance[0, 0],
+            "baseline/explained_variance_post": query.explained_variance[0],
         }
+        if jax.tree.leaves(path)[0].shape[0] == num_steps + 1:  # a meta-gradient may know the ends of the path alone
+            moved = jax.vmap(kl)(jax.tree.map(lambda x: x[1:], path), jax.tree.map(lambda x: x[:, :1], support.trajectory))
+            metrics |= {f"inner/kl_{k + 1}": moved[k] for k in range(num_steps)}
         return loss(outer_surrogate, last(path), query), metrics
 
     def entropy(trajectory):
         per_step = policy.distribution(trajectory.distribution).entropy()
+        return jnp.sum(trajectory.mask * per_step) / jnp.sum(trajectory.mask)
+
+    def kl(params, trajectory):
+        # KL(behaviour || params), mean over the states of episodes [N, T].
+        now = policy.distribution(policy.network.apply(params, trajectory.observation))
+        per_step = policy.distribution(trajectory.distribution).kl_divergence(now)
         return jnp.sum(trajectory.mask * per_step) / jnp.sum(trajectory.mask)
 
     def kl_of_adaptation(path, trajectory):
@@ -104,6 +140,10 @@ def policy_gradient(
         per_step = policy.distribution(before).kl_divergence(policy.distribution(episode.distribution))
         return jnp.sum(episode.mask * per_step) / jnp.sum(episode.mask)
 
+    def divergence(path, experience):
+        batches = jax.tree.map(lambda s, q: jnp.concatenate([s, q[None]]), experience.support, experience.query)
+        return jax.vmap(kl)(path, batches.trajectory)
+
     def step_losses(path, experience):
         # The batch drawn after step k judges it: the next step's support, or the query.
         support, query = experience.support, experience.query
@@ -111,7 +151,7 @@ def policy_gradient(
         losses = jax.vmap(loss, (None, 0, 0))(outer_surrogate, jax.tree.map(lambda x: x[1:], path), batches)
         return losses, outer_loss(path, experience)[1]
 
-    return Problem(sample_batch, inner_loss, outer_loss, step_losses=step_losses)
+    return Problem(sample_batch, inner_loss, outer_loss, step_losses=step_losses, divergence=divergence, evaluate=evaluate)
 
 
 def mean_squared_error(prediction: jax.Array, y: jax.Array) -> jax.Array:

@@ -72,6 +72,12 @@ class Settings(NamedTuple):
         recipe: how `pretrained` is fine-tuned.
         remat: recompute inner steps in the backward pass instead of storing them.
         optimizer: outer_lr -> outer optimiser.
+        test_step_scale: how far each inner step goes at test, relative to training; later steps take the last number.
+        max_kl: what one step of maml-trpo may change the adapted policies by (mean KL).
+        outer_steps: promp's optimiser steps on the same experience.
+        clip: how far promp's ratio counts.
+        inner_kl: promp's penalty on the KL of inner steps.
+        credit: e-maml's weight of the credit to support episodes.
     """
 
     num_tasks: int
@@ -87,6 +93,19 @@ class Settings(NamedTuple):
     recipe: str = "plain"
     remat: bool = False
     optimizer: Callable[[optax.ScalarOrSchedule], optax.GradientTransformation] = optax.adam
+    test_step_scale: tuple[float, ...] = (1.0,)
+    max_kl: float = 0.01
+    outer_steps: int = 5
+    clip: float = 0.3
+    inner_kl: float = 5e-4
+    credit: float = 1.0
+
+
+def must_play(agent: str, world: World) -> Play:
+    """``world.play``, or a refusal of supervised worlds, for agents that need action probabilities."""
+    if world.play is None:
+        raise ValueError(f"{agent} needs action probabilities; it serves reinforcement learning only.")
+    return world.play
 
 
 def policy_gradient_world(

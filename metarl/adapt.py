@@ -79,20 +79,28 @@ def collect(
         task: one task.
         key: typed key.
         num_steps: K, the number of inner steps.
-        resample: True draws every support batch anew (reinforcement learning: the policy has changed). False gives every
-            step the same key, hence the same data (K-shot learning reuses one support set).
+        resample: True draws every support batch anew, with the parameters of that step (policy gradients: the policy has
+            changed). False draws one batch at the start and reuses it (K-shot learning; importance-weighted inner steps).
 
     Returns:
         Experience with support leaves [K, N, ...] and query leaves [N, ...].
     """
     key_support, key_query = jax.random.split(key)
+    start = rule.begin(theta)
 
     def step(fast, k):
-        key_batch = jax.random.fold_in(key_support, k) if resample else key_support
-        batch = problem.sample_batch(rule.read(theta, fast), task, key_batch)
+        batch = problem.sample_batch(rule.read(theta, fast), task, jax.random.fold_in(key_support, k))
         return inner_step(rule, problem.inner_loss, theta, fast, batch, k), batch
 
-    fast, support = jax.lax.scan(step, rule.begin(theta), jnp.arange(num_steps))
+    def step_again(fast, k):
+        return inner_step(rule, problem.inner_loss, theta, fast, batch, k), None
+
+    if resample:
+        fast, support = jax.lax.scan(step, start, jnp.arange(num_steps))
+    else:
+        batch = problem.sample_batch(rule.read(theta, start), task, key_support)
+        fast, _ = jax.lax.scan(step_again, start, jnp.arange(num_steps))
+        support = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_steps, *x.shape)), batch)
     sample_query = problem.sample_query or problem.sample_batch
     query = sample_query(rule.read(theta, fast), task, key_query)
     return Experience(support, query)

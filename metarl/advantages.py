@@ -89,6 +89,45 @@ def fit_linear_baseline(feature: jax.Array, target: jax.Array, mask: jax.Array, 
     return mask * jnp.matmul(feature, weights, precision=jax.lax.Precision.HIGHEST)
 
 
+def linear_baseline(observation: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
+    """`fit_linear_baseline` on `linear_features`: refitted to every batch (Duan et al. 2016a; Finn et al. 2017, Appendix A.2).
+
+    Args:
+        observation: [N, T, ...].
+        target: [N, T], usually discounted returns.
+        mask: [N, T].
+
+    Returns:
+        [N, T] values, zero where ``mask`` is zero.
+    """
+    return fit_linear_baseline(jax.vmap(linear_features)(observation), target, mask)
+
+
+def time_baseline(observation: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
+    """For each episode and time the mean target of the *other* episodes still alive at that time: a baseline without bias.
+
+    Arguments and shapes are those of `linear_baseline`; observations are not used. Zero where no other episode is alive.
+    """
+    del observation
+    others = jnp.sum(mask, axis=0) - mask
+    total = jnp.sum(mask * target, axis=0) - mask * target
+    return mask * jnp.where(others > 0, total / jnp.maximum(others, 1.0), 0.0)
+
+
+def explained_variance(value: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
+    """Share of the targets' variance that ``value`` accounts for: 1 is perfect, 0 no better than their mean; all [N, T].
+
+    Zero where targets do not vary.
+    """
+    count = jnp.maximum(jnp.sum(mask), 1.0)
+
+    def variance(x):
+        return jnp.sum(mask * (x - jnp.sum(mask * x) / count) ** 2) / count
+
+    total = variance(target)
+    return jnp.where(total > 0, 1.0 - variance(target - value) / jnp.where(total > 0, total, 1.0), 0.0)
+
+
 def normalize(advantage: jax.Array, mask: jax.Array) -> jax.Array:
     """Centre and scale over the steps that count: mean 0, standard deviation 1; zero elsewhere.
 

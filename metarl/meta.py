@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from metarl.adapt import adapt, solve
 from metarl.rules import proximal
@@ -96,6 +97,11 @@ def implicit(problem: Problem, rule: InnerRule, strength: float, *, cg_steps: in
         damping: added to the curvature in the linear system, for inner losses that are not convex. It biases the derivative:
             the more the flatter a direction is.
 
+    Returns:
+        A meta-gradient. Its metrics tell how far its two premises hold: ``implicit/residual``, what conjugate gradients left of
+        the linear system relative to its right side, and ``implicit/inner_gradient``, the norm of the proximal problem's
+        gradient where adaptation ended (0 at a solution).
+
     Raises:
         ValueError: if ``rule`` learns step sizes: the exact solution does not depend on them, so they would get no gradient.
             If it is already proximal: the curvature would lack that pull.
@@ -131,9 +137,34 @@ def implicit(problem: Problem, rule: InnerRule, strength: float, *, cg_steps: in
         v, _ = jax.scipy.sparse.linalg.cg(curvature, at_end, maxiter=cg_steps, tol=0.0)
         _, cross = jax.vjp(lambda t: inner_gradient(t, end), theta)
         grads = jax.tree.map(jnp.subtract, direct, cross(v)[0])
-        return grads, metrics | {"loss": loss}
+        left = jax.tree.map(jnp.subtract, curvature(v), at_end)
+        size = optax.tree.norm(at_end)
+        quality = {
+            "implicit/residual": optax.tree.norm(left) / jnp.where(size > 0, size, 1.0),
+            "implicit/inner_gradient": optax.tree.norm(inner_gradient(theta, end)),
+        }
+        return grads, metrics | quality | {"loss": loss}
 
     return meta_gradient
+
+
+def divergence(problem: Problem, rule: InnerRule):
+    """How far theta has moved the policies that drew the recorded data: ``(theta, experience) -> [K+1]``, KL of each batch.
+
+    Entry k is the mean KL from the policy that drew batch k to the policy after k replayed inner steps; the last is that of the
+    adapted policy. All zero at the theta that the data were drawn with.
+
+    Raises:
+        ValueError: if the problem's data have no action probabilities.
+    """
+    between = problem.divergence
+    if between is None:
+        raise ValueError("divergence: this problem draws data without action probabilities, so there is no KL.")
+
+    def evaluate(theta: Theta, experience: Experience):
+        return between(adapt(rule, problem.inner_loss, theta, experience.support), experience)
+
+    return evaluate
 
 
 def weighted_steps(step_losses, weights: jax.Array):

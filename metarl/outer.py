@@ -1,10 +1,49 @@
-"""Outer updates: how the meta-parameters move, given each task's meta-gradient."""
+"""Outer updates: how the meta-parameters move, given the experience of M tasks.
+
+Each is an `OuterUpdate`, or a function from one to another. Tasks carry the axis name `TASKS`, so that a meta-gradient may ask
+what the other tasks gave (`jax.lax.pmean`).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from metarl.types import MetaState, Metrics
+from metarl.meta import MetaGradient
+from metarl.types import Experience, MetaState, Metrics, Theta, Tree
+
+TASKS = "tasks"
+
+
+class OuterUpdate(NamedTuple):
+    """How meta-parameters move.
+
+    Attributes:
+        init: theta -> optimiser state.
+        step: (state, experience with leaves [M, ...]) -> (state, metrics of each task [M, ...], metrics of the update).
+    """
+
+    init: Callable[[Theta], Tree]
+    step: Callable[[MetaState, Experience], tuple[MetaState, Metrics, Metrics]]
+
+
+def follow(optimizer: optax.GradientTransformation, meta_gradient: Callable[[jax.Array], MetaGradient]) -> OuterUpdate:
+    """One step of ``optimizer`` along the mean of the tasks' meta-gradients.
+
+    Args:
+        optimizer: any optax transformation.
+        meta_gradient: iteration -> how the outer derivative of one task is taken in that meta-iteration.
+    """
+
+    def step(state: MetaState, experience: Experience):
+        gradient = jax.vmap(meta_gradient(state.iteration), (None, 0), axis_name=TASKS)
+        grads, per_task = gradient(state.theta, experience)
+        state, metrics = optax_step(optimizer, state, grads)
+        return state, per_task, metrics
+
+    return OuterUpdate(optimizer.init, step)
 
 
 def optax_step(optimizer: optax.GradientTransformation, state: MetaState, grads) -> tuple[MetaState, Metrics]:
@@ -16,9 +55,41 @@ def optax_step(optimizer: optax.GradientTransformation, state: MetaState, grads)
         grads: one meta-gradient per task, leaves [M, ...].
 
     Returns:
-        The new state, and ``outer/grad_norm``, the global norm of the mean meta-gradient.
+        The new state; ``outer/grad_norm``, the global norm of the mean meta-gradient, and ``outer/grad_cosine``, see `cosine`.
     """
     mean = jax.tree.map(lambda g: jnp.mean(g, axis=0), grads)
     updates, opt_state = optimizer.update(mean, state.opt_state, state.theta)
     theta = optax.apply_updates(state.theta, updates)
-    return MetaState(theta, opt_state, state.iteration + 1), {"outer/grad_norm": optax.tree.norm(mean)}
+    metrics = {"outer/grad_norm": optax.tree.norm(mean), "outer/grad_cosine": cosine(grads)}
+    return MetaState(theta, opt_state, state.iteration + 1), metrics
+
+
+def cosine(grads: Tree) -> jax.Array:
+    """Mean cosine similarity of the meta-gradients of two different tasks: 1 where all agree, 0 where they are unrelated.
+
+    Args:
+        grads: leaves [M, ...]; of a single task it is 1, and a zero gradient has similarity 0 to all others.
+    """
+    leaves = [leaf.reshape(leaf.shape[0], -1) for leaf in jax.tree.leaves(grads)]
+    num_tasks = leaves[0].shape[0]
+    if num_tasks == 1:
+        return jnp.ones((), leaves[0].dtype)
+    norm = jnp.sqrt(sum(jnp.sum(leaf**2, axis=1) for leaf in leaves))
+    scale = jnp.where(norm > 0, 1 / jnp.where(norm > 0, norm, 1.0), 0.0)
+    # The squared norm of the sum of unit vectors is M, from each with itself, plus the cosines of all ordered pairs.
+    squared = sum(jnp.sum((scale @ leaf) ** 2) for leaf in leaves)
+    return (squared - jnp.sum(norm > 0)) / (num_tasks * (num_tasks - 1))
+
+
+def repeat(update: OuterUpdate, num_steps: int) -> OuterUpdate:
+    """Take ``num_steps`` of an update on the same experience, as PPO and ProMP do. Metrics are those of the first step."""
+    if num_steps < 1:
+        raise ValueError(f"repeat: num_steps is {num_steps}, but must be at least 1.")
+
+    def step(state: MetaState, experience: Experience):
+        iteration = state.iteration
+        state, per_task, metrics = update.step(state, experience)
+        again = lambda _, state: update.step(state._replace(iteration=iteration), experience)[0]
+        return jax.lax.fori_loop(1, num_steps, again, state), per_task, metrics
+
+    return OuterUpdate(update.init, step)

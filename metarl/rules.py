@@ -4,7 +4,7 @@ What is meta-learned follows: theta is the network's parameters alone (`sgd`, `c
 them (`meta_sgd`, `per_step`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -142,6 +142,24 @@ def proximal(rule: InnerRule, strength: float) -> InnerRule:
         return rule.step(theta, fast, pulled, k)
 
     return rule._replace(step=step, penalised=True)
+
+
+def scaled(rule: InnerRule, scales: Sequence[float]) -> InnerRule:
+    """Multiply how far inner step k moves by ``scales[k]``; later steps take the last one.
+
+    MAML's RL experiments halve the step size after the first test step (Finn et al. 2017, Appendix A.2): ``(1.0, 0.5)``.
+    """
+    if not scales or not all(scale > 0 for scale in scales):
+        raise ValueError(f"scaled: scales are {tuple(scales)}, but there must be at least one, all positive.")
+    if all(scale == 1.0 for scale in scales):
+        return rule
+
+    def step(theta, fast, grads, k):
+        scale = jnp.asarray(scales)[jnp.minimum(k, len(scales) - 1)]
+        moved = rule.step(theta, fast, grads, k)
+        return jax.tree.map(lambda new, old: old + (scale * (new - old)).astype(old.dtype), moved, fast)
+
+    return rule._replace(step=step)
 
 
 def _same(x: Tree) -> Tree:

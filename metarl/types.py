@@ -46,7 +46,7 @@ class Problem(NamedTuple):
         step_losses: (path, experience) -> ([K] losses after 1..K inner steps, metrics), for multi-step outer losses.
         divergence: (path, experience) -> [K+1], mean KL from the policy that drew support batch k to that after k steps of
             ``path``, over that batch's states; last that of the query batch. Zero where the path is the one that drew them.
-        mean_score: (params, task, key) -> scalar: the score of acting by the distribution's mode.
+        evaluate: (params, task, key) -> (score, score of acting by the distribution's mode), on fresh data.
     """
 
     sample_batch: Callable[[Params, Task, Key], Batch]
@@ -55,7 +55,7 @@ class Problem(NamedTuple):
     sample_query: Callable[[Params, Task, Key], Batch] | None = None
     step_losses: Callable[[Path, Experience], tuple[jax.Array, Metrics]] | None = None
     divergence: Callable[[Path, Experience], jax.Array] | None = None
-    mean_score: Callable[[Params, Task, Key], jax.Array] | None = None
+    evaluate: Callable[[Params, Task, Key], tuple[jax.Array, jax.Array]] | None = None
 
 
 class InnerRule(NamedTuple):

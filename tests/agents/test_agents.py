@@ -19,12 +19,18 @@ METRICS = {
     "meta/pre",
     "meta/post",
     "meta/gain",
+    "meta/hurt",
     "inner/step_0",
     "outer/loss",
     "outer/grad_norm",
+    "outer/grad_cosine",
     "time/env_steps",
 }
-POLICY_METRICS = {"policy/entropy", "policy/kl"}
+POLICY_METRICS = {"policy/entropy", "policy/kl", "baseline/explained_variance_pre", "baseline/explained_variance_post"}
+OWN_METRICS = {
+    "maml-trpo": {"outer/kl", "outer/line_search_failed"},
+    "imaml": {"implicit/residual", "implicit/inner_gradient"},
+}
 
 
 def build_rl(name, family=None, num_inner_steps=None):
@@ -48,7 +54,8 @@ def build_regression(name):
 
 
 RL = [name for name in agents.AGENTS if name not in agents.REGRESSION_ONLY]
-BUILDS = [(build_rl, name) for name in RL] + [(build_regression, name) for name in agents.AGENTS]
+REGRESSION = [name for name in agents.AGENTS if name not in agents.REINFORCEMENT_ONLY]
+BUILDS = [(build_rl, name) for name in RL] + [(build_regression, name) for name in REGRESSION]
 NO_INNER_LOOP = {"pretrained", "multitask", "oracle"}  # trained without inner steps
 BUDGET = {build_rl: 80, build_regression: 1000}  # meta-iterations
 OTHER_BUDGET = {"multitask": 5 * 10}  # points drawn in a meta-iteration, where not 5 tasks x (10 support + 10 query)
@@ -72,7 +79,8 @@ def test_three_iterations(name, build):
         state, metrics = step(state, jax.random.key(i))
         expected = METRICS | (POLICY_METRICS if build is build_rl else set())
         expected |= {f"inner/step_{STEPS.get(name, 1)}"} if name not in NO_INNER_LOOP else set()
-        assert expected <= set(metrics) and all(key in expected or key.startswith("inner/step_") for key in metrics)
+        expected |= OWN_METRICS.get(name, set())
+        assert expected <= set(metrics) and all(key in expected or key.startswith("inner/") for key in metrics), set(metrics)
         for key, value in metrics.items():
             assert value.shape == () and np.isfinite(value), key
         np.testing.assert_allclose(metrics["meta/gain"], metrics["meta/post"] - metrics["meta/pre"], atol=1e-5)

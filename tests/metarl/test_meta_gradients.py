@@ -118,7 +118,7 @@ def test_replay_equals_collect_and_a_loop_by_hand(resample):
     for k in range(3):
         np.testing.assert_allclose(path[k], params, atol=1e-13)
         key_batch = jax.random.split(key)[0]
-        batch = noisy_batch(params, task, jax.random.fold_in(key_batch, k) if resample else key_batch)
+        batch = noisy_batch(params, task, jax.random.fold_in(key_batch, k)) if resample else noisy_batch(theta, task, key_batch)
         np.testing.assert_allclose(experience.support[k], batch, atol=1e-13)
         params = params - ALPHA * jax.grad(lambda p, batch=batch: wavy(p, batch)[0])(params)
     np.testing.assert_allclose(path[3], params, atol=1e-13)
@@ -143,7 +143,8 @@ def test_replay_equals_the_fused_form_and_needs_stop_gradient():
 
 
 def test_resample_false_repeats_the_support_set():
-    problem = Problem(lambda params, task, key: task + jax.random.normal(key, (3,)), wavy, meta.final(wavy))
+    """Also where data depend on the parameters: the batch is the one drawn at the start."""
+    problem = Problem(noisy_batch, wavy, meta.final(wavy))
     once, anew = (
         collect(problem, rules.sgd(ALPHA), jnp.asarray(THETA), jnp.ones(3), jax.random.key(0), 3, resample=r).support
         for r in (False, True)

@@ -150,8 +150,8 @@ BUGS = {
     # stale or wrong data
     "support of the second step from the start": (
         adapt.collect,
-        "sample_batch(rule.read(theta, fast), task, key_batch)",
-        "sample_batch(rule.read(theta, rule.begin(theta)), task, key_batch)",
+        "sample_batch(rule.read(theta, fast), task",
+        "sample_batch(rule.read(theta, start), task",
         two_inner_steps,
     ),
     "query from the start": (
@@ -168,8 +168,8 @@ BUGS = {
     ),
     "one key for every step": (
         adapt.collect,
-        "jax.random.fold_in(key_support, k) if resample",
-        "key_support if resample",
+        "jax.random.fold_in(key_support, k)",
+        "key_support",
         replay,
     ),
     "outer loss on the support": (

@@ -1,0 +1,56 @@
+"""MAML that also credits the episodes adapted on for what they led to."""
+
+import jax
+import jax.numpy as jnp
+
+from agents.gradient import gradient_learner
+from agents.maml import adam_along
+from agents.world import Settings, World, must_play
+from metarl import meta, rules
+from metarl.advantages import discounted_sum
+from metarl.outer import TASKS
+from metarl.surrogates import reinforce
+from metarl.types import MetaLearner
+
+
+def e_maml(world: World, settings: Settings) -> MetaLearner:
+    """E-MAML: MAML plus the sampling term of the support episodes (Stadie et al. 2018, Eq. 5; Al-Shedivat et al. 2018).
+
+    MAML takes the support episodes as given; but the start chose them. Each is credited with how much better than on other
+    tasks the adapted policy did, in standard deviations over tasks. The credit is a mean over support episodes and steps: the
+    exact term, whose spread is large, divided by their number. ``settings.credit`` weighs it.
+
+    Raises:
+        ValueError: in regression.
+    """
+    play = must_play("e-maml", world)
+    network, rule = world.make_network(0), rules.sgd(settings.inner_lr)
+    problem = world.make_problem(network)
+    log_probs = world.make_problem(network, inner_surrogate=reinforce)
+
+    def credited(path, experience):
+        loss, metrics = problem.outer_loss(path, experience)
+        earned = jnp.mean(discounted_sum(experience.query.trajectory.reward, play.gamma)[:, 0])
+        advantage = better_than_others(earned)
+
+        def minus_log_prob(params, batch):
+            return log_probs.inner_loss(params, batch._replace(advantage=batch.trajectory.mask))[0]
+
+        drew = jax.tree.map(lambda x: x[:-1], path)
+        return loss + settings.credit * advantage * jnp.sum(jax.vmap(minus_log_prob)(drew, experience.support)), metrics
+
+    meta_gradient = meta.through_adaptation(problem._replace(outer_loss=credited), rule, remat=settings.remat)
+    return gradient_learner(world, settings, problem, network, rule, adam_along(settings, meta_gradient))
+
+
+def better_than_others(earned: jax.Array) -> jax.Array:
+    """What this task earned minus the mean of the *other* tasks, in standard deviations over all; inside a map over `TASKS`.
+
+    Others are independent of this task's actions, so they are a baseline without bias. Zero for a single task.
+    """
+    num_tasks = jax.lax.axis_size(TASKS)
+    if num_tasks == 1:
+        return jnp.zeros_like(earned)
+    mean = jax.lax.pmean(earned, TASKS)
+    spread = jnp.sqrt(jax.lax.pmean((earned - mean) ** 2, TASKS))
+    return (earned - mean) * num_tasks / (num_tasks - 1) / jnp.where(spread > 0, spread, 1.0)

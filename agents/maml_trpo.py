@@ -1,0 +1,28 @@
+"""MAML as in its published reinforcement-learning experiments: a trust region outside."""
+
+from agents.gradient import gradient_learner
+from agents.world import Settings, World, must_play
+from metarl import meta, rules
+from metarl.surrogates import likelihood_ratio
+from metarl.trust_region import trust_region
+from metarl.types import MetaLearner
+
+
+def maml_trpo(world: World, settings: Settings) -> MetaLearner:
+    """MAML with a natural-gradient outer step: mean KL of the adapted policies at most ``settings.max_kl``.
+
+    Finn et al. 2017, Appendix A.2, with exact Hessian-vector products instead of finite differences.
+
+    Raises:
+        ValueError: in regression.
+    """
+    must_play("maml-trpo", world)
+    network, rule = world.make_network(0), rules.sgd(settings.inner_lr)
+    problem = world.make_problem(network, outer_surrogate=likelihood_ratio)
+    between = meta.divergence(problem, rule)
+    update = trust_region(
+        meta.objective(problem, rule, remat=settings.remat),
+        lambda theta, experience: between(theta, experience)[-1],
+        max_divergence=settings.max_kl,
+    )
+    return gradient_learner(world, settings, problem, network, rule, update)
