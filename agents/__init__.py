@@ -35,6 +35,7 @@ AGENTS: dict[str, Callable[[World, Settings], MetaLearner]] = {
 ANNEALED = {"maml++"}  # their schedules depend on num_iterations
 REGRESSION_ONLY = {"multitask", "mann", "oracle"}
 REINFORCEMENT_ONLY = {"maml-trpo", "promp", "e-maml"}
+MEMORY: set[str] = set()
 
 
 def agent(name: str) -> Callable[[World, Settings], MetaLearner]:

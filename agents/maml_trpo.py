@@ -19,10 +19,6 @@ def maml_trpo(world: World, settings: Settings) -> MetaLearner:
     must_play("maml-trpo", world)
     network, rule = world.make_network(0), rules.sgd(settings.inner_lr)
     problem = world.make_problem(network, outer_surrogate=likelihood_ratio)
-    between = meta.divergence(problem, rule)
-    update = trust_region(
-        meta.objective(problem, rule, remat=settings.remat),
-        lambda theta, experience: between(theta, experience)[-1],
-        max_divergence=settings.max_kl,
-    )
+    objective = meta.objective(problem, rule, remat=settings.remat)
+    update = trust_region(objective, meta.divergence(problem, rule), max_divergence=settings.max_kl)
     return gradient_learner(world, settings, problem, network, rule, update)

@@ -1,6 +1,6 @@
 """Worlds: distributions over tasks, on Gymnasium's registry. Importing this package registers the families below."""
 
-from envs.family import TaskFamily, held_out_tasks
+from envs.family import TaskFamily, check_task, held_out_tasks
 from envs.registration import make, register, registered
 from envs.task_env import TaskEnv
 from envs.task_vector_env import TaskVectorEnv
@@ -12,4 +12,14 @@ FAMILIES = {
 for _id, _family in FAMILIES.items():
     register(_id, _family)
 
-__all__ = ["FAMILIES", "TaskEnv", "TaskFamily", "TaskVectorEnv", "held_out_tasks", "make", "register", "registered"]
+__all__ = [
+    "FAMILIES",
+    "TaskEnv",
+    "TaskFamily",
+    "TaskVectorEnv",
+    "check_task",
+    "held_out_tasks",
+    "make",
+    "register",
+    "registered",
+]

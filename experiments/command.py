@@ -79,10 +79,11 @@ def at_least(config: Any, **minimum: int) -> None:
 def between(config: Any, **limits: tuple[float, float]) -> None:
     """Refuse numbers that are not finite or lie outside [low, high], naming the flag."""
     for name, (low, high) in limits.items():
-        value = getattr(config, name)
-        if not (low <= value <= high and math.isfinite(value)):
-            upper = f" and at most {high}" if math.isfinite(high) else ""
-            raise UserError(f"{flag(name)} is {value}, but must be at least {low}{upper}.")
+        values = getattr(config, name)
+        for value in values if isinstance(values, tuple) else (values,):
+            if value is not None and not (low <= value <= high and math.isfinite(value)):
+                upper = f" and at most {high}" if math.isfinite(high) else ""
+                raise UserError(f"{flag(name)} is {value}, but must be at least {low}{upper}.")
 
 
 def multiple(config: Any, name: str, of: str) -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+from gymnasium.spaces import Discrete
 
 import agents
 import envs
 from agents.networks import ACTIVATIONS
 from agents.world import policy_gradient_world
+from experiments import agent_flags
 from experiments.command import MAX_SEED, UserError, at_least, between
 from metarl.surrogates import loaded_dice, reinforce
 from metarl.types import MetaLearner
@@ -26,7 +28,7 @@ class TrainConfig:
     env: str = "metarl/Navigation2D-v0"
     """Task family: a registered id, or my_module:my/Env-v0 to import my_module first."""
     agent: str = "maml"
-    """maml, fomaml, reptile, anil, cavia, meta-sgd, maml++, pretrained or random."""
+    """A name of agents.AGENTS, such as maml, maml-trpo, promp, rl2 or pretrained; the README lists them."""
     seed: int = 0
     """Everything random in training follows from it; held-out tasks do not depend on it."""
     num_iterations: int = 300
@@ -35,28 +37,50 @@ class TrainConfig:
     """M: tasks per meta-iteration."""
     num_episodes: int = 20
     """N: episodes per task and inner step."""
-    num_inner_steps: int = 1
-    """K: inner steps in training."""
+    num_inner_steps: int | None = None
+    """K: inner steps in training; 1 if not given, 3 for reptile, 5 for imaml."""
     horizon: int | None = None
     """T: steps per episode; the family's own if not given."""
-    inner_lr: float = 0.1
-    """Step size of adaptation."""
+    inner_lr: float | None = None
+    """Step size of adaptation; 0.1 if not given, 1.0 for cavia."""
+    test_step_scale: tuple[float, ...] | None = None
+    """How far each inner step goes at test, relative to training: 1 0.5 halves it after the first, as MAML's papers do."""
     outer_lr: float = 1e-3
     """Step size of Adam on the meta-parameters."""
-    dice_lambda: float = 0.0
-    """Inner surrogate: 0 low variance (ProMP's), 1 unbiased second order (DiCE)."""
+    dice_lambda: float | None = None
+    """Inner surrogate: 0 (if not given) low variance, ProMP's; 1 unbiased second order, DiCE."""
     gamma: float = 0.99
     """Discount of the advantages."""
     gae_lambda: float = 1.0
     """Generalised advantage estimation; 1 gives discounted returns minus the baseline."""
+    baseline: str | None = None
+    """linear (features of observation and time, refitted to every batch) or time (mean of the other episodes at that time)."""
     hidden_sizes: tuple[int, ...] = (64, 64)
     """Hidden layers of the policy."""
     activation: str = "tanh"
     """tanh or relu."""
-    initial_std: float = 1.0
-    """Initial standard deviation of a Gaussian policy."""
-    context_size: int = 5
-    """Length of the context vector of cavia."""
+    initial_std: float | None = None
+    """Initial standard deviation of a Gaussian policy; 1 if not given."""
+    max_kl: float | None = None
+    """maml-trpo: mean KL of the adapted policies that one outer step may cause; 0.01."""
+    outer_steps: int | None = None
+    """promp: optimiser steps on the same experience; 5."""
+    clip: float | None = None
+    """promp: how far probability ratios count; 0.3."""
+    inner_kl: float | None = None
+    """promp: penalty on the KL of inner steps; 5e-4."""
+    credit: float | None = None
+    """e-maml: weight of the credit to support episodes; 1."""
+    proximal: float | None = None
+    """imaml: how strongly adaptation is held near the start (lambda); 1."""
+    cg_steps: int | None = None
+    """imaml: iterations of conjugate gradients; 5."""
+    cg_damping: float | None = None
+    """imaml: added to the curvature in its linear system; 1."""
+    context_size: int | None = None
+    """cavia: length of the context vector; 5."""
+    recipe: str | None = None
+    """pretrained: how it is fine-tuned: plain, lower-early, frozen, gradual or new-head."""
     checkpoint_every: int = 50
     """Meta-iterations between checkpoints."""
     eval_tasks: int = 100
@@ -74,50 +98,77 @@ class Built(NamedTuple):
     learner: MetaLearner
 
 
-def check(config: TrainConfig) -> None:
-    """Refuse bad flag values before anything compiles."""
-    at_least(config, num_tasks=1, num_episodes=1, num_iterations=0, num_inner_steps=0, horizon=1, hidden_sizes=1)
-    at_least(config, checkpoint_every=1, context_size=1, eval_tasks=0)
-    between(config, seed=(0, MAX_SEED))
+def resolve(config: TrainConfig) -> TrainConfig:
+    """Fill in what depends on the agent and the action space, and refuse bad flag values, before anything compiles."""
+    agents_known(config.agent)
+    config = agent_flags.resolve(config)
     infinity = float("inf")
-    between(config, inner_lr=(0, infinity), outer_lr=(0, infinity), initial_std=(1e-6, infinity))
-    between(config, gamma=(0, 1), gae_lambda=(0, 1), dice_lambda=(0, 1))
+    at_least(config, num_tasks=1, num_episodes=1, num_iterations=0, num_inner_steps=0, horizon=1, hidden_sizes=1)
+    at_least(config, checkpoint_every=1, context_size=1, eval_tasks=0, outer_steps=1, cg_steps=1)
+    between(config, seed=(0, MAX_SEED), inner_lr=(0, infinity), outer_lr=(0, infinity), initial_std=(1e-6, infinity))
+    between(config, gamma=(0, 1), gae_lambda=(0, 1), dice_lambda=(0, 1), test_step_scale=(1e-9, infinity))
+    between(config, max_kl=(1e-9, infinity), clip=(1e-9, infinity), inner_kl=(0, infinity), credit=(0, infinity))
+    between(config, proximal=(1e-6, infinity), cg_damping=(0, infinity))
     if config.activation not in ACTIVATIONS:
         raise UserError(f"--activation is {config.activation!r}; known: {', '.join(ACTIVATIONS)}.")
+    discrete = isinstance(family_of(config).action_space, Discrete)
+    if discrete and config.initial_std is not None:
+        raise UserError(
+            f"--initial-std is {config.initial_std}, but actions of {config.env} are discrete: there is no Gaussian. "
+            "Leave it out."
+        )
+    return config if discrete or config.initial_std is not None else dataclasses.replace(config, initial_std=1.0)
 
 
-def build(config: TrainConfig, **changes: Any) -> Built:
-    """Build family and learner; ``changes`` replace settings, such as the number of episodes at test."""
+def agents_known(name: str) -> None:
+    """Refuse a name that no agent has."""
+    try:
+        agents.agent(name)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def family_of(config: TrainConfig) -> envs.TaskFamily:
+    """The task family of a configuration."""
+    try:
+        return make_family(config.env, {} if config.horizon is None else {"horizon": config.horizon})
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def build(config: TrainConfig, *, family: envs.TaskFamily | None = None, **changes: Any) -> Built:
+    """Build family and learner.
+
+    Args:
+        config: resolved settings.
+        family: another family of the same spaces instead of the configuration's.
+        **changes: replace settings, such as the number of episodes at test.
+    """
     config = dataclasses.replace(config, **changes)
-    check(config)
-    settings = agents.Settings(
-        num_tasks=config.num_tasks,
-        num_inner_steps=config.num_inner_steps,
-        inner_lr=config.inner_lr,
-        outer_lr=config.outer_lr,
-        num_iterations=max(config.num_iterations, 1),
-        context_size=config.context_size,
-    )
+    family = family_of(config) if family is None else family
+    names = agents.Settings._fields
+    given = {name: value for name, value in vars(config).items() if name in names and value is not None}
+    settings = agents.Settings(**{"num_inner_steps": 0, "inner_lr": 0.0} | given)
+    settings = settings._replace(num_iterations=max(config.num_iterations, 1))
     policy_options = {
         "hidden_sizes": config.hidden_sizes,
         "activation": config.activation,
-        "initial_std": config.initial_std,
+        "initial_std": config.initial_std or 1.0,
     }
     try:
-        factory = agents.agent(config.agent)
-        family = make_family(config.env, {} if config.horizon is None else {"horizon": config.horizon})
         world = policy_gradient_world(
             family,
             policy_options,
             num_episodes=config.num_episodes,
-            inner_surrogate=loaded_dice(config.dice_lambda),
+            inner_surrogate=loaded_dice(config.dice_lambda or 0.0),
             outer_surrogate=reinforce,
             gamma=config.gamma,
             gae_lambda=config.gae_lambda,
+            baseline=agent_flags.BASELINES[config.baseline or "linear"],
             # On an H100 20 was three times as fast as 1; on a CPU more than 5 only lengthens compilation.
             unroll=5 if jax.default_backend() == "cpu" else 20,
         )
-        return Built(family, factory(world, settings))
+        return Built(family, agents.agent(config.agent)(world, settings))
     except ValueError as error:
         raise UserError(str(error)) from error
 

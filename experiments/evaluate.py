@@ -11,10 +11,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+import agents
 import envs
-from experiments import checkpoint, plots, sinusoid, step_function, tracking
-from experiments.command import UserError, at_least, from_settings, one_line_errors, parse
-from experiments.config import Built, TrainConfig, build
+from experiments import agent_flags, checkpoint, plots, sinusoid, step_function, tracking
+from experiments.command import UserError, at_least, between, from_settings, one_line_errors, parse
+from experiments.load import Trained, load
 from experiments.run_folder import lock, read_config, write_json
 from experiments.statistics import bootstrap_ci95, iqm, task_hash
 
@@ -38,7 +39,9 @@ class EvaluateConfig:
     num_steps: int = 3
     """K: inner steps, more than trained if you like."""
     num_episodes: int | None = None
-    """N: episodes per inner step; as in training if not given."""
+    """N: episodes per inner step (for agents with memory: trials to average over); as in training if not given."""
+    step_scale: tuple[float, ...] | None = None
+    """How far each inner step goes, relative to training; as the run was set if not given. 1 0.5 halves it after the first."""
 
 
 def evaluate(config: EvaluateConfig, described: dict[str, Any]) -> None:
@@ -49,37 +52,59 @@ def evaluate(config: EvaluateConfig, described: dict[str, Any]) -> None:
         described: the run's config.json.
     """
     at_least(config, num_tasks=1, num_steps=0, num_episodes=1)
-    trained = from_settings(TrainConfig, described["settings"] | {"run_dir": config.run_dir})
-    if config.env not in (None, trained.env):
-        raise UserError(f"--env is {config.env}, but {config.run_dir} was trained on {trained.env}; leave --env out.")
-    num_episodes = config.num_episodes or trained.num_episodes
-    built = build(trained, num_episodes=num_episodes)
-    iteration, state, env_steps = checkpoint.load(config.run_dir, built.learner)
-    tasks = envs.held_out_tasks(built.family, config.num_tasks)
-    curves = adapt_all(built, state, tasks, config.num_steps)
-    result = summarise(curves["returns"].astype(np.float64), num_episodes) | {"task_hash": task_hash(tasks)}
-    result = {"env": trained.env, "agent": trained.agent, "seed": trained.seed, "iteration": iteration} | result
+    between(config, step_scale=(1e-9, float("inf")))
+    settings = described["settings"]
+    if config.env not in (None, settings["env"]):
+        raise UserError(f"--env is {config.env}, but {config.run_dir} was trained on {settings['env']}; leave --env out.")
+    if config.step_scale and settings["agent"] not in agent_flags.INNER:
+        raise UserError(f"--step-scale is {config.step_scale}, but {settings['agent']} takes no inner steps; leave it out.")
+    changes: dict[str, Any] = {"num_episodes": config.num_episodes, "test_step_scale": config.step_scale}
+    trained = load(config.run_dir, **{name: value for name, value in changes.items() if value is not None})
+    tasks = envs.held_out_tasks(trained.family, config.num_tasks)
+    curves = adapt_all(trained, tasks, config.num_steps)
+    result = {
+        "env": settings["env"],
+        "agent": settings["agent"],
+        "seed": settings["seed"],
+        "iteration": trained.iteration,
+        "adapts_by": adapts_by(settings["agent"]),
+        "num_tasks": config.num_tasks,
+        "num_episodes": config.num_episodes or settings["num_episodes"],
+        "step_scale": list(config.step_scale or settings.get("test_step_scale") or (1.0,)),
+        "episodes": curves["used"][0].tolist(),
+        **summarise(curves["returns"].astype(np.float64), curves["mean_returns"].astype(np.float64)),
+        "task_hash": task_hash(tasks),
+    }
     write_json(config.run_dir / "evaluation.json", result)
-    draw(config.run_dir / "adaptation.png", built, tasks, result, curves)
+    draw(config.run_dir / "adaptation.png", trained.family, tasks, result, curves)
     print_table(result)
-    log(config.run_dir, described, result, env_steps)
+    log(config.run_dir, described, result, trained.env_steps)
 
 
-def adapt_all(built: Built, state: Any, tasks: Any, num_steps: int) -> dict[str, Any]:
+def adapts_by(agent: str) -> str:
+    """How an agent gets from 0 to K on a new task: by "gradient" steps, by "memory", or by "nothing"."""
+    if agent in agent_flags.INNER:
+        return "gradient"
+    return "memory" if agent in agents.MEMORY else "nothing"
+
+
+def adapt_all(trained: Trained, tasks: Any, num_steps: int) -> dict[str, Any]:
     """Adapt to every task. Task i's random numbers depend on i alone.
 
     Returns:
-        "returns" [M, K+1], mean over N episodes after 0..K inner steps; "before" and "after", the first episode with the
-        unadapted and with the last parameters: (observation [M, T, ...], mask [M, T], last observation [M, ...]).
+        "returns" [M, K+1], mean over N episodes after 0..K inner steps; "mean_returns" [M, K+1], the same acting by the mode of
+        the policy; "used" [M, K+1], episodes used by then; "before" and "after", the first episode with the unadapted and with
+        the last parameters: (observation [M, T, ...], mask [M, T], last observation [M, ...]).
     """
 
     def one(index_and_task: tuple[jax.Array, Any]) -> dict[str, Any]:
         index, task = index_and_task
         key = jax.random.fold_in(jax.random.key(checkpoint.KEY_OF_EVALUATION), index)
-        curve = built.learner.adapt(state, task, key, num_steps)
+        curve = trained.learner.adapt(trained.state, task, key, num_steps)
         support, query = curve.experience
         first = query if num_steps == 0 else jax.tree.map(lambda x: x[0], support)
-        return {"returns": curve.score, "before": first_episode(first), "after": first_episode(query)}
+        episodes = {"before": first_episode(first), "after": first_episode(query)}
+        return {"returns": curve.score, "mean_returns": curve.mean_score, "used": curve.used} | episodes
 
     def first_episode(batch: Any) -> tuple[jax.Array, ...]:
         trajectory = batch.trajectory
@@ -91,25 +116,32 @@ def adapt_all(built: Built, state: Any, tasks: Any, num_steps: int) -> dict[str,
     return jax.device_get(curves)
 
 
-def summarise(returns: np.ndarray, num_episodes: int) -> dict[str, Any]:
-    """Means, intervals and budgets of ``returns`` [M, K+1], under the names of evaluation.json."""
+def summarise(returns: np.ndarray, mean_returns: np.ndarray) -> dict[str, Any]:
+    """Means, intervals and the share of tasks hurt, under the names of evaluation.json.
+
+    Args:
+        returns: [M, K+1], of sampled actions.
+        mean_returns: [M, K+1], of the policy's mode.
+    """
     if not np.all(np.isfinite(returns)):
         raise UserError("the agent's held-out returns are not finite; its adaptation diverges: try a smaller --inner-lr.")
-    num_tasks, num_points = returns.shape
+    hurt = (returns[:, -1] < returns[:, 0]).astype(np.float64)
     return {
-        "num_tasks": num_tasks,
-        "num_episodes": num_episodes,
-        "episodes": [k * num_episodes for k in range(num_points)],
         "return_mean": returns.mean(axis=0).tolist(),
         "return_ci95": bootstrap_ci95([returns]).tolist(),
         "return_iqm": iqm(returns).tolist(),
+        "mean_action_mean": mean_returns.mean(axis=0).tolist(),
+        "mean_action_ci95": bootstrap_ci95([mean_returns]).tolist(),
+        "hurt": float(hurt.mean()),
+        "hurt_ci95": bootstrap_ci95([hurt[:, None]])[0].tolist(),
         "returns": returns.tolist(),
+        "mean_action_returns": mean_returns.tolist(),
     }
 
 
-def draw(path: Path, built: Built, tasks: Any, result: dict[str, Any], curves: dict[str, Any]) -> None:
+def draw(path: Path, family: Any, tasks: Any, result: dict[str, Any], curves: dict[str, Any]) -> None:
     """The adaptation curve and, where the family lies in a plane, paths before and after adaptation."""
-    family, episodes = built.family, None
+    episodes = None
     if family.plane(np.zeros(family.observation_space.shape or ()), family.default_params) is not None:
         episodes = jax.tree.map(lambda x: x[:TASKS_DRAWN], (curves["before"], curves["after"]))
     plots.adaptation(path, result, family, jax.device_get(tasks), episodes)
@@ -118,12 +150,18 @@ def draw(path: Path, built: Built, tasks: Any, result: dict[str, Any], curves: d
 def print_table(result: dict[str, Any]) -> None:
     """The adaptation table, with intervals."""
     table = Table(title=f"{result['agent']} on {result['num_tasks']} held-out tasks of {result['env']}")
-    for heading in ("inner steps", "episodes used", "return", "95 % interval", "interquartile mean"):
-        table.add_column(heading, justify="right")
-    rows = zip(result["episodes"], result["return_mean"], result["return_ci95"], result["return_iqm"], strict=True)
-    for k, (episodes, mean, (low, high), middle) in enumerate(rows):
-        table.add_row(str(k), str(episodes), f"{mean:.2f}", f"[{low:.2f}, {high:.2f}]", f"{middle:.2f}")
-    Console().print(table)
+    step = "episode" if result["adapts_by"] == "memory" else "inner step"
+    for heading in (step, "episodes", "return", "95 % interval", "IQM", "mean action"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    columns = ("episodes", "return_mean", "return_ci95", "return_iqm", "mean_action_mean")
+    rows = zip(*(result[name] for name in columns), strict=True)
+    for k, (episodes, mean, (low, high), middle, greedy) in enumerate(rows):
+        table.add_row(str(k), str(episodes), f"{mean:.2f}", f"[{low:.2f}, {high:.2f}]", f"{middle:.2f}", f"{greedy:.2f}")
+    console = Console()
+    console.print(table)
+    low, high = result["hurt_ci95"]
+    console.print("episodes: used on the new task by then; IQM: interquartile mean; mean action: without sampling.")
+    console.print(f"worse after the last than at first: {result['hurt']:.0%} of tasks [{low:.0%}, {high:.0%}]", highlight=False)
 
 
 def log(run_dir: Path, described: dict[str, Any], result: dict[str, Any], env_steps: int) -> None:

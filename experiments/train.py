@@ -6,13 +6,14 @@ from typing import Any
 import agents
 from experiments import runner
 from experiments.command import one_line_errors, parse
-from experiments.config import TrainConfig, build
+from experiments.config import TrainConfig, build, resolve
 from experiments.evaluate import EvaluateConfig, evaluate
 from experiments.session import train_and_evaluate
 
 
 def train(config: TrainConfig) -> None:
     """Meta-train as ``config`` says and write the run folder."""
+    config = resolve(config)
     built = build(config)
     schedule = runner.Schedule(config.num_iterations, log_every=1, checkpoint_every=config.checkpoint_every)
 

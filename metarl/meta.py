@@ -149,10 +149,10 @@ def implicit(problem: Problem, rule: InnerRule, strength: float, *, cg_steps: in
 
 
 def divergence(problem: Problem, rule: InnerRule):
-    """How far theta has moved the policies that drew the recorded data: ``(theta, experience) -> [K+1]``, KL of each batch.
+    """How far theta has moved the adapted policy of one task: ``(theta, experience) -> scalar``.
 
-    Entry k is the mean KL from the policy that drew batch k to the policy after k replayed inner steps; the last is that of the
-    adapted policy. All zero at the theta that the data were drawn with.
+    The mean KL from the policy that drew the query batch to the policy adapted from theta on the recorded support; zero at the
+    theta that the data were drawn with.
 
     Raises:
         ValueError: if the problem's data have no action probabilities.
@@ -162,7 +162,9 @@ def divergence(problem: Problem, rule: InnerRule):
         raise ValueError("divergence: this problem draws data without action probabilities, so there is no KL.")
 
     def evaluate(theta: Theta, experience: Experience):
-        return between(adapt(rule, problem.inner_loss, theta, experience.support), experience)
+        path = adapt(rule, problem.inner_loss, theta, experience.support)
+        query_alone = experience._replace(support=jax.tree.map(lambda x: x[:0], experience.support))
+        return between(jax.tree.map(lambda x: x[-1:], path), query_alone)[0]
 
     return evaluate
 

@@ -22,9 +22,9 @@ def trust_region(
 ) -> OuterUpdate:
     """Minimise ``objective`` as far as ``divergence`` allows (TRPO: Schulman et al. 2015, Appendix C).
 
-    The direction solves (H + damping) x = g by conjugate gradients, H the exact Hessian of the mean divergence (one
-    forward-over-reverse product each), g the meta-gradient; its length is what the quadratic model allows. It is then shortened
-    until the objective has improved and the divergence holds. Where no candidate does, parameters stay as they are.
+    The direction solves (H + damping) x = g by conjugate gradients, H the exact Hessian of the mean divergence (forward over
+    reverse), g the meta-gradient; its length is what the quadratic model allows. It is then shortened until the objective
+    has improved and the divergence holds. Where no candidate does, parameters stay as they are.
 
     Args:
         objective: one task's loss, a function of theta on recorded experience, and its metrics.
@@ -49,9 +49,8 @@ def trust_region(
         def mean_divergence(theta):
             return jnp.mean(jax.vmap(divergence, (None, 0), axis_name=TASKS)(theta, experience))
 
-        def hessian(v):
-            _, product = jax.jvp(jax.grad(mean_divergence), (state.theta,), (v,))
-            return product
+        # Linearised once: a product then repeats neither the replay nor its gradient.
+        _, hessian = jax.linearize(jax.grad(mean_divergence), state.theta)
 
         def damped(v):
             return jax.tree.map(lambda h, x: h + damping * x, hessian(v), v)
