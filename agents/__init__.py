@@ -8,6 +8,7 @@ from agents.mann import mann
 from agents.multitask import multitask
 from agents.oracle import oracle
 from agents.pretrained import pretrained
+from agents.rl2 import rl2
 from agents.world import Settings, World
 from metarl.types import MetaLearner
 
@@ -23,11 +24,14 @@ AGENTS: dict[str, Callable[[World, Settings], MetaLearner]] = {
     "pretrained": pretrained,
     "multitask": multitask,
     "mann": mann,
+    "rl2": rl2,
     "oracle": oracle,
     "random": random_start,
 }
 ANNEALED = {"maml++"}  # their schedules depend on num_iterations
-REGRESSION_ONLY = {"imaml", "multitask", "mann", "oracle"}
+REGRESSION_ONLY = {"imaml", "multitask", "mann"}
+REINFORCEMENT_ONLY = {"rl2"}
+MEMORY = {"rl2"}  # their budget on a new task is counted in episodes of a trial, one per step
 
 
 def agent(name: str) -> Callable[[World, Settings], MetaLearner]:

@@ -9,6 +9,7 @@ import optax
 
 from agents.networks import Network, mlp, policy
 from agents.problems import policy_gradient, regression
+from metarl.ppo import PPO
 from metarl.types import Key, Problem, Task
 
 
@@ -72,6 +73,9 @@ class Settings(NamedTuple):
         recipe: how `pretrained` is fine-tuned.
         remat: recompute inner steps in the backward pass instead of storing them.
         optimizer: outer_lr -> outer optimiser.
+        trial_episodes: E, episodes of one task in a row that `rl2` is trained on; 2 in ProMP's runs.
+        memory_size: of the state of `rl2`'s GRU; 64 in ProMP's runs (an LSTM there) and in VariBAD's.
+        ppo: numbers of PPO, for agents that learn by it.
     """
 
     num_tasks: int
@@ -87,6 +91,9 @@ class Settings(NamedTuple):
     recipe: str = "plain"
     remat: bool = False
     optimizer: Callable[[optax.ScalarOrSchedule], optax.GradientTransformation] = optax.adam
+    trial_episodes: int = 2
+    memory_size: int = 64
+    ppo: PPO = PPO()
 
 
 def policy_gradient_world(
