@@ -61,9 +61,7 @@ def trial_learner(world: World, settings: Settings, actor_critic: ActorCritic, t
     """
     play = world.play
     assert play is not None, "trials are played in reinforcement learning"
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(settings.ppo.max_grad_norm), settings.optimizer(settings.outer_lr)
-    )
+    optimizer = optax.chain(optax.clip_by_global_norm(settings.ppo.max_grad_norm), settings.optimizer(settings.outer_lr))
 
     def init(key):
         theta = actor_critic.init(key)
@@ -93,9 +91,7 @@ def trial_learner(world: World, settings: Settings, actor_critic: ActorCritic, t
         )
         distribution, before = actor_critic.distribution(parameters), actor_critic.distribution(batch.distribution)
         log_prob, entropy = distribution.log_prob(batch.action), distribution.entropy()
-        total = ppo_loss(
-            log_prob, batch.log_prob, batch.advantage, value, batch.target, entropy, batch.mask, settings.ppo
-        )
+        total = ppo_loss(log_prob, batch.log_prob, batch.advantage, value, batch.target, entropy, batch.mask, settings.ppo)
         count = jnp.sum(batch.mask)
         return total, {
             "policy/entropy": jnp.sum(batch.mask * entropy) / count,
@@ -107,8 +103,8 @@ def trial_learner(world: World, settings: Settings, actor_critic: ActorCritic, t
         trials, value = play_trials(play, actor_critic, state.theta, task, key_sampled, num_steps + 1)
         by_mode, _ = play_trials(play, actor_critic, state.theta, task, key_mean, num_steps + 1, act_by_mode)
         trajectory, (_, scale) = trials.trajectory, state.opt_state
-        flat = jax.tree.map(lambda x: x.reshape(x.shape[0], -1), (trajectory.reward, value, trajectory.mask))
-        advantage = _advantages(play, *flat, scale).reshape(value.shape)
+        reward, flat_value, mask = (x.reshape(x.shape[0], -1) for x in (trajectory.reward, value, trajectory.mask))
+        advantage = _advantages(play, reward, flat_value, mask, scale).reshape(value.shape)
         episodes = Episodes(trajectory, advantage, jnp.sum(trajectory.reward, axis=-1))
         episodes = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), episodes)  # [K+1, N, ...]
         support, query = jax.tree.map(lambda x: x[:-1], episodes), jax.tree.map(lambda x: x[-1], episodes)

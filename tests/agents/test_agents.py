@@ -48,7 +48,9 @@ def build_regression(name):
 
 
 RL = [name for name in agents.AGENTS if name not in agents.REGRESSION_ONLY]
-BUILDS = [(build_rl, name) for name in RL] + [(build_regression, name) for name in agents.AGENTS]
+BUILDS = [(build_rl, name) for name in RL] + [
+    (build_regression, name) for name in agents.AGENTS if name not in agents.REINFORCEMENT_ONLY
+]
 NO_INNER_LOOP = {"pretrained", "multitask", "oracle"}  # trained without inner steps
 BUDGET = {build_rl: 80, build_regression: 1000}  # meta-iterations
 OTHER_BUDGET = {"multitask": 5 * 10}  # points drawn in a meta-iteration, where not 5 tasks x (10 support + 10 query)
