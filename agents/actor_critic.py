@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from agents.networks import mlp, policy
+from agents.networks import mlp, observation_shape, policy
 from metarl.trial import Feedback
 from metarl.types import Key, Params, Task, Tree
 
@@ -47,7 +47,11 @@ def recurrent(family: Any, policy_options: dict[str, Any], memory_size: int) -> 
         family: with ``observation_space`` and ``action_space``.
         policy_options: those of `agents.networks.policy`; hidden_sizes come after the memory.
         memory_size: of the GRU's state.
+
+    Raises:
+        ValueError: for spaces without a policy.
     """
+    shape = observation_shape(family.observation_space)
     cell = nn.GRUCell(memory_size)
     state_space = gymnasium.spaces.Box(-1.0, 1.0, (memory_size,), np.float32)
     readers = _readers(state_space, family.action_space, policy_options, num_extra=0)
@@ -61,7 +65,7 @@ def recurrent(family: Any, policy_options: dict[str, Any], memory_size: int) -> 
 
     def init(key):
         key_cell, key_readers = jax.random.split(key)
-        size = int(np.prod(family.observation_space.shape)) + int(gymnasium.spaces.flatdim(family.action_space)) + 3
+        size = int(np.prod(shape)) + int(gymnasium.spaces.flatdim(family.action_space)) + 3
         params = cell.init(key_cell, jnp.zeros(memory_size), jnp.zeros(size))
         return {"memory": params, "readers": readers.init(key_readers)}
 
@@ -95,6 +99,9 @@ def informed(family: Any, policy_options: dict[str, Any]) -> ActorCritic:
     Args:
         family: with ``observation_space``, ``action_space`` and ``sample_task``.
         policy_options: those of `agents.networks.policy`.
+
+    Raises:
+        ValueError: for spaces without a policy.
     """
 
     def flat(task):
@@ -103,7 +110,7 @@ def informed(family: Any, policy_options: dict[str, Any]) -> ActorCritic:
     with jax.ensure_compile_time_eval():
         keys = jax.random.split(jax.random.key(KEY_OF_MEASURED), TASKS_MEASURED)
         measured = jax.vmap(lambda key: flat(family.sample_task(key)))(keys)
-    centre, spread = jnp.mean(measured, axis=0), jnp.std(measured, axis=0)
+        centre, spread = jnp.mean(measured, axis=0), jnp.std(measured, axis=0)
     readers = _readers(family.observation_space, family.action_space, policy_options, num_extra=centre.size)
 
     def start(task):

@@ -1,14 +1,15 @@
 """Agents that play trials: their memory and its replay, what they are told, and what they learn."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from gymnasium.spaces import Box
 
-import agents
 from agents.actor_critic import informed, recurrent
-from agents.ppo import act_by_mode, play_trials, record
+from agents.ppo import ReturnScale, act_by_mode, play_trials, record
 from agents.world import policy_gradient_world
 from metarl.surrogates import loaded_dice, reinforce
 from metarl.trial import Feedback
@@ -35,58 +36,83 @@ class GuessDiscreteEnding(Ending, GuessDiscrete):
     pass
 
 
+BOX, DISCRETE = GuessEnding(), GuessDiscreteEnding()
+
+
+def remembering(family):
+    return recurrent(family, OPTIONS, 8)
+
+
+def told(family):
+    return informed(family, OPTIONS)
+
+
 def world_of(family, num_episodes=6):
     surrogates = {"inner_surrogate": loaded_dice(), "outer_surrogate": reinforce}
     return policy_gradient_world(family, OPTIONS, num_episodes=num_episodes, gamma=0.9, **surrogates)
 
 
-def played(family, actor_critic, num_episodes=3):
-    task, theta = family.sample_task(jax.random.key(1)), actor_critic.init(jax.random.key(0))
-    run = jax.jit(lambda key: play_trials(world_of(family).play, actor_critic, theta, task, key, num_episodes))
-    return theta, task, *run(jax.random.key(2))
-
-
-@pytest.mark.parametrize("family", [GuessEnding(), GuessDiscreteEnding()], ids=["box", "discrete"])
-@pytest.mark.parametrize("make", [lambda family: recurrent(family, OPTIONS, 8), lambda family: informed(family, OPTIONS)])
-def test_replay_gives_what_was_recorded(make, family):
+@functools.cache
+def played(make, family):
+    """What plays, its parameters, a task, and 6 trials of 3 episodes with their values."""
     actor_critic = make(family)
-    theta, task, trials, value = played(family, actor_critic)
-    trajectory = trials.trajectory
-    flat = jax.tree.map(lambda x: x.reshape(x.shape[0], 15, *x.shape[3:]), (trajectory.observation, trials.feedback))
-    mask = trajectory.mask.reshape(6, 15)
+
+    @jax.jit
+    def run(key):
+        key_init, key_task, key_play = jax.random.split(key, 3)
+        theta, task = actor_critic.init(key_init), family.sample_task(key_task)
+        return theta, task, *play_trials(world_of(family).play, actor_critic, theta, task, key_play, 3)
+
+    return actor_critic, *run(jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    ("make", "family"),
+    [(remembering, BOX), (remembering, DISCRETE), (told, DISCRETE)],
+    ids=["recurrent, box", "recurrent, discrete", "informed"],
+)
+def test_replay_gives_what_was_recorded(make, family):
+    actor_critic, theta, task, trials, value = played(make, family)
+
+    @jax.jit
+    def replayed(mask):
+        recorded = (trials.trajectory.observation, trials.feedback, trials.trajectory.action)
+        observation, feedback, action = jax.tree.map(lambda x: x.reshape(6, 15, *x.shape[3:]), recorded)
+        replay = jax.vmap(actor_critic.replay, (None, None, 0, 0, 0))
+        parameters, values = replay(theta, actor_critic.start(task), observation, feedback, mask)
+        return actor_critic.distribution(parameters).log_prob(action), values
+
+    mask = trials.trajectory.mask.reshape(6, 15)
     assert 0.2 < mask.mean() < 0.9, "some episodes should end early"
-    replay = jax.vmap(actor_critic.replay, (None, None, 0, 0, 0))
-    parameters, values = replay(theta, actor_critic.start(task), *flat, mask)
-    log_prob = actor_critic.distribution(parameters).log_prob(trajectory.action.reshape(6, 15, *trajectory.action.shape[3:]))
-    np.testing.assert_allclose(mask * log_prob, trajectory.log_prob.reshape(6, 15), atol=1e-5)
+    log_prob, values = replayed(mask)
+    np.testing.assert_allclose(mask * log_prob, trials.trajectory.log_prob.reshape(6, 15), atol=1e-5)
     np.testing.assert_allclose(mask * values, mask * value.reshape(6, 15), atol=1e-5)
-    if make(family).start(task).shape == (8,):
-        _, running_on = replay(theta, actor_critic.start(task), *flat, jnp.ones_like(mask))
-        assert np.abs(mask * (running_on - values)).max() > 1e-3, "memory should stand still after an episode's end"
+    running_on = replayed(jnp.ones_like(mask))[1]
+    assert (np.abs(mask * (running_on - values)).max() > 1e-3) == (make is remembering), "memory stands still after an end"
 
 
 def test_memory_lasts_for_a_trial_and_no_longer():
-    actor_critic = recurrent(Guess(), OPTIONS, 8)
-    theta, _, trials, _ = played(Guess(), actor_critic)
+    actor_critic, theta, _, trials, _ = played(remembering, BOX)
     assert not np.any(trials.memory[:, 0]), "every trial starts blank"
+    act = jax.jit(actor_critic.act)
     memory = jnp.zeros(8)
     for e in range(3):
         np.testing.assert_allclose(trials.memory[0, e], memory, atol=1e-5)
-        for t in range(2):
-            told = jax.tree.map(lambda x, e=e, t=t: x[0, e, t], trials.feedback)
-            memory, _, _ = actor_critic.act(theta, memory, trials.trajectory.observation[0, e, t], told)
+        for t in range(int(trials.trajectory.mask[0, e].sum())):
+            feedback = jax.tree.map(lambda x, e=e, t=t: x[0, e, t], trials.feedback)
+            memory, _, _ = act(theta, memory, trials.trajectory.observation[0, e, t], feedback)
     assert np.abs(memory).max() > 0.01
 
 
 @pytest.mark.parametrize("family", [Guess(), GuessDiscrete()], ids=["box", "discrete"])
 def test_every_part_of_the_feedback_is_read(family):
-    actor_critic = recurrent(family, OPTIONS, 8)
-    theta = actor_critic.init(jax.random.key(0))
-    told = Feedback(actor_critic.no_action, jnp.float32(0), jnp.asarray(False), jnp.asarray(False))
-    look = lambda feedback: np.asarray(actor_critic.act(theta, jnp.zeros(8), jnp.ones(1), feedback)[0])
+    actor_critic = remembering(family)
+    theta = jax.jit(actor_critic.init)(jax.random.key(0))
+    blank = Feedback(actor_critic.no_action, jnp.float32(0), jnp.asarray(False), jnp.asarray(False))
+    look = jax.jit(lambda feedback: actor_critic.act(theta, jnp.zeros(8), jnp.ones(1), feedback)[0])
     action = actor_critic.no_action + 1
     changes = {"action": action, "reward": jnp.float32(1), "terminated": jnp.asarray(True), "first": jnp.asarray(True)}
-    seen = [look(told), *(look(told._replace(**{name: value})) for name, value in changes.items())]
+    seen = [look(blank), *(look(blank._replace(**{name: value})) for name, value in changes.items())]
     for i, a in enumerate(seen):
         for b in seen[i + 1 :]:
             assert np.abs(a - b).max() > 1e-3
@@ -94,11 +120,10 @@ def test_every_part_of_the_feedback_is_read(family):
 
 def test_data_for_ppo_against_a_loop():
     """Returns to go over steps that were taken give the scale; targets are the returns in its units where lambda is 1."""
-    family, actor_critic = GuessEnding(), recurrent(GuessEnding(), OPTIONS, 8)
-    _, task, trials, value = played(family, actor_critic)
+    actor_critic, _, task, trials, value = played(remembering, BOX)
     one_task = jax.tree.map(lambda x: x[None], (actor_critic.start(task), trials, value))
-    scale = agents.agent("rl2")(world_of(family), agents.Settings(1, 1, 0.1, 0.1)).init(jax.random.key(0)).opt_state[1]
-    batch, scale = record(world_of(family).play, *one_task, scale, jnp.int32(0))
+    blank = ReturnScale(jnp.float32(0), jnp.float32(1))
+    batch, scale = jax.jit(lambda *data: record(world_of(BOX).play, *data))(*one_task, blank, jnp.int32(0))
     reward, mask = (np.asarray(x).reshape(6, 15) for x in (trials.trajectory.reward, trials.trajectory.mask))
     returns = np.zeros((6, 15))
     for n in range(6):
@@ -163,15 +188,14 @@ def test_the_oracle_sees_every_parameter_on_one_scale():
             x = jax.random.normal(key, (2,))
             return {"a": 5.0 + 100.0 * x, "b": jnp.float32(3.0)}
 
-    actor_critic = informed(Wide(), OPTIONS)
-    seen = jax.vmap(lambda key: actor_critic.start(Wide().sample_task(key)))(jax.random.split(jax.random.key(3), 1000))
+    start = told(Wide()).start
+    seen = jax.jit(jax.vmap(lambda key: start(Wide().sample_task(key))))(jax.random.split(jax.random.key(3), 1000))
     np.testing.assert_allclose(seen.mean(axis=0), [0, 0, 0], atol=0.2)
     np.testing.assert_allclose(seen.std(axis=0), [1, 1, 0], atol=0.1)
 
 
 def test_the_mode_is_the_likeliest_action():
-    actor_critic = recurrent(GuessDiscrete(), OPTIONS, 8)
-    action, log_prob = act_by_mode(actor_critic.distribution(jnp.array([0.0, 3.0])), jax.random.key(0))
+    action, log_prob = act_by_mode(remembering(GuessDiscrete()).distribution(jnp.array([0.0, 3.0])), jax.random.key(0))
     assert action == 1
     np.testing.assert_allclose(log_prob, -np.log1p(np.exp(-3.0)), rtol=1e-5)
 
