@@ -1,4 +1,4 @@
-"""Policies and regressors as pairs of functions. The one file that imports flax and distrax."""
+"""Policies and regressors as pairs of functions. The one file that imports distrax."""
 
 import warnings
 from collections.abc import Callable, Sequence

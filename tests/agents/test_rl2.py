@@ -9,7 +9,7 @@ import pytest
 from gymnasium.spaces import Box
 
 from agents.actor_critic import informed, recurrent
-from agents.ppo import ReturnScale, act_by_mode, play_trials, record
+from agents.trials import ReturnScale, act_by_mode, play_trials, record
 from agents.world import policy_gradient_world
 from metarl.surrogates import loaded_dice, reinforce
 from metarl.trial import Feedback
