@@ -11,6 +11,7 @@ from agents.multitask import multitask
 from agents.oracle import oracle
 from agents.pretrained import pretrained
 from agents.promp import promp
+from agents.rl2 import rl2
 from agents.world import Settings, World
 from metarl.types import MetaLearner
 
@@ -29,13 +30,14 @@ AGENTS: dict[str, Callable[[World, Settings], MetaLearner]] = {
     "pretrained": pretrained,
     "multitask": multitask,
     "mann": mann,
+    "rl2": rl2,
     "oracle": oracle,
     "random": random_start,
 }
 ANNEALED = {"maml++"}  # their schedules depend on num_iterations
-REGRESSION_ONLY = {"multitask", "mann", "oracle"}
-REINFORCEMENT_ONLY = {"maml-trpo", "promp", "e-maml"}
-MEMORY: set[str] = set()
+REGRESSION_ONLY = {"multitask", "mann"}
+REINFORCEMENT_ONLY = {"maml-trpo", "promp", "e-maml", "rl2"}
+MEMORY = {"rl2"}  # their budget on a new task is counted in episodes of a trial, one per step
 
 
 def agent(name: str) -> Callable[[World, Settings], MetaLearner]:

@@ -1,4 +1,4 @@
-"""Policies and regressors as pairs of functions. The one file that imports flax and distrax."""
+"""Policies and regressors as pairs of functions. The one file that imports distrax."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -98,6 +98,13 @@ def with_context(network: Network) -> Network:
     return network._replace(apply=lambda params, x: network.apply(params["network"], x, params["context"]))
 
 
+def observation_shape(space: gymnasium.Space) -> tuple[int, ...]:
+    """The shape of observations from ``space``; ValueError unless policies can read them."""
+    if not isinstance(space, gymnasium.spaces.Box):
+        raise ValueError(f"observation_space is {space}, but policies read Box observations.")
+    return space.shape
+
+
 def policy(
     observation_space: gymnasium.Space,
     action_space: gymnasium.Space,
@@ -115,12 +122,11 @@ def policy(
     Raises:
         ValueError: for spaces without a policy.
     """
-    if not isinstance(observation_space, gymnasium.spaces.Box):
-        raise ValueError(f"observation_space is {observation_space}, but policies read Box observations.")
+    shape = observation_shape(observation_space)
 
     def network(num_outputs):
         init = nn.initializers.glorot_uniform()
-        return mlp(observation_space.shape, hidden_sizes, num_outputs, activation, init, num_extra)
+        return mlp(shape, hidden_sizes, num_outputs, activation, init, num_extra)
 
     if isinstance(action_space, gymnasium.spaces.Discrete):
         if action_space.start != 0:

@@ -3,19 +3,26 @@
 import jax
 import jax.numpy as jnp
 
+from agents.actor_critic import informed
 from agents.maml import maml
+from agents.ppo import trial_learner
 from agents.world import Settings, World
-from metarl.types import AdaptationCurve, MetaLearner
+from metarl.types import AdaptationCurve, Experience, MetaLearner
 
 
 def oracle(world: World, settings: Settings) -> MetaLearner:
     """Train on all tasks with the task among the inputs, without an inner loop; its curve is flat.
 
+    In reinforcement learning by PPO on single episodes, in regression by gradient descent on the error.
+
     Raises:
-        ValueError: in worlds that cannot reveal their tasks.
+        ValueError: in regression worlds that cannot reveal their tasks.
     """
+    if world.play is not None:
+        actor_critic = informed(world.play.family, world.play.policy_options)
+        return _flat(trial_learner(world, settings, actor_critic, trial_episodes=1))
     if world.reveal is None:
-        raise ValueError("oracle needs a world that can show the task to the network; so far it serves regression only.")
+        raise ValueError("oracle needs a world that can show the task to the network, and this one cannot.")
     revealed = world.reveal()
     learner = maml(revealed, settings._replace(num_inner_steps=0))
 
@@ -28,3 +35,17 @@ def oracle(world: World, settings: Settings) -> MetaLearner:
         return learner.predict(path, task, revealed.see_task(task, x))
 
     return learner._replace(adapt=adapt, predict=predict)
+
+
+def _flat(learner: MetaLearner) -> MetaLearner:
+    """The same learner, played once: what it scores at first it scores after any number of steps."""
+
+    def adapt(state, task, key, num_steps):
+        curve = learner.adapt(state, task, key, 0)
+        first = jnp.zeros(num_steps + 1, int)
+        score, path, mean_score = jax.tree.map(lambda x: x[first], (curve.score, curve.path, curve.mean_score))
+        query = curve.experience.query
+        support = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_steps, *x.shape)), query)
+        return AdaptationCurve(score, path, Experience(support, query), first, mean_score)
+
+    return learner._replace(adapt=adapt)

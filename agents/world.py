@@ -9,6 +9,7 @@ import optax
 
 from agents.networks import Network, mlp, policy
 from agents.problems import policy_gradient, regression
+from metarl.ppo import PPO
 from metarl.types import Key, Problem, Task
 
 
@@ -78,6 +79,9 @@ class Settings(NamedTuple):
         clip: how far promp's ratio counts.
         inner_kl: promp's penalty on the KL of inner steps.
         credit: e-maml's weight of the credit to support episodes.
+        trial_episodes: E, episodes of one task in a row that `rl2` is trained on; 2 in ProMP's runs.
+        memory_size: of the state of `rl2`'s GRU; 64 in ProMP's runs (an LSTM there) and in VariBAD's.
+        ppo: numbers of PPO, for agents that learn by it.
     """
 
     num_tasks: int
@@ -99,6 +103,9 @@ class Settings(NamedTuple):
     clip: float = 0.3
     inner_kl: float = 5e-4
     credit: float = 1.0
+    trial_episodes: int = 2
+    memory_size: int = 64
+    ppo: PPO = PPO()
 
 
 def must_play(agent: str, world: World) -> Play:
