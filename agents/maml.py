@@ -8,7 +8,7 @@ from agents.gradient import gradient_learner
 from agents.networks import with_context
 from agents.world import Settings, World
 from metarl import meta, outer, rules
-from metarl.surrogates import likelihood_ratio
+from metarl.surrogates import loaded_dice
 from metarl.types import InnerRule, MetaLearner
 
 # MAML++ leaves the multi-step loss, and first order, behind after these shares of training. The first is 15 of 100 epochs in
@@ -61,7 +61,7 @@ def imaml(world: World, settings: Settings) -> MetaLearner:
     the policy that adaptation starts from, and probability ratios account for that.
     """
     network = world.make_network(0)
-    ratios = {} if world.play is None else {"inner_surrogate": likelihood_ratio}
+    ratios = {} if world.play is None else {"inner_surrogate": loaded_dice(lam=0.0)}
     problem = world.make_problem(network, **ratios)
     plain = rules.sgd(settings.inner_lr)
     implicit = meta.implicit(problem, plain, settings.proximal, cg_steps=settings.cg_steps, damping=settings.cg_damping)
@@ -69,7 +69,11 @@ def imaml(world: World, settings: Settings) -> MetaLearner:
     def meta_gradient(theta, experience):
         grads, metrics = implicit(theta, experience)
         # The reused batch knows the return before adaptation, the query that after the last step; between them nobody played.
-        return grads, metrics | {"score": metrics["score"][jnp.array([0, -1])]}
+        metrics |= {"score": metrics["score"][jnp.array([0, -1])]}
+        if world.play is not None:  # and it was drawn once, not once per step
+            drawn = jax.tree.map(lambda x: x[:1], experience.support).trajectory.mask, experience.query.trajectory.mask
+            metrics["num_samples"] = jnp.sum(drawn[0]) + jnp.sum(drawn[1])
+        return grads, metrics
 
     rule = rules.proximal(plain, settings.proximal)
     update = adam_along(settings, meta_gradient)

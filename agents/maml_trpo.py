@@ -3,7 +3,7 @@
 from agents.gradient import gradient_learner
 from agents.world import Settings, World, must_play
 from metarl import meta, rules
-from metarl.surrogates import likelihood_ratio
+from metarl.surrogates import loaded_dice
 from metarl.trust_region import trust_region
 from metarl.types import MetaLearner
 
@@ -18,7 +18,7 @@ def maml_trpo(world: World, settings: Settings) -> MetaLearner:
     """
     must_play("maml-trpo", world)
     network, rule = world.make_network(0), rules.sgd(settings.inner_lr)
-    problem = world.make_problem(network, outer_surrogate=likelihood_ratio)
+    problem = world.make_problem(network, outer_surrogate=loaded_dice(lam=0.0))
     objective = meta.objective(problem, rule, remat=settings.remat)
     update = trust_region(objective, meta.divergence(problem, rule), max_divergence=settings.max_kl)
     return gradient_learner(world, settings, problem, network, rule, update)

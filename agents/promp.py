@@ -6,7 +6,7 @@ from agents.gradient import gradient_learner
 from agents.maml import adam_along
 from agents.world import Settings, World, must_play
 from metarl import meta, outer, rules
-from metarl.surrogates import clipped_ratio, likelihood_ratio
+from metarl.surrogates import clipped_ratio, loaded_dice
 from metarl.types import MetaLearner
 
 
@@ -21,7 +21,7 @@ def promp(world: World, settings: Settings) -> MetaLearner:
     """
     must_play("promp", world)
     network, rule = world.make_network(0), rules.sgd(settings.inner_lr)
-    problem = world.make_problem(network, inner_surrogate=likelihood_ratio, outer_surrogate=clipped_ratio(settings.clip))
+    problem = world.make_problem(network, inner_surrogate=loaded_dice(lam=0.0), outer_surrogate=clipped_ratio(settings.clip))
 
     def penalised(path, experience):
         assert problem.divergence is not None

@@ -17,12 +17,6 @@ import jax.numpy as jnp
 Surrogate = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
-def _box(x: jax.Array) -> jax.Array:
-    """1 with the derivatives of exp(x): DiCE's magic box (Foerster et al. 2018, Section 4)."""
-    # Removes exp(x) from the value only; every derivative of the box is again a box times derivatives of x.
-    return jnp.exp(x - jax.lax.stop_gradient(x))
-
-
 def decay_matrix(length: int, factor: float, dtype=jnp.float32) -> jax.Array:
     """[T, T] upper triangle with ``factor ** (t - j)`` at [j, t], so that ``x @ decay`` is y_t = factor * y_{t-1} + x_t."""
     t = jnp.arange(length)
@@ -48,10 +42,14 @@ def reinforce(log_prob: jax.Array, behaviour_log_prob: jax.Array, advantage: jax
 def loaded_dice(lam: float = 0.0) -> Surrogate:
     """Surrogate with a right gradient and, at ``lam=1``, a right Hessian (Farquhar et al. 2019, Eq. 9-11).
 
-    With w_t = lam * w_{t-1} + log_prob_t, it sums (box(w_t) - box(lam * w_{t-1})) * advantage_t. ``lam=0`` is the
-    low-variance-curvature form of ProMP (Rothfuss et al. 2019, Section 5): it drops the Hessian's cross terms between time
-    steps. ``lam=1`` is DiCE with advantages (Foerster et al. 2018): unbiased, larger spread. The value is always 0; only
-    derivatives mean something.
+    With w_t = lam * w_{t-1} + log_ratio_t, it sums (exp(w_t) - exp(lam * w_{t-1})) * advantage_t. ``lam=0`` is the likelihood
+    ratio, the low-variance-curvature form of ProMP (Rothfuss et al. 2019, Eq. 6): it drops the Hessian's cross terms between
+    time steps. ``lam=1`` is DiCE with advantages (Foerster et al. 2018): unbiased, larger spread.
+
+    The published form divides probabilities by themselves, taken as constants; this one by those recorded when the actions
+    were drawn. Value and derivatives are the same there, but elsewhere it still is a function that has its own derivatives:
+    line searches, several outer steps and inner steps on the same data need that. Its value is 0 at the policy that drew the
+    data.
 
     Args:
         lam: how far a step's log-probability counts towards later curvature, in [0, 1].
@@ -60,34 +58,16 @@ def loaded_dice(lam: float = 0.0) -> Surrogate:
         raise ValueError(f"loaded_dice: lam is {lam}, but must lie between 0 (low variance) and 1 (unbiased).")
 
     def surrogate(log_prob, behaviour_log_prob, advantage, mask):
-        del behaviour_log_prob
-        chex.assert_rank([log_prob, advantage, mask], 2)
-        chex.assert_equal_shape([log_prob, advantage, mask])
-        log_prob = mask * log_prob
+        chex.assert_rank([log_prob, behaviour_log_prob, advantage, mask], 2)
+        chex.assert_equal_shape([log_prob, behaviour_log_prob, advantage, mask])
+        log_ratio = mask * (log_prob - behaviour_log_prob)
         if lam == 0.0:
-            return jnp.mean(mask * (_box(log_prob) - 1.0) * advantage)
-        decay = decay_matrix(log_prob.shape[1], lam, log_prob.dtype)
-        here = jnp.matmul(log_prob, decay, precision=jax.lax.Precision.HIGHEST)
-        return jnp.mean(mask * (_box(here) - _box(here - log_prob)) * advantage)
+            return jnp.mean(mask * (jnp.exp(log_ratio) - 1.0) * advantage)
+        decay = decay_matrix(log_ratio.shape[1], lam, log_ratio.dtype)
+        here = jnp.matmul(log_ratio, decay, precision=jax.lax.Precision.HIGHEST)
+        return jnp.mean(mask * (jnp.exp(here) - jnp.exp(here - log_ratio)) * advantage)
 
     return surrogate
-
-
-def likelihood_ratio(log_prob: jax.Array, behaviour_log_prob: jax.Array, advantage: jax.Array, mask: jax.Array) -> jax.Array:
-    """Mean of the probability ratio times advantage (Schulman et al. 2015, Eq. 14), for data drawn by another policy.
-
-    Where both policies agree its first two derivatives are those of `loaded_dice` with ``lam=0``: the inner surrogate of ProMP
-    (Rothfuss et al. 2019, Eq. 6), and of inner steps that reuse one batch.
-
-    Args:
-        log_prob: [N, T], of the recorded actions under the parameters being differentiated.
-        behaviour_log_prob: [N, T], of the same actions under the policy that drew them.
-        advantage: [N, T].
-        mask: [N, T], 1.0 for steps of the episode.
-    """
-    chex.assert_rank([log_prob, behaviour_log_prob, advantage, mask], 2)
-    chex.assert_equal_shape([log_prob, behaviour_log_prob, advantage, mask])
-    return jnp.mean(mask * jnp.exp(mask * (log_prob - behaviour_log_prob)) * advantage)
 
 
 def clipped_ratio(clip: float) -> Surrogate:
