@@ -9,7 +9,7 @@ from agents.gradient import report
 from agents.problems import Episodes
 from agents.trials import ReturnScale, act_by_mode, advantages_of, explained_by_episode, play_trials, record
 from agents.world import Settings, World
-from metarl.ppo import optimise, ppo_loss
+from metarl.ppo import num_updates, optimise, ppo_loss
 from metarl.types import AdaptationCurve, Experience, MetaLearner, MetaState
 
 
@@ -24,13 +24,16 @@ def trial_learner(world: World, settings: Settings, actor_critic: ActorCritic, t
 
     Args:
         world: a reinforcement-learning world.
-        settings: gives M, PPO's numbers and its step size; a schedule for it counts minibatches.
+        settings: gives M, PPO's numbers and its step size. A schedule for it counts meta-iterations, as for other agents.
         actor_critic: what plays.
         trial_episodes: E in training; `MetaLearner.adapt` takes any number.
     """
     play = world.play
     assert play is not None, "trials are played in reinforcement learning"
-    optimizer = optax.chain(optax.clip_by_global_norm(settings.ppo.max_grad_norm), settings.optimizer(settings.outer_lr))
+    rate, per_iteration = settings.outer_lr, num_updates(settings.ppo, settings.num_tasks * play.num_episodes)
+    # The optimiser counts its own updates, of which an iteration makes many.
+    schedule = (lambda count: rate(count // per_iteration)) if callable(rate) else rate
+    optimizer = optax.chain(optax.clip_by_global_norm(settings.ppo.max_grad_norm), settings.optimizer(schedule))
 
     def init(key):
         theta = actor_critic.init(key)

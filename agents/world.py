@@ -79,7 +79,7 @@ class Settings(NamedTuple):
         clip: how far promp's ratio counts.
         inner_kl: promp's penalty on the KL of inner steps.
         credit: e-maml's weight of the credit to support episodes.
-        trial_episodes: E, episodes of one task in a row that `rl2` is trained on; 2 in ProMP's runs.
+        trial_episodes: E, what `rl2` is trained on instead of K inner steps: episodes of one task in a row; 2 in ProMP's runs.
         memory_size: of the state of `rl2`'s GRU; 64 in ProMP's runs (an LSTM there) and in VariBAD's.
         ppo: numbers of PPO, for agents that learn by it.
     """

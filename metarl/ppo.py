@@ -31,6 +31,11 @@ class PPO(NamedTuple):
     max_grad_norm: float = 0.5  # OpenAI baselines, ppo2
 
 
+def num_updates(numbers: PPO, num_rows: int) -> int:
+    """Updates that `optimise` makes of a batch of ``num_rows``."""
+    return numbers.num_epochs * min(numbers.num_minibatches, num_rows)
+
+
 def ppo_loss(
     log_prob: jax.Array,
     behaviour_log_prob: jax.Array,
@@ -83,7 +88,7 @@ def optimise(
         ``outer/grad_norm`` is the global norm before clipping, the mean over all updates.
     """
     num_rows = jax.tree.leaves(batch)[0].shape[0]
-    num_minibatches = min(numbers.num_minibatches, num_rows)
+    num_minibatches = num_updates(numbers, num_rows) // numbers.num_epochs
     size = num_rows // num_minibatches
 
     def update(carry, rows):

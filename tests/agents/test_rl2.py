@@ -9,8 +9,10 @@ import pytest
 from gymnasium.spaces import Box
 
 from agents.actor_critic import informed, recurrent
+from agents.rl2 import rl2
 from agents.trials import ReturnScale, act_by_mode, play_trials, record
-from agents.world import policy_gradient_world
+from agents.world import Settings, policy_gradient_world
+from metarl.ppo import PPO
 from metarl.surrogates import loaded_dice, reinforce
 from metarl.trial import Feedback
 from tests.agents.probe import Guess, GuessDiscrete
@@ -160,6 +162,18 @@ def test_rl2_learns_what_no_policy_without_memory_can(trained):
     assert logits.shape == (4, 5, 2)
     right = int(Guess().default_params.value > 0)
     assert np.all(np.argmax(logits[1:], axis=-1) == right)
+
+
+def test_a_schedule_counts_meta_iterations():
+    """Full rate in the first iteration, none from the second on."""
+    options = {"num_inner_steps": 1, "inner_lr": 0.1, "ppo": PPO(num_epochs=3, num_minibatches=2)}
+    first_only = Settings(4, outer_lr=lambda count: jnp.where(count < 1, 0.01, 0.0), **options)
+    always = first_only._replace(outer_lr=0.01)
+    learners = [rl2(world_of(Guess()), settings._replace(memory_size=8)) for settings in (first_only, always)]
+    states = [train(learner, num)[0].theta for learner, num in zip((*learners, learners[0]), (1, 1, 2), strict=True)]
+    for annealed, constant, stopped in zip(*(jax.tree.leaves(state) for state in states), strict=True):
+        np.testing.assert_array_equal(annealed, constant)
+        np.testing.assert_array_equal(annealed, stopped)
 
 
 def test_box_actions():

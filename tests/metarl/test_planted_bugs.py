@@ -53,10 +53,6 @@ def dice_hessian():
     test_surrogates.test_dice_has_the_right_hessian(test_surrogates.returns_to_go, 0.0)
 
 
-def two_inner_steps():
-    test_surrogates.test_meta_gradient_through_enumerated_inner_steps(1.0, 2)
-
-
 def replay():
     test_meta_gradients.test_replay_equals_collect_and_a_loop_by_hand(True)
 
