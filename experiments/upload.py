@@ -70,7 +70,13 @@ class _Uploader:
         with open(log, "w") as errors:
             # A session of its own: Ctrl-C ends the training, and what it wrote is still uploaded.
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=env, start_new_session=True
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=env,
+                start_new_session=True,
             )
 
     def add(self, folder: Path) -> None:
