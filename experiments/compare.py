@@ -1,4 +1,4 @@
-"""``python -m experiments.compare DIR [DIR ...] --out OUT``: agents and seeds in one table, one picture and, if asked, one page."""
+"""``python -m experiments.compare DIR [DIR ...] --out OUT``: agents and seeds in a table, a picture and a page."""
 
 import dataclasses
 from collections.abc import Sequence

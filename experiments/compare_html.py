@@ -1,4 +1,4 @@
-"""The comparison as one HTML page: no script, no font, no picture from elsewhere, so it opens anywhere and can be sent by mail."""
+"""The comparison as one HTML page: nothing in it comes from elsewhere, so it opens without network."""
 
 import statistics
 from html import escape
@@ -16,7 +16,7 @@ STYLE = """
   :root { --ink: #e6e8ea; --paper: #15171a; --soft: #a2a8b0; --line: #363b41; --band: #1d2024; }
 }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem clamp(1rem, 4vw, 3rem); max-width: 78rem; background: var(--paper); color: var(--ink);
+body { margin: 0 auto; padding: 1.5rem clamp(1rem, 4vw, 3rem); max-width: 84rem; background: var(--paper); color: var(--ink);
        font: 1rem/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .25rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2.25rem 0 .5rem; }
@@ -30,7 +30,8 @@ ul { padding-left: 1.1rem; }
 svg { display: block; width: 100%; min-width: 28rem; height: auto; color: var(--ink); }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
-th, td { padding: .3rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); vertical-align: top; }
+th, td { padding: .3rem .5rem; text-align: right; white-space: nowrap; vertical-align: top;
+         border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child, .text { text-align: left; }
 .wrap { white-space: normal; min-width: 16rem; overflow-wrap: anywhere; }
 thead th { white-space: normal; vertical-align: bottom; border-bottom: 2px solid var(--line); }

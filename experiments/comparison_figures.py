@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from cycler import cycler
 
 from experiments import plots
 
@@ -16,7 +17,7 @@ from matplotlib.ticker import EngFormatter
 INK = "#010203"  # stands for the page's text colour until the figure is finished
 SIZE = (7.2, 4.2)
 NUM_POINTS = 150  # of a learning curve
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and scaled
     "font.family": "sans-serif",
     "font.size": 11,
@@ -29,7 +30,7 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     # Colours that differ in hue and lightness and stand out on white and on black.
-    "axes.prop_cycle": matplotlib.cycler(
+    "axes.prop_cycle": cycler(
         color=["#3987e5", "#e08214", "#1b9e77", "#d6608f", "#8f7ae5", "#a6761d", "#d94a3a", "#7f8c8d", "#5aa9a0", "#8aa31f"]
     ),
 }
@@ -93,9 +94,9 @@ def series(rows: list[dict[str, Any]], name: str) -> tuple[np.ndarray, np.ndarra
     if not pairs:
         return None
     steps, values = np.asarray(pairs, float).T
-    parts = [(s.mean(), v.mean()) for s, v in zip(*(np.array_split(x, min(NUM_POINTS, len(pairs))) for x in (steps, values)))]
-    steps, values = np.asarray(parts).T
-    return steps, values
+    parts = [np.array_split(x, min(NUM_POINTS, len(pairs))) for x in (steps, values)]
+    steps, values = ([part.mean() for part in column] for column in parts)
+    return np.asarray(steps), np.asarray(values)
 
 
 def on_one_grid(curves: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 import envs
-from experiments import checkpoint, plots, sinusoid, step_function, tracking
+from experiments import checkpoint, evaluation_log, plots, rollout_video, sinusoid, step_function
 from experiments.command import UserError, at_least, from_settings, one_line_errors, parse
 from experiments.config import Built, TrainConfig, build
 from experiments.run_folder import lock, read_config, write_json
@@ -62,7 +62,10 @@ def evaluate(config: EvaluateConfig, described: dict[str, Any]) -> None:
     write_json(config.run_dir / "evaluation.json", result)
     draw(config.run_dir / "adaptation.png", built, tasks, result, curves)
     print_table(result)
-    log(config.run_dir, described, result, env_steps)
+    first = jax.tree.map(lambda x: x[0], curves | {"tasks": tasks})
+    episodes = {name: (first[name][0], first["actions"][i], first[name][1]) for i, name in enumerate(("before", "after"))}
+    rollout_video.write(config.run_dir / "rollout.gif", built.family, first["tasks"], episodes)
+    evaluation_log.log(config.run_dir, described, result, env_steps)
 
 
 def adapt_all(built: Built, state: Any, tasks: Any, num_steps: int) -> dict[str, Any]:
@@ -70,7 +73,8 @@ def adapt_all(built: Built, state: Any, tasks: Any, num_steps: int) -> dict[str,
 
     Returns:
         "returns" [M, K+1], mean over N episodes after 0..K inner steps; "before" and "after", the first episode with the
-        unadapted and with the last parameters: (observation [M, T, ...], mask [M, T], last observation [M, ...]).
+        unadapted and with the last parameters: (observation [M, T, ...], mask [M, T], last observation [M, ...]); "actions",
+        those of both.
     """
 
     def one(index_and_task: tuple[jax.Array, Any]) -> dict[str, Any]:
@@ -79,7 +83,8 @@ def adapt_all(built: Built, state: Any, tasks: Any, num_steps: int) -> dict[str,
         curve = built.learner.adapt(state, task, key, num_steps)
         support, query = curve.experience
         first = query if num_steps == 0 else jax.tree.map(lambda x: x[0], support)
-        return {"returns": curve.score, "before": first_episode(first), "after": first_episode(query)}
+        actions = (first.trajectory.action[0], query.trajectory.action[0])
+        return {"returns": curve.score, "before": first_episode(first), "after": first_episode(query), "actions": actions}
 
     def first_episode(batch: Any) -> tuple[jax.Array, ...]:
         trajectory = batch.trajectory
@@ -124,15 +129,6 @@ def print_table(result: dict[str, Any]) -> None:
     for k, (episodes, mean, (low, high), middle) in enumerate(rows):
         table.add_row(str(k), str(episodes), f"{mean:.2f}", f"[{low:.2f}, {high:.2f}]", f"{middle:.2f}")
     Console().print(table)
-
-
-def log(run_dir: Path, described: dict[str, Any], result: dict[str, Any], env_steps: int) -> None:
-    """The same numbers as a wandb run of job type eval."""
-    run = tracking.start_wandb(run_dir, described, agent=result["agent"], env=result["env"], job_type="eval")
-    means = result["return_mean"]
-    steps = {f"eval/step_{k}": mean for k, mean in enumerate(means)}
-    run.log(steps | {"eval/pre": means[0], "eval/post": means[-1], "time/env_steps": env_steps})
-    run.finish()
 
 
 @one_line_errors

@@ -79,7 +79,7 @@ def start_wandb(run_dir: Path, config: dict[str, Any], *, agent: str, env: str, 
         raise UserError(f"WANDB_MODE is {mode!r}; known: {', '.join(MODES)}.")
     for name in ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH"):
         os.environ.pop(name, None)  # see `identity`
-    quiet = "disabled" if mode == "disabled" else "offline"
+    quiet: Any = "disabled" if mode == "disabled" else "offline"
     wandb.setup(wandb.Settings(mode=quiet))  # or the library's own telemetry would go out, and wait for an answer at the end
     training = job_type == "train"
     settings = wandb.Settings(
