@@ -9,7 +9,7 @@ from experiments.comparison import Comparison, Run
 from experiments.comparison_table import NONE, Cells, cells, number
 from experiments.run_folder import NOT_SETTINGS
 
-NAMED = (*NOT_SETTINGS, "agent", "seed")  # settings that have a column of their own, or none
+NAMED = (*NOT_SETTINGS, "agent", "seed", "seeds")  # settings that have a column of their own, or none
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1e21; --paper: #ffffff; --soft: #5c6168; --line: #d7dade; --band: #f4f5f7; }
 @media (prefers-color-scheme: dark) {
@@ -24,6 +24,9 @@ p, figcaption, li { color: var(--soft); max-width: 70ch; }
 p { margin: .25rem 0 .75rem; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); gap: 1.5rem; }
 figure, .part { margin: 0; min-width: 0; }
+.beside { display: flex; flex-wrap: wrap; gap: 1.5rem; }
+.beside figure { flex: 1 1 28rem; }
+.beside .part { flex: 0 1 auto; max-width: 100%; }
 figcaption, ul { font-size: .875rem; }
 ul { padding-left: 1.1rem; }
 .scroll { overflow-x: auto; }
@@ -46,7 +49,7 @@ def page(comparison: Comparison) -> str:
         f"<h1>{escape(comparison.title)}</h1>",
         f"<p>{escape(_summary(comparison))}</p>",
         "<h2>Adaptation to new tasks</h2>",
-        f'<div class="figures">{_adaptation_figures(comparison)}{_numbers(cells(comparison))}</div>',
+        f'<div class="beside">{_adaptation_figures(comparison)}{_numbers(cells(comparison))}</div>',
         "<h2>Training</h2>",
         _training_figures(comparison),
         "<h2>Throughput</h2>",
@@ -114,7 +117,7 @@ def _throughput(comparison: Comparison) -> str:
         spread = f"{min(medians):,.0f} to {max(medians):,.0f}" if medians else NONE
         rows.append((agent, f"{statistics.mean(medians):,.0f}" if medians else NONE, spread))
     table = _table(("agent", f"{unit} per second (median of a run)", "seeds' range"), [rows])
-    return f'<div class="figures">{_figure(svg, caption)}<div class="part scroll">{table}</div></div>'
+    return f'<div class="beside">{_figure(svg, caption)}<div class="part scroll">{table}</div></div>'
 
 
 def _speed(run: Run) -> float | None:

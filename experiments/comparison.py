@@ -16,7 +16,7 @@ MUST_AGREE = {"env": "task families", "task_hash": "held-out tasks (task_hash)",
 MUST_AGREE_WITHIN_KIND = {"episodes": "episode budgets"}
 MUST_AGREE_WITHIN_AGENT = {"adapts_by": "ways of adapting", "episodes": "episode budgets", "step_scale": "step-size schedules"}
 
-FREE = ("seed", "eval_tasks", "checkpoint_every", "log_every")  # settings that seeds of one another may differ in
+FREE = ("seed", "seeds", "eval_tasks", "checkpoint_every", "log_every")  # settings that seeds of one another may differ in
 SUPERVISED_STEPS = (1, 5, 10)  # the published points of a supervised curve
 
 

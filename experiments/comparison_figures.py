@@ -15,12 +15,12 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import EngFormatter
 
 INK = "#010203"  # stands for the page's text colour until the figure is finished
-SIZE = (7.2, 4.2)
+SIZE = (7.2, 4.5)
 NUM_POINTS = 150  # of a learning curve
 STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and scaled
     "font.family": "sans-serif",
-    "font.size": 11,
+    "font.size": 13,
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": INK,

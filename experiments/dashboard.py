@@ -19,6 +19,7 @@ from experiments import upload
 from experiments.command import UserError, one_line_errors, parse
 from experiments.compare import write_page
 from experiments.comparison import Comparison, gather
+from experiments.run_folder import NOT_SETTINGS
 
 VIEW = "metarl: agents compared"
 STEPS, GROUP = "time/env_steps", "Group"  # a run's group is <agent>/<env>
@@ -35,7 +36,7 @@ COLUMNS = (
     "config:git_commit",
     "config:device.kind",
 )
-NOT_COLUMNS = ("agent", "seed", "env", "run_dir", "resume", "overwrite")
+NOT_COLUMNS = (*NOT_SETTINGS, "agent", "seed", "seeds", "env")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -76,7 +76,7 @@ def beside(pictures: list[np.ndarray], captions: list[str]) -> Image.Image:
     """One frame: the pictures in a row, each under its caption."""
     height = CAPTION + max(picture.shape[0] for picture in pictures)
     width = sum(picture.shape[1] for picture in pictures) + GAP * (len(pictures) - 1)
-    frame = Image.new("RGB", (width, height), "white")
+    frame = Image.new("RGB", (width, height), (222, 222, 222))
     left = 0
     for picture, caption in zip(pictures, captions, strict=True):
         frame.paste(Image.fromarray(picture), (left, CAPTION))
