@@ -120,7 +120,7 @@ def check_server() -> str | None:
     except (OSError, ValueError) as error:
         return f"{_server()} cannot be reached: {getattr(error, 'reason', error)}"
     try:
-        wandb.Api(timeout=int(CHECK_TIMEOUT)).viewer  # noqa: B018 - asks the server who we are
+        wandb.Api(timeout=int(CHECK_TIMEOUT))  # asks the server whose key this is
     except Exception as error:
         print(error, file=sys.stderr)
         return f"{_server()} refused the key or asked for one; run wandb login"
