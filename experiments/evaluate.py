@@ -42,7 +42,7 @@ class EvaluateConfig:
 
 
 def evaluate(config: EvaluateConfig, described: dict[str, Any]) -> None:
-    """Evaluate the newest checkpoint; print the table, write evaluation.json, adaptation.png and a wandb run.
+    """Evaluate the newest checkpoint; print the table, write evaluation.json, adaptation.png, rollout.gif and wandb.
 
     Args:
         config: which run and how; the caller holds the run's lock.
