@@ -136,15 +136,8 @@ def family_of(config: TrainConfig) -> envs.TaskFamily:
         raise UserError(str(error)) from error
 
 
-def build(config: TrainConfig, *, family: envs.TaskFamily | None = None, **changes: Any) -> Built:
-    """Build family and learner.
-
-    Args:
-        config: resolved settings.
-        family: another family of the same spaces instead of the configuration's.
-        **changes: replace settings, such as the number of episodes at test.
-    """
-    config = dataclasses.replace(config, **changes)
+def build(config: TrainConfig, *, family: envs.TaskFamily | None = None) -> Built:
+    """Build family and learner of resolved settings; ``family`` stands in for the configuration's."""
     family = family_of(config) if family is None else family
     names = agents.Settings._fields
     given = {name: value for name, value in vars(config).items() if name in names and value is not None}

@@ -1,7 +1,8 @@
 """``python -m experiments.evaluate --run-dir DIR``: the held-out adaptation curve of a trained run."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from rich.table import Table
 
 import agents
 import envs
-from experiments import agent_flags, checkpoint, plots, sinusoid, step_function, tracking
+from experiments import agent_flags, checkpoint, evaluation_log, plots, rollout_video, sinusoid, step_function
 from experiments.command import UserError, at_least, between, from_settings, one_line_errors, parse
+from experiments.config import TrainConfig, build
 from experiments.load import Trained, load
 from experiments.run_folder import lock, read_config, write_json
 from experiments.statistics import bootstrap_ci95, iqm, task_hash
@@ -45,7 +47,7 @@ class EvaluateConfig:
 
 
 def evaluate(config: EvaluateConfig, described: dict[str, Any]) -> None:
-    """Evaluate the newest checkpoint; print the table, write evaluation.json, adaptation.png and a wandb run.
+    """Evaluate the newest checkpoint; print the table, write evaluation.json, adaptation.png, rollout.gif and wandb.
 
     Args:
         config: which run and how; the caller holds the run's lock.
@@ -78,7 +80,10 @@ def evaluate(config: EvaluateConfig, described: dict[str, Any]) -> None:
     write_json(config.run_dir / "evaluation.json", result)
     draw(config.run_dir / "adaptation.png", trained.family, tasks, result, curves)
     print_table(result)
-    log(config.run_dir, described, result, trained.env_steps)
+    first = jax.tree.map(lambda x: x[0], curves | {"tasks": tasks})
+    episodes = {name: (first[name][0], first["actions"][i], first[name][1]) for i, name in enumerate(("before", "after"))}
+    rollout_video.write(config.run_dir / "rollout.gif", trained.family, first["tasks"], episodes)
+    evaluation_log.log(config.run_dir, described, result, trained.env_steps)
 
 
 def adapts_by(agent: str) -> str:
@@ -89,31 +94,42 @@ def adapts_by(agent: str) -> str:
 
 
 def adapt_all(trained: Trained, tasks: Any, num_steps: int) -> dict[str, Any]:
-    """Adapt to every task. Task i's random numbers depend on i alone.
+    """Adapt to every task. Task i's random numbers depend on i alone; compiled once for all seeds of a run.
 
     Returns:
         "returns" [M, K+1], mean over N episodes after 0..K inner steps; "mean_returns" [M, K+1], the same acting by the mode of
         the policy; "used" [M, K+1], episodes used by then; "before" and "after", the first episode with the unadapted and with
-        the last parameters: (observation [M, T, ...], mask [M, T], last observation [M, ...]).
+        the last parameters: (observation [M, T, ...], mask [M, T], last observation [M, ...]); "actions", those of both.
     """
+    like_any_seed = dataclasses.replace(trained.config, seed=0, run_dir=Path(), resume=False, overwrite=False)
+    return jax.device_get(adapter(like_any_seed, num_steps)(trained.state, tasks))
 
-    def one(index_and_task: tuple[jax.Array, Any]) -> dict[str, Any]:
-        index, task = index_and_task
+
+@functools.lru_cache(maxsize=1)
+def adapter(config: TrainConfig, num_steps: int) -> Callable[[Any, Any], dict[str, Any]]:
+    """The compiled (state, tasks) -> curves of `adapt_all`."""
+    learner = build(config).learner
+
+    def one(state: Any, index: jax.Array, task: Any) -> dict[str, Any]:
         key = jax.random.fold_in(jax.random.key(checkpoint.KEY_OF_EVALUATION), index)
-        curve = trained.learner.adapt(trained.state, task, key, num_steps)
+        curve = learner.adapt(state, task, key, num_steps)
         support, query = curve.experience
         first = query if num_steps == 0 else jax.tree.map(lambda x: x[0], support)
         episodes = {"before": first_episode(first), "after": first_episode(query)}
+        episodes["actions"] = (first.trajectory.action[0], query.trajectory.action[0])
         return {"returns": curve.score, "mean_returns": curve.mean_score, "used": curve.used} | episodes
 
     def first_episode(batch: Any) -> tuple[jax.Array, ...]:
         trajectory = batch.trajectory
         return trajectory.observation[0], trajectory.mask[0], trajectory.last_observation[0]
 
-    num_tasks = jax.tree.leaves(tasks)[0].shape[0]
-    batch = min(TASKS_AT_ONCE, num_tasks)
-    curves = jax.jit(lambda tasks: jax.lax.map(one, (jnp.arange(num_tasks), tasks), batch_size=batch))(tasks)
-    return jax.device_get(curves)
+    @jax.jit
+    def all_tasks(state, tasks):
+        num_tasks = jax.tree.leaves(tasks)[0].shape[0]
+        batch = min(TASKS_AT_ONCE, num_tasks)
+        return jax.lax.map(lambda pair: one(state, *pair), (jnp.arange(num_tasks), tasks), batch_size=batch)
+
+    return all_tasks
 
 
 def summarise(returns: np.ndarray, mean_returns: np.ndarray) -> dict[str, Any]:
@@ -162,15 +178,6 @@ def print_table(result: dict[str, Any]) -> None:
     low, high = result["hurt_ci95"]
     console.print("episodes: used on the new task by then; IQM: interquartile mean; mean action: without sampling.")
     console.print(f"worse after the last than at first: {result['hurt']:.0%} of tasks [{low:.0%}, {high:.0%}]", highlight=False)
-
-
-def log(run_dir: Path, described: dict[str, Any], result: dict[str, Any], env_steps: int) -> None:
-    """The same numbers as a wandb run of job type eval."""
-    run = tracking.start_wandb(run_dir, described, agent=result["agent"], env=result["env"], job_type="eval")
-    means = result["return_mean"]
-    steps = {f"eval/step_{k}": mean for k, mean in enumerate(means)}
-    run.log(steps | {"eval/pre": means[0], "eval/post": means[-1], "time/env_steps": env_steps})
-    run.finish()
 
 
 @one_line_errors

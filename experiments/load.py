@@ -1,5 +1,6 @@
 """A trained agent from its run folder, for use from Python."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -57,11 +58,11 @@ def load(run_dir: str | Path, *, family: envs.TaskFamily | None = None, **change
     described = read_config(run_dir)
     if described["script"] != "train":
         raise UserError(f"{run_dir} was made by experiments.{described['script']}; load takes runs of experiments.train.")
-    config = from_settings(TrainConfig, described["settings"] | {"run_dir": run_dir})
-    built = build(config, **changes)
+    config = dataclasses.replace(from_settings(TrainConfig, described["settings"] | {"run_dir": run_dir}), **changes)
+    built = build(config)
     if family is not None:
         _refuse_other_spaces(built.family, family)
-        built = build(config, family=family, **changes)
+        built = build(config, family=family)
     iteration, state, env_steps = checkpoint.load(run_dir, built.learner)
     compiled = jax.jit(built.learner.adapt, static_argnums=3)
 

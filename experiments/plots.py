@@ -9,6 +9,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import EngFormatter
 
 DPI = 110
 
@@ -74,13 +75,11 @@ def comparison(path: Path, like: dict[str, Any], rows: dict[str, Any], training:
     Args:
         path: where to write.
         like: one evaluation.json, for what all share.
-        rows: agent -> mean and interval over its seeds.
+        rows: agent -> mean, interval and episodes over its seeds.
         training: agent -> rows of metrics.jsonl per seed.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.6))
-    for agent, row in rows.items():
-        seeds = len(row["seeds"])
-        curve(left, row | {"episodes": like["episodes"]}, f"{agent}, {seeds} seed{'s' * (seeds != 1)}")
+    adaptation_curves(left, rows)
     left.set_title(f"{like['num_tasks']} held-out tasks of {like['env']}")
     for index, (agent, seeds_rows) in enumerate(training.items()):
         for i, lines in enumerate(seeds_rows):
@@ -89,10 +88,45 @@ def comparison(path: Path, like: dict[str, Any], rows: dict[str, Any], training:
             right.plot(steps, post, color=f"C{index}", linewidth=1, alpha=0.8, label=agent if i == 0 else None)
     right.set_title("Training tasks, one line per seed")
     right.set_xlabel("environment steps")
+    right.xaxis.set_major_formatter(EngFormatter(sep=""))
     right.set_ylabel("return after adaptation")
     right.grid(alpha=0.3)
     right.legend(loc="lower right")
     _save(figure, path)
+
+
+def adaptation_curves(axis: Any, rows: dict[str, Any]) -> None:
+    """Mean return with its 95 % interval against episodes used on the new task, each agent at its own numbers of episodes.
+
+    Args:
+        axis: where to draw.
+        rows: agent -> seeds, adapts_by, episodes [K+1], return_mean [K+1], return_ci95 [K+1][2].
+    """
+    for index, (agent, row) in enumerate(rows.items()):
+        low, high = np.asarray(row["return_ci95"]).T
+        seeds = len(row["seeds"])
+        label, colour = f"{agent}, {seeds} seed{'s' * (seeds != 1)}", f"C{index}"
+        if len(row["episodes"]) > 1:
+            axis.plot(row["episodes"], row["return_mean"], marker="o", markersize=4, color=colour, label=label)
+            axis.fill_between(row["episodes"], low, high, color=colour, alpha=0.2, linewidth=0)
+        else:  # it does not change with episodes
+            axis.axhline(row["return_mean"][0], linestyle="--", color=colour, label=label)
+            axis.axhspan(low[0], high[0], color=colour, alpha=0.1, linewidth=0)
+    budgets = {tuple(row["episodes"]) for row in rows.values() if len(row["episodes"]) > 1} or {(0,)}
+    ticks = sorted(set().union(*budgets))
+    if len(budgets) > 1:
+        # One episode and sixty both readable: linear up to one episode, logarithmic beyond.
+        axis.set_xscale("symlog", linthresh=1, linscale=0.5)
+        kept = ticks[-1:]
+        for episodes in reversed(ticks):  # labels must not touch
+            kept += [episodes] * (kept[-1] >= 1.35 * episodes)
+        ticks = kept[::-1]
+    axis.set_xticks(ticks, [str(e) for e in ticks])
+    axis.minorticks_off()
+    axis.set_xlabel("episodes used on the new task")
+    axis.set_ylabel("return per episode (mean, 95 % interval)")
+    axis.grid(alpha=0.3)
+    axis.legend(loc="best")
 
 
 def error_comparison(path: Path, rows: dict[str, Any]) -> None:

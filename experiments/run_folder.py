@@ -8,17 +8,17 @@ import json
 import platform
 import shutil
 import subprocess
-import uuid
 from pathlib import Path
 from typing import IO, Any
 
 import jax
 
+from experiments import tracking
 from experiments.command import UserError, flag, load_json
 
 NOT_SETTINGS = ("run_dir", "resume", "overwrite")  # how a run is started, not what it computes
 CONFIG = "config.json"
-RUN_FILES = (CONFIG, "metrics.jsonl", "checkpoints", "evaluation.json", "adaptation.png", "wandb")
+RUN_FILES = (CONFIG, "metrics.jsonl", "checkpoints", "evaluation.json", "adaptation.png", "rollout.gif", "wandb")
 TUTORIAL_FILES = ("plain_fit.png", "batching.png", "batching.json", "deployment.png")  # of the sinusoid protocol jang
 PACKAGES = ("metarl", "jax", "jaxlib", "optax", "flax", "distrax", "gymnasium", "orbax-checkpoint", "numpy", "wandb")
 
@@ -146,7 +146,7 @@ def _describe(script: str, settings: dict[str, Any]) -> dict[str, Any]:
     return {
         "script": script,
         "settings": settings,
-        "wandb_id": uuid.uuid4().hex[:8],
+        **tracking.identity(),
         **made_with(),
     }
 

@@ -46,7 +46,7 @@ def train_and_evaluate(
                     learner, config.run_dir, schedule, seed=config.seed, resume=config.resume, wandb_run=wandb_run, probe=probe
                 )
             finally:
-                wandb_run.finish()
+                tracking.finish(wandb_run, config.run_dir)
         else:
             advice = "raise --num-iterations to go on" if extendable else "its schedule ends there"
             print(f"{config.run_dir} already has its {done} iterations; {advice}.")

@@ -11,26 +11,31 @@ from scipy import stats
 NUM_RESAMPLES = 2000
 
 
-def bootstrap_ci95(per_seed: list[np.ndarray]) -> np.ndarray:
-    """95 % percentile bootstrap interval of the mean over tasks, stratified over seeds.
+def bootstrap_ci95(per_seed: Sequence[np.ndarray]) -> np.ndarray:
+    """95 % percentile bootstrap interval of the mean over tasks, for given seeds.
+
+    Seeds are strata: they stay as they are. Tasks are resampled, the same ones for every seed, because all seeds are evaluated
+    on the same tasks: a hard task is hard for all of them, and resampling each seed's tasks by themselves would average
+    that away and give intervals that are too narrow.
 
     Args:
-        per_seed: one array [M, ...] per seed. Tasks are resampled within each seed; the statistic is the mean over seeds of
+        per_seed: one array [M, ...] per seed; row m of each belongs to the same task. The statistic is the mean over seeds of
             the mean over tasks.
 
     Returns:
         [..., 2], low and high. With one task there is nothing to resample: both equal the mean.
+
+    Raises:
+        ValueError: the seeds have different shapes, so they cannot share their tasks.
     """
-    means = np.mean([np.mean(values, axis=0) for values in per_seed], axis=0)
-    if any(len(values) < 2 for values in per_seed):
-        return np.stack([means, means], axis=-1)
-
-    def statistic(*samples: np.ndarray, axis: int) -> np.ndarray:
-        return np.mean([np.mean(sample, axis=axis) for sample in samples], axis=0)
-
+    if len({np.shape(values) for values in per_seed}) != 1:
+        raise ValueError(f"seeds must share their tasks; their shapes are {[np.shape(values) for values in per_seed]}.")
+    by_task = np.mean(np.asarray(per_seed, np.float64), axis=0)  # a mean over seeds of the same resampled tasks
+    if len(by_task) < 2:
+        return np.stack([by_task[0], by_task[0]], axis=-1)
     interval = stats.bootstrap(
-        per_seed,
-        statistic,
+        (by_task,),
+        np.mean,
         axis=0,
         n_resamples=NUM_RESAMPLES,
         batch=100,

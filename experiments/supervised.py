@@ -109,6 +109,7 @@ def print_table(result: dict[str, Any]) -> None:
 def log(run_dir: Path, described: dict[str, Any], result: dict[str, Any]) -> None:
     """The same numbers as a wandb run of job type eval; scores are negative losses, as everywhere."""
     wandb_run = tracking.start_wandb(run_dir, described, agent=result["agent"], env=result["env"], job_type="eval")
+    tracking.log_model(wandb_run, run_dir, used=True)
     mean = result["mse_mean"][str(TEST_SHOTS[0])]
     row = {f"eval/step_{k}": -error for k, error in enumerate(mean)} | {"eval/pre": -mean[0], "eval/post": -mean[-1]}
     row["time/env_steps"] = result["env_steps"]

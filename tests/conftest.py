@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+HOME = Path(__file__).parent.parent
+
 # Two test processes share two cores, and compiling costs more here than slower code.
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0")
 os.environ["WANDB_MODE"] = os.environ.get("METARL_TEST_WANDB_MODE", "disabled")
