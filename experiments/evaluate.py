@@ -16,6 +16,7 @@ from experiments import checkpoint, plots, sinusoid, step_function, tracking
 from experiments.command import UserError, at_least, from_settings, one_line_errors, parse
 from experiments.config import Built, TrainConfig, build
 from experiments.run_folder import lock, read_config, write_json
+from experiments.seed_folders import seed_folders
 from experiments.statistics import bootstrap_ci95, iqm, task_hash
 
 TASKS_AT_ONCE = 20  # bounds memory; results do not depend on it
@@ -30,7 +31,7 @@ class EvaluateConfig:
     """
 
     run_dir: Path
-    """A run made by experiments.train."""
+    """A run made by experiments.train, or a folder that holds those of several seeds."""
     env: str | None = None
     """If given, checked against the run's."""
     num_tasks: int = 100
@@ -139,6 +140,12 @@ def log(run_dir: Path, described: dict[str, Any], result: dict[str, Any], env_st
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
     config = parse(EvaluateConfig, args, "python -m experiments.evaluate")
+    for run_dir in seed_folders(config.run_dir).values() or [config.run_dir]:
+        evaluate_run(dataclasses.replace(config, run_dir=run_dir))
+
+
+def evaluate_run(config: EvaluateConfig) -> None:
+    """Evaluate one run, of whichever script, under its lock."""
     described = read_config(config.run_dir)
     settings = described["settings"] | {"run_dir": config.run_dir}
     with lock(config.run_dir):
