@@ -140,7 +140,10 @@ def log(run_dir: Path, described: dict[str, Any], result: dict[str, Any], env_st
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
     config = parse(EvaluateConfig, args, "python -m experiments.evaluate")
-    for run_dir in seed_folders(config.run_dir).values() or [config.run_dir]:
+    seeds = seed_folders(config.run_dir)
+    for run_dir in seeds.values() or [config.run_dir]:
+        if seeds:
+            print(f"{run_dir}:")
         evaluate_run(dataclasses.replace(config, run_dir=run_dir))
 
 

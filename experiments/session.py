@@ -52,6 +52,8 @@ def train_and_evaluate(
             return
         for each, description in runs:
             if _evaluated(each.run_dir) != checkpoint.newest(each.run_dir):
+                if len(runs) > 1:
+                    print(f"{each.run_dir}:")
                 evaluate(each, description)
 
 
