@@ -26,9 +26,15 @@ def parent(tmp_path_factory):
     return small_run(tmp_path_factory.mktemp("several") / "parent", *TWO)
 
 
+@pytest.fixture(scope="module")
+def half(tmp_path_factory):
+    """The same after half the iterations, without an evaluation."""
+    return small_run(tmp_path_factory.mktemp("several") / "half", *TWO, "--num-iterations", "2", "--eval-tasks", "0")
+
+
 @pytest.fixture
-def copy(parent, tmp_path):
-    return shutil.copytree(parent, tmp_path / "copy")
+def copy(half, tmp_path):
+    return shutil.copytree(half, tmp_path / "copy")
 
 
 def numbers(run_dir):
@@ -66,58 +72,54 @@ def test_a_seed_gets_the_numbers_of_a_run_of_its_own(parent, tmp_path):
     assert numbers(parent / "seed-3")[0] != pytest.approx(alone[0], rel=1e-2)
 
 
-def test_resuming_the_parent_continues_exactly(parent, tmp_path):
-    part = small_run(tmp_path / "part", *TWO, "--num-iterations", "2")
-    train.main(["--run-dir", str(part), "--resume", "--num-iterations", "4"])
+def test_resuming_the_parent_continues_exactly(parent, half, copy):
+    train.main(["--run-dir", str(copy), "--resume", "--num-iterations", "4"])
     for seed in SEEDS:
-        there, here = part / f"seed-{seed}", parent / f"seed-{seed}"
-        assert numbers(there) == numbers(here)
-        assert evaluation(there) == evaluation(here)
-
-
-def test_resuming_the_parent_begins_where_all_seeds_are(parent, copy):
-    """As after kill -9 while the last checkpoints were written: one seed has its own, the other does not."""
-    shutil.rmtree(copy / "seed-4" / "checkpoints" / "4")
-    train.main(["--run-dir", str(copy), "--resume", "--num-iterations", "5"])
-    for seed in SEEDS:
-        before = (parent / f"seed-{seed}" / "metrics.jsonl").read_bytes()
+        before = (half / f"seed-{seed}" / "metrics.jsonl").read_bytes()
         assert (copy / f"seed-{seed}" / "metrics.jsonl").read_bytes().startswith(before)
-        assert numbers(copy / f"seed-{seed}")[-1]["iteration"] == 5
-        assert evaluation(copy / f"seed-{seed}")["iteration"] == 5
+        assert numbers(copy / f"seed-{seed}") == numbers(parent / f"seed-{seed}")
 
 
-def test_one_seed_resumed_alone_and_caught_up_with(parent, copy):
-    train.main(["--run-dir", str(copy / "seed-4"), "--resume", "--num-iterations", "5"])
-    assert numbers(copy / "seed-4")[:4] == numbers(parent / "seed-4")
-    assert numbers(copy / "seed-4")[4]["iteration"] == 5 and settings(copy / "seed-4")["num_iterations"] == 5
-    assert len(numbers(copy / "seed-3")) == 4
+def test_resuming_the_parent_begins_where_all_seeds_are(parent, half, copy):
+    """As after kill -9 while the last checkpoints were written: one seed has its own, the other does not."""
+    shutil.rmtree(copy / "seed-4" / "checkpoints" / "2")
+    train.main(["--run-dir", str(copy), "--resume", "--num-iterations", "3"])
+    for seed in SEEDS:
+        before = (half / f"seed-{seed}" / "metrics.jsonl").read_bytes()
+        assert (copy / f"seed-{seed}" / "metrics.jsonl").read_bytes().startswith(before)
+        assert numbers(copy / f"seed-{seed}") == numbers(parent / f"seed-{seed}")[:3]
+
+
+def test_one_seed_resumed_alone_and_caught_up_with(half, parent, copy):
+    train.main(["--run-dir", str(copy / "seed-4"), "--resume", "--num-iterations", "3"])
+    assert numbers(copy / "seed-4")[:2] == numbers(half / "seed-4") and len(numbers(copy / "seed-3")) == 2
+    assert numbers(copy / "seed-4")[2] == pytest.approx(numbers(parent / "seed-4")[2], abs=1e-5, rel=1e-5)
+    assert settings(copy / "seed-4")["num_iterations"] == 3
     ahead = (copy / "seed-4" / "metrics.jsonl").read_bytes()
-    train.main(["--run-dir", str(copy), "--resume", "--num-iterations", "6"])
-    assert [row["iteration"] for row in numbers(copy / "seed-3")] == [1, 2, 3, 4, 5, 6]
-    assert (copy / "seed-4" / "metrics.jsonl").read_bytes().startswith(ahead) and len(numbers(copy / "seed-4")) == 6
-    steps = [row["time/env_steps"] for row in numbers(copy / "seed-4")]
-    assert steps == sorted(set(steps))
+    train.main(["--run-dir", str(copy), "--resume", "--num-iterations", "4"])
+    assert (copy / "seed-4" / "metrics.jsonl").read_bytes().startswith(ahead)
+    assert numbers(copy / "seed-3") == numbers(parent / "seed-3")
+    assert numbers(copy / "seed-4")[3] == numbers(parent / "seed-4")[3]
 
 
 def test_seeds_without_a_common_checkpoint_are_refused(copy, error_of):
-    shutil.rmtree(copy / "seed-3" / "checkpoints" / "4")
-    for step in ("0", "2"):
-        shutil.rmtree(copy / "seed-4" / "checkpoints" / step)
-    message = error_of(train.main, "--run-dir", copy, "--resume")
-    assert "no checkpoint in common (newest: seed 3 2, seed 4 4)" in message
+    shutil.rmtree(copy / "seed-3" / "checkpoints" / "2")
+    shutil.rmtree(copy / "seed-4" / "checkpoints" / "0")
+    message = error_of(train.main, "--run-dir", copy, "--resume", "--num-iterations", "4")
+    assert "no checkpoint in common (newest: seed 3 0, seed 4 2)" in message
 
 
-def test_evaluate_takes_the_parent(copy, parent, error_of):
-    evaluate.main(["--run-dir", str(copy), "--num-tasks", "2"])
-    for seed in SEEDS:
-        found, before = evaluation(copy / f"seed-{seed}"), evaluation(parent / f"seed-{seed}")
-        assert found["seed"] == seed and found["num_tasks"] == 2
-        np.testing.assert_allclose(found["returns"], before["returns"][:2], rtol=1e-5)
+def test_evaluate_takes_the_parent(copy):
+    """Two iterations of two seeds, evaluated afterwards: each on the tasks and random numbers of the other."""
+    evaluate.main(["--run-dir", str(copy), "--num-tasks", "2", "--num-steps", "1"])
+    found = [evaluation(copy / f"seed-{seed}") for seed in SEEDS]
+    assert [(result["seed"], result["iteration"]) for result in found] == [(3, 2), (4, 2)]
+    assert found[0]["task_hash"] == found[1]["task_hash"] and found[0]["returns"] != found[1]["returns"]
 
 
 def test_overwrite_replaces_these_seeds_only(copy):
     small_run(copy, "--seed", "4", "--seeds", "2", "--overwrite", "--num-iterations", "1", "--eval-tasks", "0")
-    assert [len(read_lines(copy / f"seed-{seed}")) for seed in (3, 4, 5)] == [4, 1, 1]
+    assert [len(read_lines(copy / f"seed-{seed}")) for seed in (3, 4, 5)] == [2, 1, 1]
 
 
 def test_refusals_change_nothing(parent, finished_run, copy, tmp_path, error_of):
@@ -136,12 +138,12 @@ def test_refusals_change_nothing(parent, finished_run, copy, tmp_path, error_of)
     assert {path.name for path in parent.iterdir()} == {"seed-3", "seed-4"}
     with lock(copy / "seed-4"):
         assert "seed-4 is in use" in refused(copy, *TWO, "--overwrite")
-    assert numbers(copy / "seed-3") == numbers(parent / "seed-3")
+    assert numbers(copy / "seed-3") == numbers(parent / "seed-3")[:2]
     shutil.copytree(copy / "seed-4", copy / "seed-9")
     assert "(3, 4, 9) leave gaps" in refused(copy, "--resume")
     (copy / "notes.txt").write_text("mine")
     assert "holds notes.txt, which is not the run of a seed" in refused(copy, *TWO, "--overwrite")
-    assert (copy / "notes.txt").read_text() == "mine" and len(read_lines(copy / "seed-4")) == 4
+    assert (copy / "notes.txt").read_text() == "mine" and len(read_lines(copy / "seed-4")) == 2
 
 
 def test_supervised_scripts_take_seeds_too(tmp_path):
