@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import tyro
 
+from experiments.seed_folders import seed_folders
+
 Config = TypeVar("Config")
 MAX_SEED = 2**32 - 1
 
@@ -42,13 +44,27 @@ def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
 def parse(config: type[Config], args: Sequence[str] | None, prog: str) -> Config:
     """Flags -> the dataclass. With ``--resume``, a run's own settings stand in for flags not given."""
     parsed = tyro.cli(config, args=args, prog=prog, description=config.__doc__)
-    stored = Path(getattr(parsed, "run_dir", "")) / "config.json"
-    if not getattr(parsed, "resume", False) or not stored.is_file():
+    stored = _stored(Path(getattr(parsed, "run_dir", ""))) if getattr(parsed, "resume", False) else {}
+    if not stored:
         return parsed
     names = {field.name for field in dataclasses.fields(config)}  # type: ignore[arg-type]
-    settings = {k: v for k, v in load_json(stored).get("settings", {}).items() if k in names}
-    default = from_settings(config, settings | {"run_dir": stored.parent, "resume": True, "overwrite": False})
+    settings = {name: value for name, value in stored.items() if name in names}
+    default = from_settings(config, settings | {"resume": True, "overwrite": False})
     return tyro.cli(config, args=args, prog=prog, default=default, description=config.__doc__)
+
+
+def _stored(run_dir: Path) -> dict[str, Any]:
+    """The settings of a run, or of the runs of several seeds that lie in a folder; empty if there are none."""
+    if (run_dir / "config.json").is_file():
+        return load_json(run_dir / "config.json").get("settings", {}) | {"run_dir": run_dir}
+    folders = seed_folders(run_dir)
+    if not folders:
+        return {}
+    first, last = min(folders), max(folders)
+    if len(folders) != last - first + 1:
+        seeds = ", ".join(map(str, folders))
+        raise UserError(f"--resume: the seeds in {run_dir} ({seeds}) leave gaps; resume the folder of each alone.")
+    return _stored(folders[first]) | {"run_dir": run_dir, "seed": first, "seeds": len(folders)}
 
 
 def from_settings(config: type[Config], settings: dict[str, Any]) -> Config:

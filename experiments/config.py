@@ -31,6 +31,8 @@ class TrainConfig:
     """A name of agents.AGENTS, such as maml, maml-trpo, promp, rl2 or pretrained; the README lists them."""
     seed: int = 0
     """Everything random in training follows from it; held-out tasks do not depend on it."""
+    seeds: int | None = None
+    """Train this many seeds together, from --seed on, each in a folder of its own: run_dir/seed-0 and so on."""
     num_iterations: int = 300
     """Meta-iterations: outer updates."""
     num_tasks: int = 20

@@ -19,6 +19,7 @@ from experiments.command import UserError, at_least, between, from_settings, one
 from experiments.config import TrainConfig, build
 from experiments.load import Trained, load
 from experiments.run_folder import lock, read_config, write_json
+from experiments.seed_folders import seed_folders
 from experiments.statistics import bootstrap_ci95, iqm, task_hash
 
 TASKS_AT_ONCE = 20  # bounds memory; results do not depend on it
@@ -33,7 +34,7 @@ class EvaluateConfig:
     """
 
     run_dir: Path
-    """A run made by experiments.train."""
+    """A run made by experiments.train, or a folder that holds those of several seeds."""
     env: str | None = None
     """If given, checked against the run's."""
     num_tasks: int = 100
@@ -184,6 +185,15 @@ def print_table(result: dict[str, Any]) -> None:
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
     config = parse(EvaluateConfig, args, "python -m experiments.evaluate")
+    seeds = seed_folders(config.run_dir)
+    for run_dir in seeds.values() or [config.run_dir]:
+        if seeds:
+            print(f"{run_dir}:")
+        evaluate_run(dataclasses.replace(config, run_dir=run_dir))
+
+
+def evaluate_run(config: EvaluateConfig) -> None:
+    """Evaluate one run, of whichever script, under its lock."""
     described = read_config(config.run_dir)
     settings = described["settings"] | {"run_dir": config.run_dir}
     with lock(config.run_dir):

@@ -8,6 +8,8 @@ import json
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,6 +17,7 @@ import jax
 
 from experiments import tracking
 from experiments.command import UserError, flag, load_json
+from experiments.seed_folders import seed_folders
 
 NOT_SETTINGS = ("run_dir", "resume", "overwrite")  # how a run is started, not what it computes
 CONFIG = "config.json"
@@ -28,48 +31,57 @@ def settings_of(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config) | {"run_dir": str(config.run_dir)}
 
 
-def prepare(script: str, settings: dict[str, Any], *, extendable: bool = True) -> tuple[dict[str, Any], IO[str]]:
-    """Make, resume or refuse ``settings["run_dir"]``.
+def prepare(
+    script: str, all_settings: Sequence[dict[str, Any]], *, extendable: bool = True
+) -> tuple[list[dict[str, Any]], ExitStack]:
+    """Make, resume or refuse the run folders of one session: all of them or none.
 
     Args:
-        script: which command makes the run, such as "train".
-        settings: the whole configuration, with run_dir, resume and overwrite.
+        script: which command makes the runs, such as "train".
+        all_settings: the whole configuration of each run, with run_dir, resume and overwrite.
         extendable: whether a resumed run may have another num_iterations; not if its schedules depend on it.
 
     Returns:
-        The run's config.json, and its open lock file, to be kept until the run ends.
+        Each run's config.json, and their locks, to be held until the runs end.
 
     Raises:
-        UserError: the folder holds something else, a run with other settings, or a run in progress.
+        UserError: a folder holds something else, a run with other settings, or a run in progress.
     """
-    run_dir = Path(settings["run_dir"])
-    if settings["resume"] and settings["overwrite"]:
+    folders = [Path(settings["run_dir"]) for settings in all_settings]
+    for settings in all_settings:
+        _refuse(script, settings, extendable)
+    with ExitStack() as locks:
+        for run_dir in folders:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            locks.enter_context(lock(run_dir))
+        for settings in all_settings:  # again: before the locks were taken, another process may have made a run
+            _refuse(script, settings, extendable)
+        return [_make_or_read(script, settings) for settings in all_settings], locks.pop_all()
+
+
+def _refuse(script: str, settings: dict[str, Any], extendable: bool) -> None:
+    """Refuse a folder that this run cannot have; changes nothing."""
+    run_dir, resume, overwrite = Path(settings["run_dir"]), settings["resume"], settings["overwrite"]
+    if resume and overwrite:
         raise UserError("--resume and --overwrite exclude each other; give one.")
     if run_dir.exists() and not run_dir.is_dir():
         raise UserError(f"{run_dir} is a file; give another --run-dir.")
-    if settings["resume"] and not run_dir.is_dir():
-        raise UserError(f"--resume: {run_dir} holds no run; leave out --resume to start one.")
     _refuse_strangers(run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    locked = lock(run_dir)
-    try:
-        return _make_or_resume(script, settings, run_dir, extendable), locked
-    except BaseException:
-        locked.close()
-        raise
-
-
-def _make_or_resume(script: str, settings: dict[str, Any], run_dir: Path, extendable: bool) -> dict[str, Any]:
-    """config.json of the locked run, written anew or read and compared."""
     is_run = (run_dir / CONFIG).exists()
-    if is_run and settings["resume"]:
-        config = read_config(run_dir)
-        _refuse_other_settings(script, settings, config, run_dir, NOT_SETTINGS + ("num_iterations",) * extendable)
-        return config
-    if settings["resume"]:
+    if resume and not is_run:
         raise UserError(f"--resume: {run_dir} holds no run; leave out --resume to start one.")
-    if is_run and not settings["overwrite"]:
+    if resume:
+        free = NOT_SETTINGS + ("num_iterations",) * extendable
+        _refuse_other_settings(script, settings, read_config(run_dir), run_dir, free)
+    if is_run and not (resume or overwrite):
         raise UserError(f"{run_dir} already holds a run; add --resume to continue it or --overwrite to replace it.")
+
+
+def _make_or_read(script: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """config.json of the locked run, written anew unless it is resumed."""
+    run_dir = Path(settings["run_dir"])
+    if settings["resume"]:
+        return read_config(run_dir)
     config = _describe(script, settings)
     _empty(run_dir)
     write_json(run_dir / CONFIG, config)
@@ -127,9 +139,23 @@ def _refuse_strangers(run_dir: Path) -> None:
     """Refuse a folder that holds anything but a run, or what a run leaves when it is killed while starting."""
     if not run_dir.is_dir() or not {path.name for path in run_dir.iterdir()} - {".lock", f"{CONFIG}.partial"}:
         return
+    if seed_folders(run_dir):
+        raise UserError(f"{run_dir} holds the runs of several seeds; add --seeds, or give the folder of one of them.")
     if not (run_dir / CONFIG).exists():
         raise UserError(f"{run_dir} holds files but no run (no {CONFIG}); give another --run-dir.")
     read_config(run_dir)
+
+
+def refuse_parent(parent: Path) -> None:
+    """Refuse a folder for the runs of several seeds that is itself a run or holds anything but such runs."""
+    if (parent / CONFIG).exists():
+        raise UserError(f"{parent} is a single run; leave out --seeds, or give another --run-dir.")
+    if parent.exists() and not parent.is_dir():
+        raise UserError(f"{parent} is a file; give another --run-dir.")
+    known = set(seed_folders(parent).values())
+    strange = sorted(path.name for path in parent.iterdir() if path not in known) if parent.is_dir() else []
+    if strange:
+        raise UserError(f"{parent} holds {strange[0]}, which is not the run of a seed (seed-0, ...); give another --run-dir.")
 
 
 def _empty(run_dir: Path) -> None:

@@ -1,20 +1,18 @@
 """The outer loop: many meta-iterations per compiled call, metrics to the progress bar, the files and wandb while it runs."""
 
-import math
 import time
-from collections.abc import Callable
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from experiments import checkpoint
 from experiments.command import UserError
+from experiments.outputs import Outputs
 from experiments.progress import Progress
-from experiments.tracking import JsonLines
+from experiments.rows import add_times, mean, nonfinite, rows_of
+from experiments.together import Together, of_seed, stack, together
 from metarl.types import MetaLearner
 
 SECONDS_PER_CALL = 1.0  # how long a compiled call should take: progress and logs lag by this much
@@ -37,95 +35,132 @@ class Schedule(NamedTuple):
     keep: int | None = checkpoint.KEEP
 
 
-def keys_of(seed: int) -> tuple[jax.Array, jax.Array]:
-    """The key of a run's initial state, and the key that iteration i folds i into."""
-    key_init, key_steps = jax.random.split(jax.random.key(seed))
-    return key_init, key_steps
-
-
-def make_chunk(learner: MetaLearner, key: jax.Array, log_every: int) -> Callable:
+def make_chunk(all_seeds: Together, log_every: int) -> Callable:
     """The compiled call: up to `MAX_BLOCKS` blocks of meta-iterations. How many is an argument, so it compiles once.
 
-    Random keys are ``fold_in(key, iteration)``: results do not depend on how iterations are grouped into calls. It stops
-    after the first iteration with a non-finite metric.
+    Random keys follow from the seed and the iteration: results do not depend on how iterations are grouped into calls. It
+    stops after the first iteration with a non-finite metric of any seed.
 
     Returns:
-        ``(state, start, stop) -> (state, sums {name: [MAX_BLOCKS]}, iterations done)``, over iterations start..stop-1.
-        Metrics are summed within each block.
+        ``(states, start, stop) -> (states, sums {name: [MAX_BLOCKS, S]}, iterations done)``, over iterations
+        start..stop-1. Metrics are summed within each block.
     """
-    step = jax.jit(learner.step)
+    step = jax.jit(all_seeds.step)
 
     @jax.jit
-    def chunk(state, start, stop):
-        _, like = jax.eval_shape(step, state, key)
-        sums = {name: jnp.zeros(MAX_BLOCKS, metric.dtype) for name, metric in like.items()}
+    def chunk(states, start, stop):
+        _, like = jax.eval_shape(step, states, start)
+        sums = {name: jnp.zeros((MAX_BLOCKS, *metric.shape), metric.dtype) for name, metric in like.items()}
 
         def unfinished(carry):
             _, _, iteration, finite = carry
             return (iteration < stop) & finite
 
         def body(carry):
-            state, sums, iteration, _ = carry
-            state, metrics = step(state, jax.random.fold_in(key, iteration))
+            states, sums, iteration, _ = carry
+            states, metrics = step(states, iteration)
             block = (iteration - start) // log_every
             sums = {name: sums[name].at[block].add(metrics[name]) for name in sums}
             finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in metrics.values()]))
-            return state, sums, iteration + 1, finite
+            return states, sums, iteration + 1, finite
 
-        state, sums, iteration, _ = jax.lax.while_loop(unfinished, body, (state, sums, start, jnp.asarray(True)))
-        return state, sums, iteration
+        states, sums, iteration, _ = jax.lax.while_loop(unfinished, body, (states, sums, start, jnp.asarray(True)))
+        return states, sums, iteration
 
     return chunk
 
 
 def run(
     learner: MetaLearner,
-    run_dir: Path,
+    outputs: Sequence[Outputs],
     schedule: Schedule,
     *,
-    seed: int,
-    resume: bool,
-    wandb_run: Any,
     probe: Callable[[Any], dict[str, float]] | None = None,
-) -> Any:
-    """Train, and return the final state. Writes metrics.jsonl, checkpoints and the wandb run as it goes.
+) -> list[Any]:
+    """Train the seeds of ``outputs`` in one program, and return the final state of each.
 
-    ``probe`` measures the state at the first and the last line of metrics.jsonl and adds what it finds to them.
+    Goes on from the newest iteration of which every seed has a checkpoint, or begins. Writes metrics.jsonl, checkpoints and
+    the wandb run of every seed as it goes. Wall-clock time is shared: ``time/seconds`` is that of training all seeds
+    together, and ``time/steps_per_second`` counts the environment steps of one seed, so that its sum over the seeds is what
+    the machine does.
+
+    Args:
+        learner: what is trained.
+        outputs: where each seed's run is written.
+        schedule: how long, and how often it writes.
+        probe: state -> metrics, added to the first and the last line of metrics.jsonl.
 
     Raises:
-        UserError: a metric or parameter became non-finite.
+        UserError: a metric or parameter of a seed became non-finite, or the seeds have no checkpoint in common.
     """
-    key_init, key_steps = keys_of(seed)
-    chunk = make_chunk(learner, key_steps, schedule.log_every)
-    kept = checkpoint.manager(run_dir, writing=True, keep=schedule.keep)
-    with kept as checkpoints, closing(JsonLines(run_dir / "metrics.jsonl")) as rows_file:
-        if resume and checkpoints.latest_step() is not None:
-            iteration, state, env_steps = checkpoint.restore(checkpoints, learner)
-        else:
-            iteration, state, env_steps = 0, jax.jit(learner.init)(key_init), 0
-            checkpoint.save(checkpoints, 0, state, 0)
-        began, blocks = time.monotonic() - rows_file.last_seconds, 1
-        with Progress(schedule.num_iterations, iteration) as progress:
-            while iteration < schedule.num_iterations:
-                called = time.monotonic()
-                stop = _stop(iteration, blocks, schedule)
-                state, sums, done = jax.block_until_ready(chunk(state, iteration, stop))
-                now = time.monotonic()
-                rows = _rows(jax.device_get(sums), iteration, int(done), env_steps, schedule.log_every)
-                _add_times(rows, called - began, now - began, env_steps)
-                if probe is not None and (iteration == 0 or int(done) == schedule.num_iterations):
-                    rows[-1] |= probe(state)
-                bad = _nonfinite(rows[-1], state)
-                for row in rows_file.write(rows[:-1] if bad else rows):
-                    wandb_run.log(row)
-                if bad:
-                    raise UserError(_nonfinite_message(bad, int(done), checkpoints))
-                iteration, env_steps = int(done), rows[-1]["time/env_steps"]
-                if iteration % schedule.checkpoint_every == 0 or iteration == schedule.num_iterations:
-                    checkpoint.save(checkpoints, iteration, state, env_steps)
-                progress.update(iteration, rows[-1])
-                blocks = _next_blocks(blocks, now - called)
-    return state
+    all_seeds = together(learner, [out.seed for out in outputs])
+    chunk = make_chunk(all_seeds, schedule.log_every)
+    iteration, states, env_steps = _begin(learner, all_seeds, outputs)
+    began, blocks = time.monotonic(), 1
+    with Progress(schedule.num_iterations, iteration, _label(outputs)) as progress:
+        while iteration < schedule.num_iterations:
+            called = time.monotonic()
+            states, sums, reached = jax.block_until_ready(chunk(states, iteration, _stop(iteration, blocks, schedule)))
+            now, done = time.monotonic(), int(reached)
+            sums = jax.device_get(sums)
+            rows = [
+                rows_of({name: total[:, i] for name, total in sums.items()}, iteration, done, env_steps[i], schedule.log_every)
+                for i in _each(outputs)
+            ]
+            for i, out in enumerate(outputs):
+                earlier = out.lines.last_seconds - began  # a resumed run's seconds go on
+                add_times(rows[i], called + earlier, now + earlier, env_steps[i])
+                if probe is not None and (iteration == 0 or done == schedule.num_iterations):
+                    rows[i][-1] |= probe(of_seed(states, i))
+            _write(outputs, rows, jax.device_get(states), done, whole=(done - iteration) // schedule.log_every)
+            iteration, env_steps = done, [row[-1]["time/env_steps"] for row in rows]
+            if iteration % schedule.checkpoint_every == 0 or iteration == schedule.num_iterations:
+                for i, out in enumerate(outputs):
+                    out.save(iteration, of_seed(states, i), env_steps[i])
+            progress.update(iteration, mean([row[-1] for row in rows]))
+            blocks = _next_blocks(blocks, now - called)
+    return [of_seed(states, i) for i in _each(outputs)]
+
+
+def _begin(learner: MetaLearner, all_seeds: Together, outputs: Sequence[Outputs]) -> tuple[int, Any, list[int]]:
+    """Where training begins: the iteration, the states, and the environment steps that each seed has drawn."""
+    steps = [set(out.checkpoints.all_steps()) for out in outputs]
+    if not all(steps):  # a run killed before its first checkpoint begins anew, and its companions with it
+        states = all_seeds.init()
+        for i, out in enumerate(outputs):
+            out.save(0, of_seed(states, i), 0)
+        return 0, states, [0] * len(outputs)
+    common = set.intersection(*steps)
+    if not common:
+        newest = ", ".join(f"seed {out.seed} {out.checkpoints.latest_step()}" for out in outputs)
+        raise UserError(f"the seeds have no checkpoint in common (newest: {newest}); resume the folder of each seed alone.")
+    found = [checkpoint.restore(out.checkpoints, learner, max(common)) for out in outputs]
+    return max(common), stack([state for _, state, _ in found]), [env_steps for _, _, env_steps in found]
+
+
+def _write(outputs: Sequence[Outputs], rows: list[list[dict[str, Any]]], states: Any, iteration: int, *, whole: int) -> None:
+    """Write the rows of every seed; where one became non-finite, only what is sound, and stop.
+
+    Args:
+        outputs: of the S seeds.
+        rows: [S][block], the newest metrics.
+        states: on the host, leaves [S, ...].
+        iteration: the one that the last row ends with.
+        whole: how many blocks are complete; a stop because of a non-finite metric leaves one that is not.
+    """
+    bad = {i: names for i in _each(outputs) if (names := nonfinite(rows[i][-1], of_seed(states, i)))}
+    for i, out in enumerate(outputs):
+        out.write(rows[i][:-1] if i in bad else rows[i][:whole] if bad else rows[i])
+    if bad:
+        raise UserError(_nonfinite_message(bad, iteration, outputs))
+
+
+def _each(outputs: Sequence[Outputs]) -> range:
+    return range(len(outputs))
+
+
+def _label(outputs: Sequence[Outputs]) -> str:
+    return "iteration" if len(outputs) == 1 else f"{len(outputs)} seeds"
 
 
 def _stop(iteration: int, blocks: int, schedule: Schedule) -> int:
@@ -139,41 +174,17 @@ def _next_blocks(blocks: int, seconds: float) -> int:
     return max(1, min(int(wanted), 4 * blocks, MAX_BLOCKS))
 
 
-def _rows(sums: dict[str, np.ndarray], start: int, done: int, env_steps: int, log_every: int) -> list[dict[str, Any]]:
-    """One row per block: means, and the environment steps so far."""
-    rows = []
-    for block in range(math.ceil((done - start) / log_every)):
-        last = min(start + (block + 1) * log_every, done)
-        count = last - start - block * log_every
-        env_steps += int(sums["time/env_steps"][block])
-        means = {name: float(total[block]) / count for name, total in sorted(sums.items()) if name != "time/env_steps"}
-        rows.append({"iteration": last, **means, "time/env_steps": env_steps})
-    return rows
-
-
-def _add_times(rows: list[dict[str, Any]], called: float, returned: float, env_steps: int) -> None:
-    """Wall-clock fields, spread evenly over the call that produced the rows."""
-    per_second = (rows[-1]["time/env_steps"] - env_steps) / (returned - called)
-    for i, row in enumerate(rows):
-        row["time/seconds"] = round(called + (i + 1) / len(rows) * (returned - called), 3)
-        row["time/steps_per_second"] = round(per_second)
-
-
-def _nonfinite(row: dict[str, Any], state: Any) -> list[str]:
-    """What is non-finite among the last row's metrics or, failing that, in the state."""
-    bad = [name for name, value in row.items() if not math.isfinite(value)]
-    if bad:
-        return bad
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    return [jax.tree_util.keystr(path) for path, leaf in leaves if not np.all(np.isfinite(leaf))]
-
-
-def _nonfinite_message(bad: list[str], iteration: int, checkpoints: Any) -> str:
-    if "inner/step_0" in bad:
+def _nonfinite_message(bad: dict[int, list[str]], iteration: int, outputs: Sequence[Outputs]) -> str:
+    """About the first of the seeds that became non-finite; it is named where there are several."""
+    first, names = next(iter(bad.items()))
+    checkpoints = outputs[first].checkpoints
+    if "inner/step_0" in names:
         advice = "Data drawn before any inner step are not finite: check the family's rewards and observations."
     else:
         advice = "Try a smaller --inner-lr or --outer-lr."
+    seeds = ", ".join(str(outputs[i].seed) for i in bad)
+    who = "" if len(outputs) == 1 else f"seed {seeds}, " if len(bad) == 1 else f"seeds {seeds}, "
     return (
-        f"iteration {iteration}: non-finite {', '.join(bad)}. Training stopped; the last good checkpoint is iteration "
+        f"{who}iteration {iteration}: non-finite {', '.join(names)}. Training stopped; the last good checkpoint is iteration "
         f"{checkpoints.latest_step()} in {checkpoints.directory}. {advice}"
     )

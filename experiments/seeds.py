@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import runner
-from metarl.types import MetaLearner, MetaState
+from experiments.together import together
+from metarl.types import MetaLearner
 
 SECONDS_PER_CALL = 1.0  # how long a compiled call should take, so that progress shows and Ctrl-C is heard
 
@@ -36,29 +36,18 @@ def train(
     Returns:
         States with leaves [S, ...], and the score after adaptation on each iteration's tasks [S, num_iterations].
     """
-    keys = [runner.keys_of(seed) for seed in seeds]
-    key_init, key_steps = (jnp.stack(column) for column in zip(*keys, strict=True))
-
-    def one_seed(state, key, iteration):
-        state, metrics = learner.step(state, jax.random.fold_in(key, iteration))
-        return state, metrics["meta/post"]
-
-    axes: Any = MetaState(0, 0, None)  # type: ignore[arg-type]  # axes of the leaves, not leaves
-    together = jax.vmap(one_seed, (axes, 0, None), (axes, 0))
+    all_seeds = together(learner, seeds)
 
     @jax.jit
     def chunk(states, scores, start, stop):
         def body(iteration, carry):
             states, scores = carry
-            # The seeds share their iteration; a value of its own for each would turn what is annealed by `cond` into a
-            # `select` that computes both branches.
-            states, score = together(states._replace(iteration=states.iteration[0]), key_steps, iteration)
-            states = states._replace(iteration=jnp.broadcast_to(states.iteration, len(seeds)))
-            return states, scores.at[:, iteration].set(score)
+            states, metrics = all_seeds.step(states, iteration)
+            return states, scores.at[:, iteration].set(metrics["meta/post"])
 
         return jax.lax.fori_loop(start, stop, body, (states, scores))
 
-    states = jax.jit(jax.vmap(learner.init))(key_init)
+    states = all_seeds.init()
     scores = jnp.zeros((len(seeds), num_iterations))
     keep_better = None if select is None else jax.jit(lambda best, states: _better(select, best, states))
     best = (states, jnp.full(len(seeds), jnp.inf))

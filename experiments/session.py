@@ -1,13 +1,17 @@
-"""One run from start to end: make or resume the folder, train, evaluate."""
+"""One run, or several seeds together, from start to end: make or resume the folders, train, evaluate."""
 
+import dataclasses
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import agents
-from experiments import checkpoint, runner, tracking
-from experiments.command import UserError
-from experiments.run_folder import CONFIG, prepare, settings_of, write_json
+from experiments import checkpoint, runner
+from experiments.command import MAX_SEED, UserError, at_least
+from experiments.outputs import open_outputs
+from experiments.run_folder import CONFIG, prepare, refuse_parent, settings_of, write_json
+from experiments.seed_folders import seed_folder
 from metarl.types import MetaLearner
 
 
@@ -16,42 +20,78 @@ def train_and_evaluate(
     config: Any,
     learner: MetaLearner,
     schedule: runner.Schedule,
-    evaluate: Callable[[dict[str, Any]], None] | None,
+    evaluate: Callable[[Any, dict[str, Any]], None] | None,
     *,
     env: str,
     extendable: bool,
     probe: Callable[[Any], dict[str, float]] | None = None,
 ) -> None:
-    """Do what is left to do of a run: the training, the evaluation, or nothing.
+    """Do what is left to do of a run, or of the runs of several seeds: the training, the evaluation, or nothing.
 
     Args:
         script: the command, such as "train".
-        config: its settings, with run_dir, agent, seed, resume and overwrite.
+        config: its settings, with run_dir, agent, seed, seeds, resume and overwrite.
         learner: what is trained.
         schedule: how long, and how often it writes.
-        evaluate: evaluates the newest checkpoint, given config.json; None leaves it out.
+        evaluate: evaluates the newest checkpoint of one run, given its settings and config.json; None leaves it out.
         env: for wandb.
         extendable: whether a resumed run may go on for longer than planned.
         probe: state -> metrics for the first and the last line of metrics.jsonl.
     """
-    described, lock = prepare(script, settings_of(config), extendable=extendable)
-    with lock:
-        done = checkpoint.newest(config.run_dir)
+    configs = one_per_seed(config)
+    described, locks = prepare(script, [settings_of(each) for each in configs], extendable=extendable)
+    with locks:
+        runs = list(zip(configs, described, strict=True))
+        done = min(checkpoint.newest(each.run_dir) for each in configs)
         if done < schedule.num_iterations:
-            described["settings"]["num_iterations"] = schedule.num_iterations
-            write_json(config.run_dir / CONFIG, described)
-            wandb_run = tracking.start_wandb(config.run_dir, described, agent=config.agent, env=env, job_type="train")
-            try:
-                runner.run(
-                    learner, config.run_dir, schedule, seed=config.seed, resume=config.resume, wandb_run=wandb_run, probe=probe
-                )
-            finally:
-                tracking.finish(wandb_run, config.run_dir)
+            _train(runs, learner, schedule, env=env, probe=probe)
         else:
             advice = "raise --num-iterations to go on" if extendable else "its schedule ends there"
             print(f"{config.run_dir} already has its {done} iterations; {advice}.")
-        if evaluate is not None and _evaluated(config.run_dir) != max(done, schedule.num_iterations):
-            evaluate(described)
+        if evaluate is None:
+            return
+        for each, description in runs:
+            if _evaluated(each.run_dir) != checkpoint.newest(each.run_dir):
+                if len(runs) > 1:
+                    print(f"{each.run_dir}:")
+                evaluate(each, description)
+
+
+def one_per_seed(config: Any) -> list[Any]:
+    """The settings of each run: ``config`` itself or, with ``--seeds``, one per seed with a folder of its own."""
+    if config.seeds is None:
+        return [config]
+    at_least(config, seeds=1)
+    last = config.seed + config.seeds - 1
+    if last > MAX_SEED:
+        raise UserError(
+            f"--seed {config.seed} with --seeds {config.seeds} ends beyond the largest seed, {MAX_SEED}; lower one."
+        )
+    refuse_parent(config.run_dir)
+    return [
+        dataclasses.replace(config, seed=seed, seeds=None, run_dir=seed_folder(config.run_dir, seed))
+        for seed in range(config.seed, last + 1)
+    ]
+
+
+def _train(
+    runs: list[tuple[Any, dict[str, Any]]],
+    learner: MetaLearner,
+    schedule: runner.Schedule,
+    *,
+    env: str,
+    probe: Callable[[Any], dict[str, float]] | None,
+) -> None:
+    """Train the runs, each given by its settings and its config.json, in one program."""
+    with ExitStack() as stack:
+        outputs = []
+        for config, described in runs:
+            planned = max(schedule.num_iterations, checkpoint.newest(config.run_dir))
+            described["settings"]["num_iterations"] = planned
+            write_json(config.run_dir / CONFIG, described)
+            opened = open_outputs(config.run_dir, described, agent=config.agent, env=env, keep=schedule.keep)
+            outputs.append(stack.enter_context(opened))
+        runner.run(learner, outputs, schedule, probe=probe)
 
 
 def build_agent(name: str, world: agents.World, settings: agents.Settings) -> MetaLearner:

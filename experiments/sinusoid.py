@@ -45,6 +45,8 @@ class SinusoidConfig:
     """A name of agents.AGENTS."""
     seed: int = 0
     """Everything random in training follows from it; held-out tasks do not depend on it."""
+    seeds: int | None = None
+    """Train this many seeds together, from --seed on, each in a folder of its own: run_dir/seed-0 and so on."""
     num_iterations: int | None = None
     """Meta-iterations."""
     num_tasks: int | None = None
@@ -99,7 +101,8 @@ class Built(NamedTuple):
 def resolve(config: SinusoidConfig) -> SinusoidConfig:
     """Fill in the protocol's settings and refuse bad flag values, before anything compiles."""
     fixed = protocols.settings_of(config.protocol, config.agent)
-    missing = {field.name: fixed[field.name] for field in dataclasses.fields(config) if getattr(config, field.name) is None}
+    names = [field.name for field in dataclasses.fields(config) if field.name in fixed]
+    missing = {name: fixed[name] for name in names if getattr(config, name) is None}
     config = dataclasses.replace(config, **missing)
     at_least(config, num_iterations=0, num_tasks=1, train_shots=1, query_shots=1, num_inner_steps=0, hidden_sizes=1)
     between(config, seed=(0, MAX_SEED))
@@ -164,7 +167,7 @@ def run(config: SinusoidConfig) -> None:
         config,
         built.learner,
         schedule,
-        lambda described: finish(config, described),
+        finish,
         env=ENV,
         extendable=config.outer_schedule == "constant" and config.agent not in agents.ANNEALED,
     )

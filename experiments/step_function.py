@@ -40,6 +40,8 @@ class StepFunctionConfig:
     """A name of agents.AGENTS."""
     seed: int = 0
     """Everything random in training follows from it; validation sets do not depend on it."""
+    seeds: int | None = None
+    """Train this many seeds together, from --seed on, each in a folder of its own: run_dir/seed-0 and so on."""
     num_iterations: int = 12_000
     """Meta-iterations."""
     num_tasks: int = 1
@@ -146,7 +148,7 @@ def run(config: StepFunctionConfig) -> None:
         config,
         built.learner,
         runner.Schedule(config.num_iterations, config.log_every, config.checkpoint_every),
-        lambda described: evaluate(config, built),
+        lambda run, described: evaluate(run, built),
         env=ENV,
         extendable=config.agent not in agents.ANNEALED,
         probe=lambda state: {"eval/objective": float(validate(built, state, config.num_inner_steps)[1][:, -1].mean())},

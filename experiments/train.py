@@ -12,13 +12,13 @@ from experiments.session import train_and_evaluate
 
 
 def train(config: TrainConfig) -> None:
-    """Meta-train as ``config`` says and write the run folder."""
+    """Meta-train as ``config`` says and write the run folder, or one for each of several seeds."""
     config = resolve(config)
     built = build(config)
     schedule = runner.Schedule(config.num_iterations, log_every=1, checkpoint_every=config.checkpoint_every)
 
-    def evaluate_run(described: dict[str, Any]) -> None:
-        evaluate(EvaluateConfig(config.run_dir, num_tasks=config.eval_tasks), described)
+    def evaluate_run(run: TrainConfig, described: dict[str, Any]) -> None:
+        evaluate(EvaluateConfig(run.run_dir, num_tasks=run.eval_tasks), described)
 
     train_and_evaluate(
         "train",

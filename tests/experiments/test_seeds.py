@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from experiments import checkpoint, runner, seeds, sinusoid
+from experiments.outputs import open_outputs
 from experiments.sinusoid import SinusoidConfig
+from experiments.together import keys_of
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +32,10 @@ def of_seed(states, index):
 
 def test_equal_to_separate_runs(small, learner):
     """The runner trains seed 7 into a folder; the same seed, trained beside another, ends with the same parameters."""
-    import wandb
-
     small.run_dir.mkdir()
-    quiet = wandb.init(mode="disabled")
-    alone = runner.run(learner, small.run_dir, runner.Schedule(30, 5, 10), seed=7, resume=False, wandb_run=quiet)
+    described = {"wandb_id": "alone", "settings": {"seed": 7}}
+    with open_outputs(small.run_dir, described, agent="maml", env="sinusoid") as out:
+        [alone] = runner.run(learner, [out], runner.Schedule(30, 5, 10))
     states, scores = seeds.train(learner, [7, 3], 30)
     np.testing.assert_allclose(flat(of_seed(states, 0)), flat(alone), atol=1e-5)
     assert np.abs(flat(of_seed(states, 1)) - flat(alone)).max() > 1e-2
@@ -59,6 +60,6 @@ def test_selection_keeps_each_seed_s_best(learner):
 
 def test_no_iterations_gives_the_initial_states(learner):
     states, scores = seeds.train(learner, [7], 0, select=lambda state: jnp.zeros(()))
-    key_init, _ = runner.keys_of(7)
+    key_init, _ = keys_of(7)
     np.testing.assert_allclose(flat(of_seed(states, 0)), flat(learner.init(key_init)), atol=1e-6)
     assert scores.shape == (1, 0)

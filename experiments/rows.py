@@ -1,0 +1,42 @@
+"""Rows of metrics: what a compiled call summed, as lines of metrics.jsonl."""
+
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def rows_of(sums: dict[str, np.ndarray], start: int, done: int, env_steps: int, log_every: int) -> list[dict[str, Any]]:
+    """One row per block: means, and the environment steps so far."""
+    rows = []
+    for block in range(math.ceil((done - start) / log_every)):
+        last = min(start + (block + 1) * log_every, done)
+        count = last - start - block * log_every
+        env_steps += int(sums["time/env_steps"][block])
+        means = {name: float(total[block]) / count for name, total in sorted(sums.items()) if name != "time/env_steps"}
+        rows.append({"iteration": last, **means, "time/env_steps": env_steps})
+    return rows
+
+
+def add_times(rows: list[dict[str, Any]], called: float, returned: float, env_steps: int) -> None:
+    """Wall-clock fields, spread evenly over the call that produced the rows."""
+    per_second = (rows[-1]["time/env_steps"] - env_steps) / (returned - called)
+    for i, row in enumerate(rows):
+        row["time/seconds"] = round(called + (i + 1) / len(rows) * (returned - called), 3)
+        row["time/steps_per_second"] = round(per_second)
+
+
+def nonfinite(row: dict[str, Any], state: Any) -> list[str]:
+    """What is non-finite among the last row's metrics or, failing that, in the state."""
+    bad = [name for name, value in row.items() if not math.isfinite(value)]
+    if bad:
+        return bad
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return [jax.tree_util.keystr(path) for path, leaf in leaves if not np.all(np.isfinite(leaf))]
+
+
+def mean(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the progress bar shows: means over the seeds, and the steps per second of all together."""
+    shown = {name: sum(row[name] for row in rows) / len(rows) for name in ("meta/pre", "meta/post")}
+    return shown | {"time/steps_per_second": sum(row["time/steps_per_second"] for row in rows)}
