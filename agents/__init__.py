@@ -37,6 +37,7 @@ AGENTS: dict[str, Callable[[World, Settings], MetaLearner]] = {
 ANNEALED = {"maml++"}  # their schedules depend on num_iterations
 REGRESSION_ONLY = {"multitask", "mann"}
 REINFORCEMENT_ONLY = {"maml-trpo", "promp", "e-maml", "rl2"}
+REUSE = {"imaml"}  # in reinforcement learning all inner steps use one batch of episodes
 MEMORY = {"rl2"}  # their budget on a new task is counted in episodes of a trial, one per step
 
 

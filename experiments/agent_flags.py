@@ -24,13 +24,18 @@ FLAGS: dict[str, tuple[set[str], Any]] = {
     "baseline": (INNER, "linear"),
     "max_kl": ({"maml-trpo"}, 0.01),
     "outer_steps": ({"promp"}, 5),
-    "clip": ({"promp"}, 0.3),
+    "clip": ({"promp"} | PPO, 0.3),
     "inner_kl": ({"promp"}, 5e-4),
     "credit": ({"e-maml"}, 1.0),
     "proximal": ({"imaml"}, 1.0),
     "cg_steps": ({"imaml"}, 5),
     "cg_damping": ({"imaml"}, 1.0),
     "context_size": ({"cavia"}, 5),
+    "trial_episodes": ({"rl2"}, 2),  # ProMP's RL2 runs
+    "memory_size": ({"rl2"}, 64),
+    "ppo_epochs": (PPO, 5),  # ProMP's RL2 runs
+    "ppo_minibatches": (PPO, 4),
+    "entropy_cost": (PPO, 0.0),
     "recipe": ({"pretrained"}, "plain"),
 }
 CHOICES: dict[str, list[str]] = {"baseline": list(BASELINES), "recipe": list(RECIPES)}
@@ -39,6 +44,8 @@ OWN: dict[str, dict[str, Any]] = {
     "reptile": {"num_inner_steps": 3},  # with one step it is multi-task training
     "imaml": {"num_inner_steps": 5},
     "cavia": {"inner_lr": 1.0},  # Zintgraf et al. 2019, released code
+    "rl2": {"clip": 0.2},  # Schulman et al. 2017
+    "oracle": {"clip": 0.2},
 }
 
 

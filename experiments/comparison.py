@@ -16,7 +16,8 @@ MUST_AGREE = {"env": "task families", "task_hash": "held-out tasks (task_hash)",
 MUST_AGREE_WITHIN_KIND = {"episodes": "episode budgets"}
 MUST_AGREE_WITHIN_AGENT = {"adapts_by": "ways of adapting", "episodes": "episode budgets", "step_scale": "step-size schedules"}
 
-FREE = ("seed", "seeds", "eval_tasks", "checkpoint_every", "log_every")  # settings that seeds of one another may differ in
+# Settings that seeds of one another may differ in.
+FREE = ("seed", "seeds", "eval_tasks", "eval_steps", "eval_episodes", "checkpoint_every", "log_every")
 SUPERVISED_STEPS = (1, 5, 10)  # the published points of a supervised curve
 
 
@@ -102,7 +103,7 @@ def read_lines(run: Path) -> list[dict[str, Any]]:
 
 
 def adapts_by(result: dict[str, Any]) -> str:
-    """How an agent adapts: "gradient", "memory" or "nothing"."""
+    """How an agent adapts: "gradient", "one batch", "memory" or "nothing"."""
     return result.get("adapts_by", "gradient")
 
 

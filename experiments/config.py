@@ -3,10 +3,12 @@
 import dataclasses
 import importlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
+import optax
 from gymnasium.spaces import Discrete
 
 import agents
@@ -15,8 +17,15 @@ from agents.networks import ACTIVATIONS
 from agents.world import policy_gradient_world
 from experiments import agent_flags
 from experiments.command import MAX_SEED, UserError, at_least, between
+from metarl.ppo import PPO
 from metarl.surrogates import loaded_dice, reinforce
 from metarl.types import MetaLearner
+
+SCHEDULES: dict[str, Callable[[float, int], Any]] = {
+    "constant": lambda rate, num_iterations: rate,
+    "linear": lambda rate, num_iterations: optax.linear_schedule(rate, 0.0, num_iterations),
+    "cosine": lambda rate, num_iterations: optax.cosine_decay_schedule(rate, num_iterations),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +58,8 @@ class TrainConfig:
     """How far each inner step goes at test, relative to training: 1 0.5 halves it after the first, as MAML's papers do."""
     outer_lr: float = 1e-3
     """Step size of Adam on the meta-parameters."""
+    outer_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How outer_lr goes on: constant, or to zero over num_iterations; a run that is not constant cannot be extended."""
     dice_lambda: float | None = None
     """Inner surrogate: 0 (if not given) low variance, ProMP's; 1 unbiased second order, DiCE."""
     gamma: float = 0.99
@@ -68,7 +79,7 @@ class TrainConfig:
     outer_steps: int | None = None
     """promp: optimiser steps on the same experience; 5."""
     clip: float | None = None
-    """promp: how far probability ratios count; 0.3."""
+    """promp, rl2, oracle: how far probability ratios count; 0.3, and 0.2 for the other two."""
     inner_kl: float | None = None
     """promp: penalty on the KL of inner steps; 5e-4."""
     credit: float | None = None
@@ -81,12 +92,26 @@ class TrainConfig:
     """imaml: added to the curvature in its linear system; 1."""
     context_size: int | None = None
     """cavia: length of the context vector; 5."""
+    trial_episodes: int | None = None
+    """rl2: episodes of one task in a row, in training; 2."""
+    memory_size: int | None = None
+    """rl2: size of the GRU's state; 64."""
+    ppo_epochs: int | None = None
+    """rl2, oracle: passes of PPO over the data of a meta-iteration; 5."""
+    ppo_minibatches: int | None = None
+    """rl2, oracle: updates per pass; 4."""
+    entropy_cost: float | None = None
+    """rl2, oracle: weight of PPO's entropy bonus; 0."""
     recipe: str | None = None
     """pretrained: how it is fine-tuned: plain, lower-early, frozen, gradual or new-head."""
     checkpoint_every: int = 50
     """Meta-iterations between checkpoints."""
     eval_tasks: int = 100
     """Held-out tasks in the evaluation at the end; 0 leaves it out."""
+    eval_steps: int = 3
+    """Inner steps (or episodes, for agents with memory) in that evaluation."""
+    eval_episodes: int | None = None
+    """Episodes per inner step in that evaluation; as in training if not given."""
     resume: bool = False
     """Continue the run in run_dir; settings not given are the run's own."""
     overwrite: bool = False
@@ -106,11 +131,12 @@ def resolve(config: TrainConfig) -> TrainConfig:
     config = agent_flags.resolve(config)
     infinity = float("inf")
     at_least(config, num_tasks=1, num_episodes=1, num_iterations=0, num_inner_steps=0, horizon=1, hidden_sizes=1)
-    at_least(config, checkpoint_every=1, context_size=1, eval_tasks=0, outer_steps=1, cg_steps=1)
+    at_least(config, checkpoint_every=1, context_size=1, eval_tasks=0, eval_steps=0, eval_episodes=1, outer_steps=1, cg_steps=1)
+    at_least(config, trial_episodes=1, memory_size=1, ppo_epochs=1, ppo_minibatches=1)
     between(config, seed=(0, MAX_SEED), inner_lr=(0, infinity), outer_lr=(0, infinity), initial_std=(1e-6, infinity))
     between(config, gamma=(0, 1), gae_lambda=(0, 1), dice_lambda=(0, 1), test_step_scale=(1e-9, infinity))
     between(config, max_kl=(1e-9, infinity), clip=(1e-9, infinity), inner_kl=(0, infinity), credit=(0, infinity))
-    between(config, proximal=(1e-6, infinity), cg_damping=(0, infinity))
+    between(config, proximal=(1e-6, infinity), cg_damping=(0, infinity), entropy_cost=(0, infinity))
     if config.activation not in ACTIVATIONS:
         raise UserError(f"--activation is {config.activation!r}; known: {', '.join(ACTIVATIONS)}.")
     discrete = isinstance(family_of(config).action_space, Discrete)
@@ -144,7 +170,9 @@ def build(config: TrainConfig, *, family: envs.TaskFamily | None = None) -> Buil
     names = agents.Settings._fields
     given = {name: value for name, value in vars(config).items() if name in names and value is not None}
     settings = agents.Settings(**{"num_inner_steps": 0, "inner_lr": 0.0} | given)
-    settings = settings._replace(num_iterations=max(config.num_iterations, 1))
+    num_iterations = max(config.num_iterations, 1)
+    outer_lr = SCHEDULES[config.outer_schedule](config.outer_lr, num_iterations)
+    settings = settings._replace(num_iterations=num_iterations, outer_lr=outer_lr, ppo=_ppo(config))
     policy_options = {
         "hidden_sizes": config.hidden_sizes,
         "activation": config.activation,
@@ -166,6 +194,12 @@ def build(config: TrainConfig, *, family: envs.TaskFamily | None = None) -> Buil
         return Built(family, agents.agent(config.agent)(world, settings))
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def _ppo(config: TrainConfig) -> PPO:
+    names = {"ppo_epochs": "num_epochs", "ppo_minibatches": "num_minibatches", "clip": "clip", "entropy_cost": "entropy_cost"}
+    given = {ours: getattr(config, name) for name, ours in names.items() if getattr(config, name) is not None}
+    return PPO()._replace(**given)
 
 
 def make_family(env: str, options: dict[str, Any]) -> envs.TaskFamily:

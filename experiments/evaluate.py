@@ -88,9 +88,9 @@ def evaluate(config: EvaluateConfig, described: dict[str, Any]) -> None:
 
 
 def adapts_by(agent: str) -> str:
-    """How an agent gets from 0 to K on a new task: by "gradient" steps, by "memory", or by "nothing"."""
+    """How an agent gets from 0 to K on a new task: "gradient" steps, all on "one batch", "memory", or "nothing"."""
     if agent in agent_flags.INNER:
-        return "gradient"
+        return "one batch" if agent in agents.REUSE else "gradient"
     return "memory" if agent in agents.MEMORY else "nothing"
 
 

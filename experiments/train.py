@@ -18,7 +18,10 @@ def train(config: TrainConfig) -> None:
     schedule = runner.Schedule(config.num_iterations, log_every=1, checkpoint_every=config.checkpoint_every)
 
     def evaluate_run(run: TrainConfig, described: dict[str, Any]) -> None:
-        evaluate(EvaluateConfig(run.run_dir, num_tasks=run.eval_tasks), described)
+        settings = EvaluateConfig(
+            run.run_dir, num_tasks=run.eval_tasks, num_steps=run.eval_steps, num_episodes=run.eval_episodes
+        )
+        evaluate(settings, described)
 
     train_and_evaluate(
         "train",
@@ -27,7 +30,7 @@ def train(config: TrainConfig) -> None:
         schedule,
         evaluate_run if config.eval_tasks else None,
         env=config.env,
-        extendable=config.agent not in agents.ANNEALED,
+        extendable=config.outer_schedule == "constant" and config.agent not in agents.ANNEALED,
     )
 
 
