@@ -180,6 +180,8 @@ def _nonfinite_message(bad: dict[int, list[str]], iteration: int, outputs: Seque
     checkpoints = outputs[first].checkpoints
     if "inner/step_0" in names:
         advice = "Data drawn before any inner step are not finite: check the family's rewards and observations."
+    elif any(name.startswith(("policy/kl", "inner/kl")) for name in names):  # from finite parameters
+        advice = "Inner steps throw the policy too far: try a smaller --inner-lr or a larger --initial-std."
     else:
         advice = "Try a smaller --inner-lr or --outer-lr."
     seeds = ", ".join(str(outputs[i].seed) for i in bad)

@@ -47,3 +47,7 @@ class GuessDiscrete(Guess):
 
     def reward(self, state, action, next_state, rng, params):
         return -((2.0 * action - 1.0 - params.value) ** 2)
+
+
+envs.register("probe/Guess-v0", Guess)
+envs.register("probe/GuessDiscrete-v0", GuessDiscrete)

@@ -61,6 +61,32 @@ def test_evaluate_again_gives_the_same_numbers(finished_run, tmp_path):
     assert json.loads((run / "evaluation.json").read_text()) == before
 
 
+def test_evaluation_holds_what_its_returns_say(finished_run):
+    """Every summary from the table of returns, by hand."""
+    result = json.loads((finished_run / "evaluation.json").read_text())
+    for name, values in (("return", "returns"), ("mean_action", "mean_action_returns")):
+        returns = np.asarray(result[values])
+        assert returns.shape == (3, 4)
+        np.testing.assert_allclose(result[f"{name}_mean"], returns.mean(axis=0))
+        low, high = np.asarray(result[f"{name}_ci95"]).T
+        assert np.all(low <= returns.mean(axis=0)) and np.all(returns.mean(axis=0) <= high)
+    returns = np.asarray(result["returns"])
+    assert result["hurt"] == np.mean([task[-1] < task[0] for task in returns.tolist()])
+    assert result["adapts_by"] == "gradient" and result["step_scale"] == [1.0] and result["episodes"] == [0, 3, 6, 9]
+    assert not np.allclose(returns, result["mean_action_returns"])
+
+
+def test_step_sizes_at_test_are_a_setting(finished_run, tmp_path, error_of):
+    """The first step is unscaled, so only what follows the second changes."""
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    evaluate.main(["--run-dir", str(run), "--num-tasks", "3", "--step-scale", "1", "0.5"])
+    before, after = (json.loads((folder / "evaluation.json").read_text()) for folder in (finished_run, run))
+    same = np.asarray(before["returns"]) == np.asarray(after["returns"])
+    assert np.all(same[:, :2]) and not np.all(same[:, 2:]) and after["step_scale"] == [1.0, 0.5]
+    assert "--step-scale is 0.0" in error_of(evaluate.main, "--run-dir", run, "--step-scale", 0)
+
+
 def test_held_out_tasks_do_not_depend_on_the_seed(two_runs):
     hashes = {json.loads((run / "evaluation.json").read_text())["task_hash"] for run in (two_runs[0], two_runs[1] / "maml-1")}
     assert len(hashes) == 1

@@ -32,6 +32,11 @@ def test_metrics_are_one_object_per_iteration(finished_run):
         "inner/step_1",
         "outer/loss",
         "outer/grad_norm",
+        "outer/grad_cosine",
+        "meta/hurt",
+        "inner/kl_1",
+        "baseline/explained_variance_pre",
+        "baseline/explained_variance_post",
     }
     expected |= {"policy/entropy", "policy/kl", "time/env_steps", "time/seconds", "time/steps_per_second"}
     assert all(set(row) == expected for row in rows)
@@ -155,6 +160,17 @@ def test_agents_for_regression_say_so(agent, tmp_path, error_of):
         (["--agent", "mmal"], "Did you mean 'maml'"),
         (["--env", "metarl/Navigation2d-v0"], "Did you mean 'metarl/Navigation2D-v0'"),
         (["--env", "nowhere:a/B-v0"], "No module named 'nowhere'"),
+        (["--agent", "rl2", "--inner-lr", "0.1"], "rl2 has no use for it; leave it out. rl2 adapts by its memory"),
+        (["--agent", "rl2", "--num-inner-steps", "1"], "rl2 has no use for it; leave it out. rl2 adapts by its memory"),
+        (["--agent", "oracle", "--inner-lr", "0.1"], "oracle has no inner loop"),
+        (["--clip", "0.2"], "maml has no use for it; leave it out"),
+        (["--agent", "promp", "--clip", "0"], "--clip is 0.0"),
+        (["--agent", "imaml", "--dice-lambda", "1"], "imaml has no use for it"),
+        (["--baseline", "lineer"], "--baseline is 'lineer'; known: linear, time"),
+        (["--agent", "pretrained", "--recipe", "cold"], "--recipe is 'cold'; known: plain"),
+        (["--agent", "pretrained", "--recipe", "cross-validated"], "it serves regression only"),
+        (["--test-step-scale", "1", "0"], "--test-step-scale is 0.0"),
+        (["--env", "tests.agents.probe:probe/GuessDiscrete-v0", "--initial-std", "0.5"], "there is no Gaussian"),
     ],
 )
 def test_bad_flags_are_refused_before_anything_is_written(flags, expected, tmp_path, error_of):
@@ -169,6 +185,18 @@ def test_non_finite_training_stops_and_says_where(tmp_path, error_of):
     assert "non-finite" in message and "the last good checkpoint is iteration 0" in message
     for row in read_lines(tmp_path / "run"):
         assert all(np.isfinite(value) for value in row.values())
+
+
+def test_a_kl_that_is_not_finite_says_what_to_change(tmp_path, error_of):
+    flags = ["--run-dir", tmp_path / "run", "--num-iterations", "2", "--inner-lr", "1e20", *SMALL]
+    message = error_of(train.main, *flags)
+    assert "policy/kl" in message and "a smaller --inner-lr or a larger --initial-std" in message
+
+
+def test_settings_that_an_agent_uses_are_written_and_no_others(finished_run):
+    settings = json.loads((finished_run / "config.json").read_text())["settings"]
+    assert settings["inner_lr"] == 0.1 and settings["dice_lambda"] == 0.0 and settings["initial_std"] == 1.0
+    assert settings["clip"] is None and settings["trial_episodes"] is None
 
 
 def test_a_stranger_s_config_json_is_no_run(tmp_path, error_of):

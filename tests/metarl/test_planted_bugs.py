@@ -197,8 +197,8 @@ BUGS = {
     ),
     "life after the end": (
         rollout.rollout_with_memory,
-        "alive & ~terminated)",
-        "~terminated)",
+        "alive & ~terminated, next_memory",
+        "~terminated, next_memory",
         t.test_nothing_counts_after_the_end,
     ),
     "episodes that never end": (bias_variance.expected_return, "(1.0 - ends * END)", "1.0", gradient_of("reinforce")),
