@@ -30,7 +30,7 @@ figure, .part { margin: 0; min-width: 0; }
 figcaption, ul { font-size: .875rem; }
 ul { padding-left: 1.1rem; }
 .scroll { overflow-x: auto; }
-svg { display: block; width: 100%; min-width: 28rem; height: auto; color: var(--ink); }
+svg { display: block; width: 100%; min-width: 28rem; max-width: 46rem; height: auto; color: var(--ink); }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
 th, td { padding: .3rem .5rem; text-align: right; white-space: nowrap; vertical-align: top;

@@ -17,6 +17,7 @@ from matplotlib.ticker import EngFormatter
 INK = "#010203"  # stands for the page's text colour until the figure is finished
 SIZE = (7.2, 4.5)
 NUM_POINTS = 150  # of a learning curve
+START = 0.05  # the share of a learning curve that may lie below the figure
 STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and scaled
     "font.family": "sans-serif",
@@ -29,8 +30,9 @@ STYLE: Any = {
     "legend.frameon": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    # Colours that differ in hue and lightness and stand out on white and on black.
-    "axes.prop_cycle": cycler(
+    # Colours that differ in hue and lightness and stand out on white and on black; dashed when they come again.
+    "axes.prop_cycle": cycler(linestyle=["-", "--", ":"])
+    * cycler(
         color=["#3987e5", "#e08214", "#1b9e77", "#d6608f", "#8f7ae5", "#a6761d", "#d94a3a", "#7f8c8d", "#5aa9a0", "#8aa31f"]
     ),
 }
@@ -69,22 +71,27 @@ def learning(lines: dict[str, list[list[dict[str, Any]]]], name: str, label: str
     """
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=SIZE)
-        drawn = []
+        drawn, lowest, highest = [], np.inf, -np.inf
         for index, (agent, seeds) in enumerate(lines.items()):
             curves = [curve for curve in (series(rows, name) for rows in seeds) if curve is not None]
             if not curves:
                 continue
             steps, values = on_one_grid(curves)
-            colour = f"C{index}"  # the agent's in every figure
-            axis.plot(steps, values.mean(axis=0), color=colour, linewidth=1.5, label=agent, marker="o" * (len(steps) == 1))
-            axis.fill_between(steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, linewidth=0)
+            styles = list(plt.rcParams["axes.prop_cycle"])
+            style = styles[index % len(styles)]  # the agent's in every figure
+            mean = values.mean(axis=0)
+            axis.plot(steps, mean, **style, linewidth=1.5, label=agent, marker="o" * (len(steps) == 1))
+            axis.fill_between(steps, values.min(axis=0), values.max(axis=0), color=style["color"], alpha=0.2, linewidth=0)
             drawn.append(agent)
+            lowest, highest = min(lowest, np.quantile(mean, START)), max(highest, values.max())
         axis.set_xlabel(unit)
         axis.set_ylabel(label)
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         if "per second" in label:
             axis.yaxis.set_major_formatter(EngFormatter(sep=""))
             axis.set_ylim(bottom=0)
+        elif highest > lowest:  # the first iterations of an untrained policy would flatten all that follows
+            axis.set_ylim(bottom=lowest - 0.05 * (highest - lowest))
         return to_svg(figure, axis, name.replace("/", "-"), drawn)
 
 
@@ -112,7 +119,9 @@ def to_svg(figure: Any, axis: Any, prefix: str, agents: list[str]) -> str:
     """The figure as an ``<svg>`` element to stand in a page; curves carry ``data-agent``, ids start with ``prefix``."""
     axis.grid(alpha=0.2)
     if agents:  # above the curves, so that it hides none
-        axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
+        longest = max(len(line.get_label()) for line in axis.get_lines())
+        columns = max(1, min(4, 58 // (longest + 6)))
+        axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, fontsize=11)
     for line, agent in zip([line for line in axis.get_lines() if not line.get_label().startswith("_")], agents, strict=True):
         line.set_gid(f"curve-{agents.index(agent)}")
     with matplotlib.rc_context({"svg.hashsalt": prefix}):

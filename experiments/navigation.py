@@ -27,7 +27,7 @@ PROTOCOL: dict[str, Any] = {
     "gae_lambda": 1.0,  # C
     "hidden_sizes": (64, 64),  # P and C have 100, 100 with ReLU; this, with tanh, is tristandeleu/pytorch-maml-rl's and ProMP's
     "activation": "tanh",
-    "initial_std": 0.5,  # T; rllab's default is 1
+    "initial_std": 0.7,  # T; rllab's default is 1
     "eval_tasks": 100,  # C has 40 goals
     "eval_episodes": 40,  # P
     "eval_steps": 3,  # P
@@ -44,7 +44,7 @@ BY_PPO: dict[str, Any] = {"num_tasks": 40, "num_episodes": 2, "initial_std": 1.0
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "maml": INNER | ADAM,
-    "maml-trpo": INNER | {"max_kl": 0.01, "num_iterations": 50},  # P, C: KL 0.01; C has 100 iterations
+    "maml-trpo": INNER | {"max_kl": 0.01, "num_iterations": 60},  # P, C: KL 0.01; C has 100 iterations
     "promp": INNER | {"outer_lr": 2e-3, "num_iterations": 60},  # five optimiser steps each; the rest as in Rothfuss et al. 2019
     "e-maml": INNER | ADAM,
     "fomaml": INNER | ADAM,
