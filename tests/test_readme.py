@@ -41,7 +41,7 @@ FEWER = {
     "evaluate": "--num-tasks 3",
     "compare": "",
     "dashboard": "",
-    "navigation": "--num-iterations 0 --num-seeds 1 --eval-tasks 2",
+    "navigation": "--num-iterations 0 --num-seeds 1 --eval-tasks 1",
     "step_function": "--num-iterations 20 --log-every 10 --checkpoint-every 10 --hidden-sizes 8",
     "sinusoid": "--num-iterations 20 --log-every 10 --checkpoint-every 10 --eval-tasks 5",
     "sinusoid_table": "--num-iterations 2 --eval-tasks 2 --num-seeds 1 --protocols maml --agents oracle",
@@ -79,7 +79,7 @@ def test_commands_run_in_the_order_given(tmp_path, monkeypatch):
     for code in PYTHON:
         if "runs/" in code:
             exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
-    assert (tmp_path / "runs/pages/comparison.html").is_file() and (tmp_path / "runs/dashboard/comparison.html").is_file()
+    assert (tmp_path / "runs/comparison/comparison.html").is_file() and (tmp_path / "runs/dashboard/comparison.html").is_file()
     assert (tmp_path / "runs/comparison/comparison.png").is_file()
     assert (tmp_path / "runs/sinusoid/adaptation.png").is_file()
     assert (tmp_path / "runs/maml-in-jax/batching.png").is_file()

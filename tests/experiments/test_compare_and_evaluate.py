@@ -34,23 +34,42 @@ def test_compare_gives_one_table_and_one_picture(two_runs, tmp_path, capsys):
     assert "random" in capsys.readouterr().out
 
 
+def changed(run, copy, file, **values):
+    """A copy of a run with other values in one of its files."""
+    shutil.copytree(run, copy)
+    content = json.loads((copy / file).read_text())
+    (content["settings"] if file == "config.json" else content).update(values)
+    (copy / file).write_text(json.dumps(content))
+    return copy
+
+
 def test_compare_refuses_other_tasks_budgets_and_repeats(two_runs, tmp_path, error_of):
-    other = tmp_path / "other"
-    shutil.copytree(two_runs[1] / "random-0", other)
-    for flags, expected in (
-        (["--num-tasks", "2"], "task_hash"),
-        (["--num-steps", "1"], "episode budgets"),
-        (["--num-episodes", "1"], "episode budgets"),
+    maml, random = two_runs[0], two_runs[1] / "random-0"
+    for i, (values, expected) in enumerate(
+        (
+            ({"task_hash": "other"}, "task_hash"),
+            ({"episodes": [0, 3]}, "episode budgets"),
+            ({"episodes": [0, 1, 2, 3]}, "episode budgets"),
+        )
     ):
-        evaluate.main(["--run-dir", str(other), "--num-tasks", "3", *flags])
-        assert expected in error_of(compare.main, two_runs[0], other, "--out", tmp_path / "out")
-    small_run(tmp_path / "rate", "--seed", "2", "--inner-lr", "0.7")
-    assert "differ in --inner-lr" in error_of(compare.main, two_runs[0], tmp_path / "rate", "--out", tmp_path / "out")
-    assert "are both maml with seed 0" in error_of(compare.main, two_runs[0], two_runs[0], "--out", tmp_path / "out")
-    (other / "evaluation.json").unlink()
-    assert "has not been evaluated" in error_of(compare.main, other, "--out", tmp_path / "out")
+        other = changed(random, tmp_path / f"other{i}", "evaluation.json", **values)
+        assert expected in error_of(compare.main, maml, other, "--out", tmp_path / "out")
+    rate = changed(two_runs[1] / "maml-1", tmp_path / "rate", "config.json", inner_lr=0.7)
+    assert "differ in --inner-lr" in error_of(compare.main, maml, rate, "--out", tmp_path / "out")
+    assert "are both maml with seed 0" in error_of(compare.main, maml, maml, "--out", tmp_path / "out")
+    (tmp_path / "other0" / "evaluation.json").unlink()
+    assert "has not been evaluated" in error_of(compare.main, tmp_path / "other0", "--out", tmp_path / "out")
     assert "is not a run" in error_of(compare.main, tmp_path / "nowhere", "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_other_tasks_and_budgets_show_in_the_evaluation(finished_run, tmp_path):
+    """What compare refuses by: fewer tasks change the hash, fewer steps or episodes the budget."""
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    before = json.loads((run / "evaluation.json").read_text())
+    evaluate.main(["--run-dir", str(run), "--num-tasks", "2", "--num-steps", "1", "--num-episodes", "2"])
+    after = json.loads((run / "evaluation.json").read_text())
+    assert after["task_hash"] != before["task_hash"] and after["episodes"] == [0, 2] and after["num_episodes"] == 2
 
 
 def test_evaluate_again_gives_the_same_numbers(finished_run, tmp_path):
