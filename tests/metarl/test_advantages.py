@@ -73,3 +73,32 @@ def test_normalize_against_numpy():
     np.testing.assert_allclose(found[kept], (values - values.mean()) / values.std(), atol=1e-6)
     assert not np.any(found[~kept])
     assert np.all(np.isfinite(advantages.normalize(jnp.ones((2, 3)), jnp.zeros((2, 3)))))
+
+
+def ragged():
+    """Targets [5, 7] of episodes that end at different times."""
+    target = np.asarray(jax.random.normal(jax.random.key(0), (5, 7)))
+    mask = (np.arange(7) < np.array([7, 3, 5, 1, 7])[:, None]).astype(np.float64)
+    return target, mask
+
+
+def test_time_baseline_is_the_mean_of_the_others_still_alive():
+    target, mask = ragged()
+    found = advantages.time_baseline(None, jnp.asarray(target), jnp.asarray(mask))
+    for n in range(5):
+        for t in range(7):
+            others = [target[m, t] for m in range(5) if m != n and mask[m, t]]
+            expected = np.mean(others) if others and mask[n, t] else 0.0
+            np.testing.assert_allclose(found[n, t], expected, atol=1e-6)
+    np.testing.assert_array_equal(advantages.time_baseline(None, jnp.asarray(target[:1]), jnp.asarray(mask[:1])), 0)
+
+
+def test_explained_variance_against_numpy():
+    target, mask = ragged()
+    value = 0.7 * target + 0.1
+    kept = mask > 0
+    expected = 1 - np.var((target - value)[kept]) / np.var(target[kept])
+    found = advantages.explained_variance(jnp.asarray(value), jnp.asarray(target), jnp.asarray(mask))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(advantages.explained_variance(*map(jnp.asarray, (target, target, mask))), 1.0, rtol=1e-6)
+    assert advantages.explained_variance(*map(jnp.asarray, (value, np.ones((5, 7)), mask))) == 0

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import rlax
 
 from experiments import bias_variance
 from experiments.bias_variance import SURROGATES, THETA, enumerate_all, expected_return, probability, relative
-from metarl.surrogates import loaded_dice
+from metarl.surrogates import clipped_ratio, loaded_dice
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -139,3 +140,25 @@ def test_masked_steps_have_no_effect():
 def test_lam_outside_the_unit_interval_is_refused():
     with pytest.raises(ValueError, match=r"lam is 1.5"):
         loaded_dice(1.5)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.5, 1.0])
+def test_derivatives_off_the_policy_are_those_of_the_value(lam):
+    """At log-probabilities other than the recorded ones, as in line searches and repeated steps, against finite differences."""
+    log_prob, recorded, advantage, v = jax.random.normal(jax.random.key(0), (4, 2, 4))
+    mask = jnp.array([[1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
+    value = lambda h: loaded_dice(lam)(log_prob + h * v, recorded, advantage, mask)
+    h = 1e-4
+    np.testing.assert_allclose(jax.grad(value)(0.0), (value(h) - value(-h)) / (2 * h), rtol=1e-6)
+    np.testing.assert_allclose(jax.grad(jax.grad(value))(0.0), (value(h) - 2 * value(0.0) + value(-h)) / h**2, rtol=1e-4)
+
+
+def test_clipped_ratio_against_rlax():
+    log_prob, recorded, advantage = jax.random.normal(jax.random.key(0), (3, 3, 5))
+    mask = jnp.ones((3, 5)).at[0, 3:].set(0.0)
+    kept = np.asarray(mask) > 0
+    ratio = np.asarray(jnp.exp(log_prob - recorded))
+    expected = rlax.clipped_surrogate_pg_loss(ratio[kept], np.asarray(advantage)[kept], 0.3) * kept.sum() / mask.size
+    np.testing.assert_allclose(-clipped_ratio(0.3)(log_prob, recorded, advantage, mask), expected, rtol=1e-6)
+    with pytest.raises(ValueError, match="clip is 0"):
+        clipped_ratio(0)
