@@ -31,26 +31,35 @@ def adaptation(path: Path, result: dict[str, Any], family: Any, tasks: Any, epis
     curve(axes[0, 0], result, f"{result['agent']}, {result['num_tasks']} held-out tasks")
     axes[0, 0].set_title(f"Adaptation on {result['env']}")
     if episodes is not None:
-        _paths(axes[0, 1], family, tasks, episodes, num_steps=len(result["episodes"]) - 1)
+        num_steps, step = len(result["episodes"]) - 1, "episode" if result.get("adapts_by") == "memory" else "inner step"
+        _paths(axes[0, 1], family, tasks, episodes, f"after {num_steps} {step}{'s' * (num_steps != 1)}")
     _save(figure, path)
 
 
 def curve(axis: Any, result: dict[str, Any], label: str) -> None:
-    """Mean return with its 95 % interval against the number of episodes used on the new task."""
+    """Mean return with its 95 % interval against the number of episodes used on the new task.
+
+    Where several points used the same episodes (inner steps on one batch, or no adaptation) they stand side by side.
+    """
     low, high = np.asarray(result["return_ci95"]).T
-    (line,) = axis.plot(result["episodes"], result["return_mean"], marker="o", label=label)
-    axis.fill_between(result["episodes"], low, high, color=line.get_color(), alpha=0.2, linewidth=0)
-    axis.set_xticks(result["episodes"], [f"{e}\n({k} step{'s' * (k != 1)})" for k, e in enumerate(result["episodes"])])
-    axis.set_xlabel("episodes used on the new task (inner steps)")
+    episodes = result["episodes"]
+    where = episodes if len(set(episodes)) == len(episodes) else list(range(len(episodes)))
+    (line,) = axis.plot(where, result["return_mean"], marker="o", label=label)
+    axis.fill_between(where, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+    if result.get("adapts_by") == "memory":
+        axis.set_xticks(where)
+        axis.set_xlabel("episodes used on the new task")
+    else:
+        axis.set_xticks(where, [f"{e}\n({k} step{'s' * (k != 1)})" for k, e in enumerate(episodes)])
+        axis.set_xlabel("episodes used on the new task (inner steps)")
     axis.set_ylabel("return per episode (mean, 95 % interval)")
     axis.grid(alpha=0.3)
     axis.legend(loc="lower right")
 
 
-def _paths(axis: Any, family: Any, tasks: Any, episodes: Any, num_steps: int) -> None:
+def _paths(axis: Any, family: Any, tasks: Any, episodes: Any, after: str) -> None:
     num_tasks = episodes[0][1].shape[0]
     colours = plt.get_cmap("tab10")
-    after = f"after {num_steps} inner step{'s' * (num_steps != 1)}"
     for i in range(num_tasks):
         task = jax.tree.map(lambda x, i=i: x[i], tasks)
         for (observation, mask, last), style, width in zip(episodes, (":", "-"), (1.0, 1.6), strict=True):
@@ -78,21 +87,29 @@ def comparison(path: Path, like: dict[str, Any], rows: dict[str, Any], training:
         rows: agent -> mean, interval and episodes over its seeds.
         training: agent -> rows of metrics.jsonl per seed.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.6))
+    legend_rows = -(-len(rows) // 4)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.4 + 0.25 * legend_rows))
     adaptation_curves(left, rows)
     left.set_title(f"{like['num_tasks']} held-out tasks of {like['env']}")
-    for index, (agent, seeds_rows) in enumerate(training.items()):
-        for i, lines in enumerate(seeds_rows):
+    for index, seeds_rows in enumerate(training.values()):
+        for lines in seeds_rows:
             steps = [line["time/env_steps"] for line in lines]
             post = np.asarray([line["meta/post"] for line in lines])
-            right.plot(steps, post, color=f"C{index}", linewidth=1, alpha=0.8, label=agent if i == 0 else None)
+            right.plot(steps, post, _style(index), color=f"C{index}", linewidth=1, alpha=0.8, marker="o" * (len(steps) == 1))
     right.set_title("Training tasks, one line per seed")
     right.set_xlabel("environment steps")
     right.xaxis.set_major_formatter(EngFormatter(sep=""))
     right.set_ylabel("return after adaptation")
     right.grid(alpha=0.3)
-    right.legend(loc="lower right")
-    _save(figure, path)
+    figure.legend(*left.get_legend_handles_labels(), loc="lower center", ncols=4, fontsize=9)
+    figure.tight_layout(rect=(0, 0.05 * legend_rows + 0.01, 1, 1))
+    figure.savefig(path, dpi=DPI)
+    plt.close(figure)
+
+
+def _style(index: int) -> str:
+    """The line style of an agent: colours come again after ten."""
+    return ("-", "--", ":")[index // 10 % 3]
 
 
 def adaptation_curves(axis: Any, rows: dict[str, Any]) -> None:
@@ -106,13 +123,13 @@ def adaptation_curves(axis: Any, rows: dict[str, Any]) -> None:
         low, high = np.asarray(row["return_ci95"]).T
         seeds = len(row["seeds"])
         label, colour = f"{agent}, {seeds} seed{'s' * (seeds != 1)}", f"C{index}"
-        if len(row["episodes"]) > 1:
-            axis.plot(row["episodes"], row["return_mean"], marker="o", markersize=4, color=colour, label=label)
+        if len(set(row["episodes"])) > 1:
+            axis.plot(row["episodes"], row["return_mean"], _style(index), marker="o", markersize=4, color=colour, label=label)
             axis.fill_between(row["episodes"], low, high, color=colour, alpha=0.2, linewidth=0)
         else:  # it does not change with episodes
-            axis.axhline(row["return_mean"][0], linestyle="--", color=colour, label=label)
+            axis.axhline(row["return_mean"][0], linestyle="-.", color=colour, label=label)
             axis.axhspan(low[0], high[0], color=colour, alpha=0.1, linewidth=0)
-    budgets = {tuple(row["episodes"]) for row in rows.values() if len(row["episodes"]) > 1} or {(0,)}
+    budgets = {tuple(sorted(set(row["episodes"]))) for row in rows.values() if len(set(row["episodes"])) > 1} or {(0,)}
     ticks = sorted(set().union(*budgets))
     if len(budgets) > 1:
         # One episode and sixty both readable: linear up to one episode, logarithmic beyond.
@@ -126,7 +143,6 @@ def adaptation_curves(axis: Any, rows: dict[str, Any]) -> None:
     axis.set_xlabel("episodes used on the new task")
     axis.set_ylabel("return per episode (mean, 95 % interval)")
     axis.grid(alpha=0.3)
-    axis.legend(loc="best")
 
 
 def error_comparison(path: Path, rows: dict[str, Any]) -> None:
