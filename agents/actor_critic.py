@@ -90,14 +90,15 @@ def recurrent(family: Any, policy_options: dict[str, Any], memory_size: int) -> 
     return ActorCritic(init, start, act, replay, readers.distribution, no_action)
 
 
-def informed(family: Any, policy_options: dict[str, Any]) -> ActorCritic:
+def informed(family: Any, trained_on: Any, policy_options: dict[str, Any]) -> ActorCritic:
     """A policy without memory that observes the task: its leaves, flattened, join every observation.
 
     They are centred and scaled by mean and standard deviation over `TASKS_MEASURED` training tasks; what never varies is left
     at zero.
 
     Args:
-        family: with ``observation_space``, ``action_space`` and ``sample_task``.
+        family: with ``observation_space`` and ``action_space``.
+        trained_on: with the ``sample_task`` of training.
         policy_options: those of `agents.networks.policy`.
 
     Raises:
@@ -109,7 +110,7 @@ def informed(family: Any, policy_options: dict[str, Any]) -> ActorCritic:
 
     with jax.ensure_compile_time_eval():
         keys = jax.random.split(jax.random.key(KEY_OF_MEASURED), TASKS_MEASURED)
-        measured = jax.vmap(lambda key: flat(family.sample_task(key)))(keys)
+        measured = jax.vmap(lambda key: flat(trained_on.sample_task(key)))(keys)
         centre, spread = jnp.mean(measured, axis=0), jnp.std(measured, axis=0)
     readers = _readers(family.observation_space, family.action_space, policy_options, num_extra=centre.size)
 

@@ -21,9 +21,11 @@ def e_maml(world: World, settings: Settings) -> MetaLearner:
     exact term, whose spread is large, divided by their number. ``settings.credit`` weighs it.
 
     Raises:
-        ValueError: in regression.
+        ValueError: in regression, or with a single task per meta-iteration.
     """
     play = must_play("e-maml", world)
+    if settings.num_tasks < 2:
+        raise ValueError(f"e-maml compares tasks with one another, but num_tasks is {settings.num_tasks}; give at least 2.")
     network, rule = world.make_network(0), rules.sgd(settings.inner_lr)
     problem = world.make_problem(network)
     log_probs = world.make_problem(network, inner_surrogate=reinforce)

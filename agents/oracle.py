@@ -19,7 +19,7 @@ def oracle(world: World, settings: Settings) -> MetaLearner:
         ValueError: in regression worlds that cannot reveal their tasks.
     """
     if world.play is not None:
-        actor_critic = informed(world.play.family, world.play.policy_options)
+        actor_critic = informed(world.play.family, world.play.trained_on, world.play.policy_options)
         return _flat(trial_learner(world, settings, actor_critic, trial_episodes=1))
     if world.reveal is None:
         raise ValueError("oracle needs a world that can show the task to the network, and this one cannot.")

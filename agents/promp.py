@@ -30,5 +30,8 @@ def promp(world: World, settings: Settings) -> MetaLearner:
         return loss + settings.inner_kl * jnp.sum(steps) / max(steps.size, 1), metrics
 
     meta_gradient = meta.through_adaptation(problem._replace(outer_loss=penalised), rule, remat=settings.remat)
-    update = outer.repeat(adam_along(settings, meta_gradient), settings.outer_steps)
+    rate, steps = settings.outer_lr, settings.outer_steps
+    if callable(rate):  # a schedule counts meta-iterations, the optimiser its own steps
+        settings = settings._replace(outer_lr=lambda count: rate(count // steps))
+    update = outer.repeat(adam_along(settings, meta_gradient), steps)
     return gradient_learner(world, settings, problem, network, rule, update)

@@ -23,6 +23,7 @@ class Play(NamedTuple):
         gamma: discount.
         gae_lambda: of generalised advantage estimation.
         unroll: see `metarl.rollout.rollout`.
+        trained_on: the family that the agent is trained on, where it plays in another one now.
     """
 
     family: Any
@@ -31,6 +32,7 @@ class Play(NamedTuple):
     gamma: float
     gae_lambda: float
     unroll: int
+    trained_on: Any = None
 
 
 class World(NamedTuple):
@@ -123,9 +125,13 @@ def policy_gradient_world(
     gamma: float = 0.99,
     gae_lambda: float = 1.0,
     unroll: int = 5,
+    trained_on: Any = None,
     **problem_options: Any,
 ) -> World:
-    """Reinforcement learning on ``family``: see `agents.networks.policy` and `agents.problems.policy_gradient`."""
+    """Reinforcement learning on ``family``: see `agents.networks.policy` and `agents.problems.policy_gradient`.
+
+    ``trained_on`` is the family of training, for agents that are to play in another one.
+    """
 
     def make_policy(num_extra: int):
         return policy(family.observation_space, family.action_space, **policy_options, num_extra=num_extra)
@@ -136,7 +142,7 @@ def policy_gradient_world(
     def make_problem(network: Network, **changes: Any) -> Problem:
         return policy_gradient(family, plain._replace(network=network), **shared, **(problem_options | changes))
 
-    play = Play(family, policy_options, **shared)
+    play = Play(family, policy_options, **shared, trained_on=family if trained_on is None else trained_on)
     return World(family.sample_task, lambda num_extra: make_policy(num_extra).network, make_problem, resample=True, play=play)
 
 

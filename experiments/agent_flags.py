@@ -38,10 +38,12 @@ FLAGS: dict[str, tuple[set[str], Any]] = {
     "entropy_cost": (PPO, 0.0),
     "recipe": ({"pretrained"}, "plain"),
 }
+NEEDS_STEPS = {"reptile", "imaml", "maml++"}  # without an inner step there is nothing to learn from
 CHOICES: dict[str, list[str]] = {"baseline": list(BASELINES), "recipe": list(RECIPES)}
 # Where an agent needs another value than the others.
 OWN: dict[str, dict[str, Any]] = {
     "reptile": {"num_inner_steps": 3},  # with one step it is multi-task training
+    "maml++": {"num_inner_steps": 3},  # with one step there is no loss of several
     "imaml": {"num_inner_steps": 5},
     "cavia": {"inner_lr": 1.0},  # Zintgraf et al. 2019, released code
     "rl2": {"clip": 0.2},  # Schulman et al. 2017

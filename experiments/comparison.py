@@ -8,13 +8,18 @@ import numpy as np
 
 from experiments.command import UserError, flag, load_json
 from experiments.run_folder import NOT_SETTINGS, read_config
-from experiments.statistics import bootstrap_ci95, iqm
+from experiments.statistics import bootstrap_ci95, iqm, share_ci95
 
 # What must be the same for a comparison to mean anything, and how to say it.
 MUST_AGREE = {"env": "task families", "task_hash": "held-out tasks (task_hash)", "protocol": "protocols"}
 # What must be the same among agents that adapt alike; those that adapt otherwise use other numbers of episodes.
 MUST_AGREE_WITHIN_KIND = {"episodes": "episode budgets"}
-MUST_AGREE_WITHIN_AGENT = {"adapts_by": "ways of adapting", "episodes": "episode budgets", "step_scale": "step-size schedules"}
+MUST_AGREE_WITHIN_AGENT = {
+    "adapts_by": "ways of adapting",
+    "episodes": "episode budgets",
+    "step_scale": "step-size schedules",
+    "iteration": "meta-iterations trained",
+}
 
 # Settings that seeds of one another may differ in.
 FREE = ("seed", "seeds", "eval_tasks", "eval_steps", "eval_episodes", "checkpoint_every", "log_every")
@@ -170,7 +175,7 @@ def over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
         "mean_action_mean": np.mean([m.mean(axis=0) for m in modes], axis=0).tolist() if has_modes else None,
         "mean_action_ci95": bootstrap_ci95(modes).tolist() if has_modes else None,
         "hurt": float(hurt[-1]),
-        "hurt_ci95": bootstrap_ci95(lower)[-1].tolist(),
+        "hurt_ci95": share_ci95([hit[:, -1] for hit in lower]),
         "hurt_by_step": hurt.tolist(),
         "seed_means": seed_means.tolist(),
         "seed_spread": seed_means.std(axis=0, ddof=1).tolist() if len(results) > 1 else None,

@@ -62,6 +62,7 @@ def _return_rows(agent: str, row: dict[str, Any]) -> list[tuple[str, ...]]:
             pick("seed_spread", k),
         )
         for k, episodes in enumerate(row["episodes"])
+        if k == 0 or row["adapts_by"] != "nothing"  # the same again
     ]
 
 

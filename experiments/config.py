@@ -49,7 +49,7 @@ class TrainConfig:
     num_episodes: int = 20
     """N: episodes per task and inner step."""
     num_inner_steps: int | None = None
-    """K: inner steps in training; 1 if not given, 3 for reptile, 5 for imaml."""
+    """K: inner steps in training; 1 if not given, 3 for reptile and maml++, 5 for imaml."""
     horizon: int | None = None
     """T: steps per episode; the family's own if not given."""
     inner_lr: float | None = None
@@ -139,6 +139,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
     between(config, proximal=(1e-6, infinity), cg_damping=(0, infinity), entropy_cost=(0, infinity))
     if config.activation not in ACTIVATIONS:
         raise UserError(f"--activation is {config.activation!r}; known: {', '.join(ACTIVATIONS)}.")
+    if config.agent in agent_flags.NEEDS_STEPS:
+        at_least(config, num_inner_steps=1)
     discrete = isinstance(family_of(config).action_space, Discrete)
     if discrete and config.initial_std is not None:
         raise UserError(
@@ -166,7 +168,8 @@ def family_of(config: TrainConfig) -> envs.TaskFamily:
 
 def build(config: TrainConfig, *, family: envs.TaskFamily | None = None) -> Built:
     """Build family and learner of resolved settings; ``family`` stands in for the configuration's."""
-    family = family_of(config) if family is None else family
+    trained_on = family_of(config)
+    family = trained_on if family is None else family
     names = agents.Settings._fields
     given = {name: value for name, value in vars(config).items() if name in names and value is not None}
     settings = agents.Settings(**{"num_inner_steps": 0, "inner_lr": 0.0} | given)
@@ -187,6 +190,7 @@ def build(config: TrainConfig, *, family: envs.TaskFamily | None = None) -> Buil
             outer_surrogate=reinforce,
             gamma=config.gamma,
             gae_lambda=config.gae_lambda,
+            trained_on=trained_on,
             baseline=agent_flags.BASELINES[config.baseline or "linear"],
             # On an H100 20 was three times as fast as 1; on a CPU more than 5 only lengthens compilation.
             unroll=5 if jax.default_backend() == "cpu" else 20,

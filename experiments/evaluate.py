@@ -20,7 +20,7 @@ from experiments.config import TrainConfig, build
 from experiments.load import Trained, load
 from experiments.run_folder import lock, read_config, write_json
 from experiments.seed_folders import seed_folders
-from experiments.statistics import bootstrap_ci95, iqm, task_hash
+from experiments.statistics import bootstrap_ci95, iqm, share_ci95, task_hash
 
 TASKS_AT_ONCE = 20  # bounds memory; results do not depend on it
 TASKS_DRAWN = 4  # paths shown in the picture
@@ -150,7 +150,7 @@ def summarise(returns: np.ndarray, mean_returns: np.ndarray) -> dict[str, Any]:
         "mean_action_mean": mean_returns.mean(axis=0).tolist(),
         "mean_action_ci95": bootstrap_ci95([mean_returns]).tolist(),
         "hurt": float(hurt.mean()),
-        "hurt_ci95": bootstrap_ci95([hurt[:, None]])[0].tolist(),
+        "hurt_ci95": share_ci95([hurt]),
         "returns": returns.tolist(),
         "mean_action_returns": mean_returns.tolist(),
     }

@@ -12,10 +12,13 @@ import numpy as np
 import envs
 from agents.networks import policy
 from experiments import checkpoint
-from experiments.command import UserError, from_settings
+from experiments.command import UserError, at_least, between, from_settings
 from experiments.config import TrainConfig, build
-from experiments.run_folder import read_config
+from experiments.run_folder import CONFIG, read_config
+from experiments.seed_folders import seed_folders
 from metarl.types import AdaptationCurve, MetaLearner, Task
+
+CHANGEABLE = ("num_episodes", "test_step_scale", "horizon")
 
 
 class Trained(NamedTuple):
@@ -30,7 +33,8 @@ class Trained(NamedTuple):
         env_steps: environment steps it was trained on.
         adapt: (task, num_steps=1, seed=0) -> AdaptationCurve; compiled once per number of steps. ``curve.score[k]`` is the mean
             return after k inner steps (or episodes, for agents with memory), ``curve.used[k]`` the episodes used by then.
-        act: (curve, observation, step=-1) -> action, NumPy: the mode of the policy after that inner step.
+        act: (curve, observation, step=-1) -> action, NumPy: the mode of the policy after that inner step. Of an agent with
+            memory, its first action in that episode.
     """
 
     config: TrainConfig
@@ -49,16 +53,24 @@ def load(run_dir: str | Path, *, family: envs.TaskFamily | None = None, **change
     Args:
         run_dir: the run's folder.
         family: another task family for it to adapt in, of the same observation and action spaces; the run's own if None.
-        **changes: settings other than in training, such as ``num_episodes`` (per inner step) or ``test_step_scale``.
+        **changes: settings other than in training: ``num_episodes`` (per inner step), ``test_step_scale`` or ``horizon``.
 
     Raises:
         UserError: not such a run, or a family whose spaces differ.
     """
     run_dir = Path(run_dir)
+    inside = seed_folders(run_dir)
+    if inside and not (run_dir / CONFIG).is_file():
+        raise UserError(f"{run_dir} holds the runs of several seeds; give one of them, such as {next(iter(inside.values()))}.")
+    for name in changes:
+        if name not in CHANGEABLE:
+            raise UserError(f"load: {name} cannot differ from training; {', '.join(CHANGEABLE)} can.")
     described = read_config(run_dir)
     if described["script"] != "train":
         raise UserError(f"{run_dir} was made by experiments.{described['script']}; load takes runs of experiments.train.")
     config = dataclasses.replace(from_settings(TrainConfig, described["settings"] | {"run_dir": run_dir}), **changes)
+    at_least(config, num_episodes=1, horizon=1)
+    between(config, test_step_scale=(1e-9, float("inf")))
     built = build(config)
     if family is not None:
         _refuse_other_spaces(built.family, family)
@@ -67,6 +79,8 @@ def load(run_dir: str | Path, *, family: envs.TaskFamily | None = None, **change
     compiled = jax.jit(built.learner.adapt, static_argnums=3)
 
     def adapt(task: Task, num_steps: int = 1, seed: int = 0) -> AdaptationCurve:
+        if num_steps < 0:
+            raise UserError(f"num_steps is {num_steps}, but must be at least 0.")
         task = envs.check_task(built.family, task)
         return compiled(state, task, jax.random.key(seed), num_steps)
 
@@ -79,8 +93,8 @@ def _act(
 ) -> np.ndarray:
     options: dict[str, Any] = {"hidden_sizes": config.hidden_sizes, "activation": config.activation, "initial_std": 1.0}
     distribution = policy(family.observation_space, family.action_space, **options).distribution
-    parameters = learner.predict(curve.path, family.default_params, jax.numpy.asarray(observation))
-    return np.asarray(distribution(jax.tree.map(lambda x: x[step], parameters)).mode())
+    parameters = learner.predict(curve.path, family.default_params, jax.numpy.asarray(observation)[None])
+    return np.asarray(distribution(jax.tree.map(lambda x: x[step, 0], parameters)).mode())
 
 
 def _refuse_other_spaces(trained: envs.TaskFamily, other: envs.TaskFamily) -> None:

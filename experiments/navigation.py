@@ -14,7 +14,7 @@ from experiments.compare import CompareConfig, compare
 from experiments.comparison_table import interval, number
 from experiments.config import TrainConfig
 from experiments.run_folder import write_json
-from experiments.seed_folders import seed_folders
+from experiments.seed_folders import seed_folder, seed_folders
 
 ENV = "metarl/Navigation2D-v0"
 # Marks: P read in the paper (Section 5.3, Appendix A.2), C in its released code (cbfinn/maml_rl), T chosen here on tasks of the
@@ -55,7 +55,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "meta-sgd": INNER | ADAM,
     "maml++": INNER | ADAM | {"num_inner_steps": 3},
     "rl2": BY_PPO | {"trial_episodes": 4, "num_iterations": 400},
-    "pretrained": INNER | ADAM,
+    "pretrained": INNER | ADAM | {"num_iterations": 600},  # each draws half of what maml's draws
     "random": INNER | {"num_iterations": 1},  # nothing is trained
     "oracle": BY_PPO | {"num_iterations": 200},
 }
@@ -90,58 +90,76 @@ def navigation(config: NavigationConfig) -> None:
         if name not in SETTINGS:
             raise UserError(f"--agents has {name!r}; known: {', '.join(SETTINGS)}.")
     for name in names:
-        print(f"\n{name}: {config.num_seeds} seeds", flush=True)
-        train.train(settings_of(config, name))
-    folders = tuple(config.out / name for name in names)
+        for run in runs_of(config, name):
+            print(f"\n{name}: seeds {run.seed} to {run.seed + run.seeds - 1}", flush=True)
+            train.train(run)
+    folders = tuple(seed_folder(config.out / name, seed) for name in names for seed in range(config.num_seeds))
     compare(CompareConfig(folders, config.out, html=True))
-    rows = comparison.gather(folders).rows
-    promises = navigation_promises.check(rows)
+    gathered = comparison.gather(folders)
+    rows, promises = gathered.rows, navigation_promises.check(gathered.rows)
+    steps = {agent: trained_on(runs[0].lines) for agent, runs in gathered.runs.items()}
     write_json(config.out / "promises.json", promises)
-    (config.out / "navigation.md").write_text(markdown(rows, promises))
+    (config.out / "navigation.md").write_text(markdown(rows, steps, promises))
     print_table(rows)
     for promise in promises:
         print(f"{'kept' if promise['kept'] else 'MISSED'}: {promise['text']}")
 
 
-def settings_of(config: NavigationConfig, agent: str) -> TrainConfig:
-    """The run of all seeds of one agent; resumed where its folder has some already."""
+def runs_of(config: NavigationConfig, agent: str) -> list[Any]:
+    """The seeds of one agent that its folder has, resumed, and those that it lacks."""
     folder = config.out / agent
     settings = PROTOCOL | SETTINGS[agent] | {"eval_tasks": config.eval_tasks}
     if config.num_iterations is not None:
         settings["num_iterations"] = config.num_iterations
-    return TrainConfig(
-        run_dir=folder, env=ENV, agent=agent, seeds=config.num_seeds, resume=bool(seed_folders(folder)), **settings
-    )
+    there = len([seed for seed in seed_folders(folder) if seed < config.num_seeds])
+    parts = [(0, there, True), (there, config.num_seeds - there, False)]
+    return [
+        TrainConfig(run_dir=folder, env=ENV, agent=agent, seed=first, seeds=count, resume=resume, **settings)
+        for first, count, resume in parts
+        if count
+    ]
 
 
-def markdown(rows: dict[str, Any], promises: list[dict[str, Any]]) -> str:
-    """Our returns and the published ones, and which promises hold."""
-    lines = ["| agent | seeds | 0 steps | 1 step | 2 steps | 3 steps | 3 steps, mean action | hurt |", "|---" * 8 + "|"]
+def trained_on(lines: list[dict[str, Any]]) -> int:
+    """Environment steps in metrics.jsonl."""
+    return int(lines[-1]["time/env_steps"]) if lines else 0
+
+
+def markdown(rows: dict[str, Any], steps: dict[str, int], promises: list[dict[str, Any]]) -> str:
+    """Our returns and the published ones, and which promises hold.
+
+    Args:
+        rows: agent -> what `experiments.comparison.over_seeds` gives.
+        steps: agent -> environment steps each seed was trained on.
+        promises: what `experiments.navigation_promises.check` gives.
+    """
+    headings = ("agent", "seeds", "trained on", "episodes used", "0 steps", "1 step", "2 steps", "3 steps")
+    lines = ["| " + " | ".join((*headings, "3, mean action", "hurt")) + " |", "|---" * (len(headings) + 2) + "|"]
     for agent, row in rows.items():
         cells = [f"{number(m)} {interval(ci)}" for m, ci in zip(row["return_mean"], row["return_ci95"], strict=True)]
+        used = ", ".join(map(str, row["episodes"]))
         lines.append(
-            f"| {agent} | {len(row['seeds'])} | {' | '.join(cells)} | {number(row['mean_action_mean'][-1])} "
-            f"| {row['hurt_by_step'][-1]:.0%} |"
+            f"| {agent} | {len(row['seeds'])} | {steps[agent] / 1e6:.1f} M steps | {used} | {' | '.join(cells)} "
+            f"| {number(row['mean_action_mean'][-1])} | {row['hurt_by_step'][-1]:.0%} |"
         )
     for published in navigation_promises.PUBLISHED:
         cells = ["" if value is None else number(value) for value in published.returns]
-        lines.append(f"| published {published.agent} ({published.source}) | | {' | '.join(cells)} | | |")
+        lines.append(f"| published {published.agent} ({published.source}) | | | | {' | '.join(cells)} | | |")
     lines += ["", *(f"- {'kept' if promise['kept'] else 'MISSED'}: {promise['text']}" for promise in promises)]
     return "\n".join(lines) + "\n"
 
 
 def print_table(rows: dict[str, Any]) -> None:
-    """Returns after 0..3 steps with intervals, ours and the published ones."""
-    table = Table(title="2D navigation: return after 0..3 inner steps, [95 % interval]")
-    table.add_column("agent (seeds)")
-    for k in range(4):
-        table.add_column(str(k), justify="right")
+    """Mean returns after 0..3 steps (episodes, for agents with memory), ours and the published ones."""
+    table = Table(title="2D navigation: mean return after 0..3 inner steps (rl2: episodes)")
+    for heading in ("agent (seeds)", "episodes used", *map(str, range(4))):
+        table.add_column(heading, justify="left" if heading.startswith("agent") else "right")
     for agent, row in rows.items():
-        cells = [f"{number(m)}\n{interval(ci)}" for m, ci in zip(row["return_mean"], row["return_ci95"], strict=True)]
-        table.add_row(f"{agent} ({len(row['seeds'])})", *cells)
+        used = ", ".join(map(str, row["episodes"]))
+        table.add_row(f"{agent} ({len(row['seeds'])})", used, *map(number, row["return_mean"]))
     for published in navigation_promises.PUBLISHED:
         cells = ["" if value is None else number(value) for value in published.returns]
-        table.add_row(f"published {published.agent}", *cells)
+        table.add_row(f"published {published.agent}", "", *cells)
     Console().print(table)
 
 

@@ -17,7 +17,7 @@ import jax
 
 from experiments import tracking
 from experiments.command import UserError, flag, load_json
-from experiments.seed_folders import seed_folders
+from experiments.seed_folders import seed_folder, seed_folders
 
 NOT_SETTINGS = ("run_dir", "resume", "overwrite")  # how a run is started, not what it computes
 CONFIG = "config.json"
@@ -68,6 +68,11 @@ def _refuse(script: str, settings: dict[str, Any], extendable: bool) -> None:
         raise UserError(f"{run_dir} is a file; give another --run-dir.")
     _refuse_strangers(run_dir)
     is_run = (run_dir / CONFIG).exists()
+    if resume and not is_run and run_dir == seed_folder(run_dir.parent, settings["seed"]) and seed_folders(run_dir.parent):
+        raise UserError(
+            f"--resume: {run_dir} holds no run; start the new seeds first, with --seed {settings['seed']} and their number "
+            "in --seeds, without --resume."
+        )
     if resume and not is_run:
         raise UserError(f"--resume: {run_dir} holds no run; leave out --resume to start one.")
     if resume:

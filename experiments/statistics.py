@@ -46,6 +46,22 @@ def bootstrap_ci95(per_seed: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack([interval.low, interval.high], axis=-1)
 
 
+def share_ci95(per_seed: list[np.ndarray]) -> list[float]:
+    """95 % interval of a share of tasks: [low, high].
+
+    Exact (Clopper-Pearson) for one seed; for several the bootstrap over tasks, unless all tasks agree, where it would have no
+    width: then the exact interval for that many tasks.
+
+    Args:
+        per_seed: one array [M] of zeros and ones per seed.
+    """
+    hits = np.stack(per_seed)
+    if len(per_seed) > 1 and hits.min() < hits.max():
+        return bootstrap_ci95(per_seed).tolist()
+    interval = stats.binomtest(int(hits[0].sum()), hits.shape[1]).proportion_ci(0.95)
+    return [float(interval.low), float(interval.high)]
+
+
 def t_interval95(values: Sequence[float]) -> tuple[float, float, float]:
     """Mean and 95 % confidence interval by Student's t: (mean, low, high); low and high are nan for a single value."""
     mean = float(np.mean(values))

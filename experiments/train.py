@@ -5,14 +5,17 @@ from typing import Any
 
 import agents
 from experiments import runner
-from experiments.command import one_line_errors, parse
+from experiments.command import UserError, one_line_errors, parse
 from experiments.config import TrainConfig, build, resolve
 from experiments.evaluate import EvaluateConfig, evaluate
+from experiments.run_folder import CONFIG, read_config
+from experiments.seed_folders import seed_folders
 from experiments.session import train_and_evaluate
 
 
 def train(config: TrainConfig) -> None:
     """Meta-train as ``config`` says and write the run folder, or one for each of several seeds."""
+    refuse_another_agent(config)
     config = resolve(config)
     built = build(config)
     schedule = runner.Schedule(config.num_iterations, log_every=1, checkpoint_every=config.checkpoint_every)
@@ -32,6 +35,15 @@ def train(config: TrainConfig) -> None:
         env=config.env,
         extendable=config.outer_schedule == "constant" and config.agent not in agents.ANNEALED,
     )
+
+
+def refuse_another_agent(config: TrainConfig) -> None:
+    """Before flags are judged by the agent: a resumed run keeps its agent."""
+    first = next(iter(seed_folders(config.run_dir).values()), config.run_dir)
+    if config.resume and (first / CONFIG).is_file():
+        agent = read_config(first)["settings"].get("agent")
+        if agent != config.agent:
+            raise UserError(f"{first} was made with --agent {agent}, not {config.agent}; leave the flag out to resume.")
 
 
 @one_line_errors

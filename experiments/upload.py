@@ -6,10 +6,12 @@ not be uploaded is named in one warning when the training's process ends, and li
 """
 
 import atexit
+import contextlib
 import netrc
 import os
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -18,6 +20,7 @@ from pathlib import Path
 
 import wandb
 
+ANSWERED = "the server answers"  # the first thing the uploader says, if so
 DONE = "done"  # what the uploader says when all is uploaded
 END = "end"  # what it is told when the training's process ends in order; a killed one says nothing
 GRACE = 5.0  # seconds that the training's process waits, at its end, for uploads under way
@@ -63,6 +66,7 @@ class _Uploader:
 
     def __init__(self, log: Path):
         self._folders: list[Path] = []
+        self._said: list[str] = []
         self._log = log
         command = [sys.executable, "-m", "experiments.upload"]
         home = str(Path(__file__).resolve().parent.parent)
@@ -78,22 +82,36 @@ class _Uploader:
                 env=env,
                 start_new_session=True,
             )
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._said.append(line.strip())
 
     def add(self, folder: Path) -> None:
         self._folders.append(folder)
         self._say(str(folder.resolve()))
 
     def end(self) -> None:
-        """Wait a little for uploads under way; one line on stderr if they failed or are not through."""
+        """Wait a little for uploads under way; one line on stderr if they failed or are not through.
+
+        There is no waiting for a server that has not even answered.
+        """
         self._say(END)
-        try:
-            said = self._process.communicate(timeout=GRACE)[0].strip().splitlines()
-            outcome = said[-1] if said else f"see {self._log}"
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        if self._said or self._process.poll() is not None:
+            self._listener.join(timeout=GRACE)
+        if self._listener.is_alive():
+            answered = "" if self._said else "the server has not answered yet; "
+            trouble = f"are not uploaded yet ({answered}it goes on in the background); should that fail"
+        else:
+            outcome = self._said[-1] if self._said else f"see {self._log}"
             if outcome == DONE:
                 return
             trouble = f"were not uploaded ({outcome})"
-        except subprocess.TimeoutExpired:
-            trouble = "are still being uploaded in the background; should that fail"
         folders = " ".join(dict.fromkeys(str(folder.parent) for folder in self._folders))
         joint = ", " if "should" in trouble else "; nothing is lost: "
         print(f"warning: wandb runs {trouble}{joint}upload them later with: wandb sync {folders}", file=sys.stderr)
@@ -133,8 +151,11 @@ def main() -> int:
     os.environ["WANDB_MODE"] = "online"
     trouble = check_server()
     if trouble:
-        print(trouble, flush=True)
+        print(trouble, file=sys.stderr, flush=True)  # to the log; the training may be over
+        with contextlib.suppress(BrokenPipeError):
+            print(trouble, flush=True)
         return 1
+    print(ANSWERED, flush=True)
     folders, live, orderly = [], [], False
     for line in sys.stdin:
         orderly = line.strip() == END
@@ -150,7 +171,8 @@ def main() -> int:
     until = time.monotonic() + LINGER
     failed = [folder for folder, process in zip(folders, live, strict=True) if not _uploaded(folder, process, until)]
     if orderly:
-        print(f"{len(failed)} of {len(folders)} failed" if failed else DONE, flush=True)
+        with contextlib.suppress(BrokenPipeError):
+            print(f"{len(failed)} of {len(folders)} failed" if failed else DONE, flush=True)
     return bool(failed)
 
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-EPISODES = {"gradient": [0, 20, 40], "memory": [0, 1, 2], "nothing": [0]}
+EPISODES = {"gradient": [0, 20, 40], "memory": [0, 1, 2], "nothing": [0, 0, 0]}
 ENV = "my<worlds>:my/Env-v0"
 
 
