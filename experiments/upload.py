@@ -100,7 +100,8 @@ class _Uploader:
         There is no waiting for a server that has not even answered.
         """
         self._say(END)
-        if self._process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError):  # it has given up
+            assert self._process.stdin is not None
             self._process.stdin.close()
         if self._said or self._process.poll() is not None:
             self._listener.join(timeout=GRACE)

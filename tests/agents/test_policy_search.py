@@ -48,7 +48,7 @@ def drawn(num_inner_steps=1):
         key_task, key_data = jax.random.split(jax.random.fold_in(jax.random.key(1), i))
         return collect(problem, rule, theta, world.sample_task(key_task), key_data, num_inner_steps, resample=True)
 
-    return problem, rule, theta, jax.vmap(one)(jnp.arange(M))
+    return problem, rule, theta, jax.jit(jax.vmap(one))(jnp.arange(M))
 
 
 def gaussian_kl(before, after):
@@ -63,12 +63,14 @@ def test_trust_region_bounds_the_kl_of_the_adapted_policies(float64):
     problem, rule, theta, experience = drawn()
     jax.tree.map(np.testing.assert_array_equal, theta, start.theta)
     found, loss = [], []
+    replay = jax.jit(lambda theta, support: adapt(rule, problem.inner_loss, theta, support))
+    judge = jax.jit(lambda path, mine: problem.outer_loss(path, mine)[0])
     for i in range(M):
         mine = jax.tree.map(lambda x, i=i: x[i], experience)
-        adapted = adapt(rule, problem.inner_loss, end.theta, mine.support)
+        adapted = replay(end.theta, mine.support)
         parameters = world_of().make_network(0).apply(meta.last(adapted), mine.query.trajectory.observation)
         found.append(gaussian_kl(mine.query.trajectory.distribution, parameters))
-        loss.append([problem.outer_loss(p, mine)[0] for p in (adapt(rule, problem.inner_loss, theta, mine.support), adapted)])
+        loss.append([judge(path, mine) for path in (replay(theta, mine.support), adapted)])
     np.testing.assert_allclose(metrics["outer/kl"], np.mean(found), rtol=1e-6)
     assert 0.001 < metrics["outer/kl"] <= 0.01 and metrics["outer/line_search_failed"] == 0
     before, after = np.mean(loss, axis=0)
@@ -79,7 +81,7 @@ def test_the_hessian_of_the_divergence_is_exact(float64):
     """Products through adaptation, second-order inner terms included, against finite differences of the divergence."""
     problem, rule, theta, experience = drawn()
     mine = jax.tree.map(lambda x: x[0], experience)
-    between = lambda t: meta.divergence(problem, rule)(t, mine)
+    between = jax.jit(lambda t: meta.divergence(problem, rule)(t, mine))
     flat, unravel = jax.flatten_util.ravel_pytree(theta)
     v = jax.random.normal(jax.random.key(2), flat.shape)
     value, gradient = jax.value_and_grad(lambda x: between(unravel(x)))(flat)
@@ -109,7 +111,7 @@ def test_promp_s_penalty_holds_inner_steps_back(float64):
         def one(mine, end=end):
             return problem.divergence(adapt(rule, problem.inner_loss, end, mine.support), mine)[0]
 
-        moved[inner_kl] = float(jnp.mean(jax.vmap(one)(experience)))
+        moved[inner_kl] = float(jnp.mean(jax.jit(jax.vmap(one))(experience)))
     assert moved[100.0] < 0.5 * moved[0.0], moved
 
 
@@ -145,7 +147,7 @@ def test_e_maml_adds_the_credit_of_the_support_episodes(num_inner_steps, float64
                 total += advantage[i] * jnp.mean(log_prob)
         return -0.3 * total / M
 
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-8), found, jax.grad(credit)(theta))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-8), found, jax.jit(jax.grad(credit))(theta))
     assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(found)) > 1e-4
 
 
@@ -178,31 +180,29 @@ def test_adaptation_of_imaml_uses_one_batch_of_episodes():
     assert np.all(actions[0] == actions[2]) and curve.score.shape == curve.mean_score.shape == (4,)
 
 
-@pytest.mark.parametrize("scales", [(1.0, 0.5), (0.25,)])
-def test_step_sizes_at_test(scales):
-    """The movement of step k is scaled; training is not."""
-    paths = {}
-    for test_step_scale in ((1.0,), scales):
-        settings = agents.Settings(M, 1, inner_lr=RATE, outer_lr=0.01, test_step_scale=test_step_scale)
-        learner = agents.agent("maml")(world_of(), settings)
-        state = learner.init(jax.random.key(0))
-        curve = jax.jit(learner.adapt, static_argnums=3)(state, Guess().default_params, jax.random.key(1), 3)
-        paths[test_step_scale] = [curve.path, curve.experience, learner.step(state, jax.random.key(2))[0].theta]
-    jax.tree.map(np.testing.assert_array_equal, paths[(1.0,)][2], paths[scales][2])
-    path, experience, _ = paths[scales]
-    problem = drawn()[0]
-    for k in range(3):
-        here, there = (jax.tree.map(lambda x, i=i: x[i], path) for i in (k, k + 1))
-        batch = jax.tree.map(lambda x, k=k: x[k], experience.support)
-        gradient = jax.grad(problem.inner_loss, has_aux=True)(here, batch)[0]
-        scale = scales[min(k, len(scales) - 1)]
-        by_hand = jax.tree.map(lambda p, g, scale=scale: p - scale * RATE * g, here, gradient)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), by_hand, there)
-
-
 @pytest.mark.parametrize("name", sorted(agents.REINFORCEMENT_ONLY))
 def test_agents_for_reinforcement_learning_say_so(name):
     from tests.agents.test_agents import build_regression
 
     with pytest.raises(ValueError, match="serves reinforcement learning only"):
         build_regression(name)
+
+
+def test_a_schedule_of_promp_counts_meta_iterations():
+    """Full rate in the first iteration, however many optimiser steps it has; none from the second on."""
+    options = {"num_inner_steps": 1, "inner_lr": RATE, "outer_steps": 3}
+    first_only = agents.Settings(M, outer_lr=lambda count: jnp.where(count < 1, 0.01, 0.0), **options)
+    ends = []
+    for settings, iterations in ((first_only, 1), (first_only._replace(outer_lr=0.01), 1), (first_only, 2)):
+        learner = agents.agent("promp")(world_of(), settings)
+        state = learner.init(jax.random.key(0))
+        for i in range(iterations):
+            state, _ = jax.jit(learner.step)(state, jax.random.key(i))
+        ends.append(state.theta)
+    jax.tree.map(np.testing.assert_array_equal, ends[0], ends[1])
+    jax.tree.map(np.testing.assert_array_equal, ends[0], ends[2])
+
+
+def test_e_maml_needs_other_tasks():
+    with pytest.raises(ValueError, match="num_tasks is 1; give at least 2"):
+        agents.agent("e-maml")(world_of(), agents.Settings(1, 1, inner_lr=RATE, outer_lr=0.01))

@@ -54,6 +54,8 @@ def test_compare_refuses_other_tasks_budgets_and_repeats(two_runs, tmp_path, err
     ):
         other = changed(random, tmp_path / f"other{i}", "evaluation.json", **values)
         assert expected in error_of(compare.main, maml, other, "--out", tmp_path / "out")
+    less = changed(two_runs[1] / "maml-1", tmp_path / "less", "evaluation.json", iteration=2)
+    assert "meta-iterations trained" in error_of(compare.main, maml, less, "--out", tmp_path / "out")
     rate = changed(two_runs[1] / "maml-1", tmp_path / "rate", "config.json", inner_lr=0.7)
     assert "differ in --inner-lr" in error_of(compare.main, maml, rate, "--out", tmp_path / "out")
     assert "are both maml with seed 0" in error_of(compare.main, maml, maml, "--out", tmp_path / "out")

@@ -1,6 +1,7 @@
 """A trained agent from Python: the same curves as the evaluation's, in the run's family or one of the user's own."""
 
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -10,8 +11,10 @@ import envs
 from envs.navigation import Goal, Navigation2D
 from experiments import checkpoint
 from experiments.command import UserError
+from experiments.config import TrainConfig, build, resolve
 from experiments.load import load
 from tests.agents.probe import Guess
+from tests.experiments.conftest import small_run
 
 
 class Windy(Navigation2D):
@@ -65,6 +68,51 @@ def test_another_family_of_the_same_spaces(finished_run, trained, tasks):
         load(finished_run, family=Guess())
 
 
-def test_what_is_no_run_is_refused(tmp_path):
+def test_what_is_no_run_is_refused(tmp_path, finished_run):
     with pytest.raises(UserError, match="is not a run"):
         load(tmp_path)
+    (tmp_path / "seed-3").mkdir()
+    (tmp_path / "seed-3" / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"give one of them, such as .*seed-3"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_sizes": (9,)}, "hidden_sizes cannot differ from training"),
+        ({"num_episodes": 0}, "--num-episodes is 0"),
+        ({"test_step_scale": (0.0,)}, "--test-step-scale is 0.0"),
+    ],
+)
+def test_changes_that_make_no_sense_are_refused(changes, message, finished_run):
+    with pytest.raises(UserError, match=message):
+        load(finished_run, **changes)
+
+
+def test_negative_steps_are_refused(trained, tasks):
+    with pytest.raises(UserError, match="num_steps is -1"):
+        trained.adapt(first(tasks), num_steps=-1)
+
+
+@pytest.mark.parametrize("agent", ["rl2", "oracle"])
+def test_agents_without_inner_steps_act_too(agent, tmp_path, tasks):
+    run = small_run(tmp_path / "run", "--agent", agent, "--num-iterations", "1", "--eval-tasks", "0")
+    loaded = load(run)
+    assert loaded.act(loaded.adapt(first(tasks)), [0.1, 0.0]).shape == (2,)
+
+
+class Wide(Navigation2D):
+    """Goals ten times as far."""
+
+    def sample_task(self, key):
+        return Goal(10 * super().sample_task(key).position)
+
+
+def test_the_oracle_sees_tasks_as_in_training_elsewhere_too(tasks):
+    """The scale of its inputs is that of the family it was trained on."""
+    config = resolve(TrainConfig(run_dir=Path(), agent="oracle", horizon=6, hidden_sizes=(8,)))
+    key = jax.random.key(0)
+    at_home, elsewhere = build(config).learner, build(config, family=Wide(horizon=6)).learner
+    curves = [learner.adapt(learner.init(key), first(tasks), key, 0) for learner in (at_home, elsewhere)]
+    np.testing.assert_array_equal(curves[0].path["memory"], curves[1].path["memory"])

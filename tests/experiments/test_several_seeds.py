@@ -133,7 +133,7 @@ def test_refusals_change_nothing(parent, finished_run, copy, tmp_path, error_of)
     assert "is a single run; leave out --seeds" in refused(finished_run, "--seeds", 2)
     assert "seed-3 already holds a run" in refused(parent, "--seed", 2, "--seeds", 2)
     assert "add --seeds, or give the folder of one" in refused(parent, "--overwrite")
-    assert "seed-5 holds no run" in refused(parent, "--resume", "--seeds", 3)
+    assert "seed-5 holds no run; start the new seeds first" in refused(parent, "--resume", "--seeds", 3)
     assert "seed-3 was made with --inner-lr 0.1, not 0.7" in refused(parent, "--resume", "--inner-lr", 0.7)
     assert {path.name for path in parent.iterdir()} == {"seed-3", "seed-4"}
     with lock(copy / "seed-4"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.statistics import bootstrap_ci95
+from experiments.statistics import bootstrap_ci95, share_ci95
 
 NUM_REPEATS, NUM_SEEDS, NUM_TASKS = 300, 3, 40
 
@@ -46,3 +46,15 @@ def test_joint_interval_agrees_with_the_normal_one(simulated):
 def test_seeds_with_other_tasks_are_refused():
     with pytest.raises(ValueError, match="share their tasks"):
         bootstrap_ci95([np.zeros((3, 2)), np.zeros((4, 2))])
+
+
+def test_shares_have_exact_intervals_also_where_no_task_or_every_task_counts():
+    """The rule of three: none of 100 leaves up to about 3.7 % (two-sided); against the beta quantiles it is defined by."""
+    low, high = share_ci95([np.zeros(100)])
+    assert low == 0 and high == pytest.approx(1 - 0.025 ** (1 / 100))
+    low, high = share_ci95([np.ones(100), np.ones(100)])
+    assert high == 1 and low == pytest.approx(0.025 ** (1 / 100))
+    some = (np.arange(100) < 20).astype(float)
+    assert share_ci95([some]) == pytest.approx([stats.beta.ppf(0.025, 20, 81), stats.beta.ppf(0.975, 21, 80)])
+    low, high = share_ci95([some, 1 - some])
+    assert low <= 0.5 <= high

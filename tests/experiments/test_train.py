@@ -134,6 +134,11 @@ def test_refuses_other_settings_and_names_them(finished_run, error_of):
     assert "--inner-lr 0.1, not 0.7" in message
 
 
+def test_refuses_to_resume_as_another_agent(finished_run, error_of):
+    message = error_of(train.main, "--run-dir", finished_run, "--resume", "--agent", "rl2")
+    assert "was made with --agent maml, not rl2" in message
+
+
 def test_refuses_a_run_in_use(finished_run, error_of):
     from experiments.run_folder import lock
 
@@ -170,6 +175,8 @@ def test_agents_for_regression_say_so(agent, tmp_path, error_of):
         (["--agent", "pretrained", "--recipe", "cold"], "--recipe is 'cold'; known: plain"),
         (["--agent", "pretrained", "--recipe", "cross-validated"], "it serves regression only"),
         (["--test-step-scale", "1", "0"], "--test-step-scale is 0.0"),
+        (["--agent", "imaml", "--num-inner-steps", "0"], "--num-inner-steps is 0, but must be at least 1"),
+        (["--agent", "e-maml", "--num-tasks", "1"], "give at least 2"),
         (["--env", "tests.agents.probe:probe/GuessDiscrete-v0", "--initial-std", "0.5"], "there is no Gaussian"),
     ],
 )

@@ -127,6 +127,27 @@ def test_per_step_rates_go_on_with_the_last():
     np.testing.assert_allclose(path[-1], expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("scales", [(1.0, 0.5), (0.25,), (1.0, 1.0)])
+def test_scaled_steps(scales):
+    """Step k is as long as ``scales`` says, the last number for all later ones; also of a rule with learned rates."""
+    support = jnp.asarray(np.stack([CENTRE] * 4))
+    params = THETA
+    by_hand = [params]
+    for k in range(4):
+        params = params - scales[min(k, len(scales) - 1)] * ALPHA * A @ (params - CENTRE)
+        by_hand.append(params)
+    for rule in (rules.sgd(ALPHA), rules.meta_sgd(ALPHA)):
+        rule = rules.scaled(rule, scales)
+        path = adapt(rule, quadratic, rule.init(jnp.asarray(THETA)), support)
+        np.testing.assert_allclose(path, by_hand, atol=1e-12)
+
+
+@pytest.mark.parametrize("scales", [(), (1.0, 0.0), (-1.0,)])
+def test_scales_without_meaning_are_refused(scales):
+    with pytest.raises(ValueError, match="there must be at least one, all positive"):
+        rules.scaled(rules.sgd(ALPHA), scales)
+
+
 def test_imaml():
     """J A J (theta - c) with J = lambda (A + lambda I)^-1, the inner problem solved to the end."""
     grads, _ = meta_gradient(meta.implicit, rules.sgd(ALPHA), 400, strength=LAMBDA)
