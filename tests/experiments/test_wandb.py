@@ -3,9 +3,11 @@
 import http.server
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
+import time
 
 import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
@@ -146,6 +148,28 @@ def test_an_unauthorised_key_is_one_line(tmp_path):
         )
         server.shutdown()
     assert done.returncode == 1 and "refused the key" in done.stdout and done.stdout.count("\n") == 1
+
+
+def test_a_server_that_never_answers_is_not_waited_for(tmp_path, capsys, monkeypatch):
+    """It takes the connection and says nothing: the training's process ends at once, with one line."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setattr(upload, "_uploaders", [])
+        monkeypatch.setattr(upload.atexit, "register", lambda end: None)
+        upload.begin(tmp_path / "offline-run-1")
+        (uploader,) = upload._uploaders
+        connection, _ = silent.accept()  # the uploader is there and waits for its answer
+        began = time.monotonic()
+        uploader.end()
+        assert time.monotonic() - began < 2.0
+        connection.close()
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert "the server has not answered yet" in warning and warning.endswith(f"wandb sync {tmp_path}")
+    assert uploader._process.wait(timeout=30) == 1, "with the server gone it gives up"
+    uploader._listener.join()
+    uploader._process.stdout.close()
+    assert "cannot be reached" in (tmp_path / upload.LOG).read_text()
 
 
 def test_who_uploads(tmp_path, monkeypatch):
