@@ -8,7 +8,7 @@ PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-c
 .PHONY: demo test test-slow
 
 demo: $(VENV)/.installed
-	$(VENV)/bin/python -m experiments.train --run-dir runs/demo $(ARGS)
+	$(VENV)/bin/python -m experiments.train --run-dir runs/demo --initial-std 0.7 --outer-lr 2e-3 --test-step-scale 1 0.5 $(ARGS)
 
 test: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
