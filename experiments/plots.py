@@ -134,9 +134,10 @@ def adaptation_curves(axis: Any, rows: dict[str, Any]) -> None:
     if len(budgets) > 1:
         # One episode and sixty both readable: linear up to one episode, logarithmic beyond.
         axis.set_xscale("symlog", linthresh=1, linscale=0.5)
+        axis.set_xlim(-0.2, 1.3 * ticks[-1])
         kept = ticks[-1:]
         for episodes in reversed(ticks):  # labels must not touch
-            kept += [episodes] * (kept[-1] >= 1.35 * episodes)
+            kept += [episodes] * (kept[-1] >= 1.6 * episodes)
         ticks = kept[::-1]
     axis.set_xticks(ticks, [str(e) for e in ticks])
     axis.minorticks_off()
