@@ -17,6 +17,11 @@ import jax
 import pytest
 
 
+def pytest_collection_modifyitems(items):
+    """The longest tests first, so that no process is left with one at the end."""
+    items.sort(key=lambda item: "test_readme" not in item.nodeid)
+
+
 @pytest.fixture
 def float64():
     """Run one test in float64."""

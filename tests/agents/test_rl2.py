@@ -46,7 +46,7 @@ def remembering(family):
 
 
 def told(family):
-    return informed(family, OPTIONS)
+    return informed(family, family, OPTIONS)
 
 
 def world_of(family, num_episodes=6):
