@@ -7,7 +7,6 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import linen as nn
 
 import agents
@@ -17,6 +16,7 @@ from agents.world import regression_world
 from envs.regression import RegressionFamily, sinusoid
 from experiments import checkpoint, maml_in_jax, protocols, runner, seeds, selection, supervised
 from experiments.command import MAX_SEED, UserError, at_least, between, multiple, one_line_errors, parse
+from experiments.config import SCHEDULES
 from experiments.progress import Progress
 from experiments.protocols import ProtocolName
 from experiments.session import build_agent, train_and_evaluate
@@ -24,10 +24,6 @@ from metarl.types import MetaLearner
 
 ENV = "sinusoid"
 GRID_POINTS = 100
-SCHEDULES = {
-    "cosine": lambda rate, num_iterations: optax.cosine_decay_schedule(rate, max(num_iterations, 1)),
-    "constant": lambda rate, num_iterations: rate,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +140,7 @@ def build(config: SinusoidConfig, num_shots: int, *, test: bool = False) -> Buil
         num_tasks=config.num_tasks or 1,
         num_inner_steps=config.num_inner_steps or 0,
         inner_lr=config.inner_lr or 0.0,
-        outer_lr=SCHEDULES[config.outer_schedule or "constant"](config.outer_lr, num_iterations),
+        outer_lr=SCHEDULES[config.outer_schedule or "constant"](config.outer_lr or 0.0, num_iterations),
         num_iterations=num_iterations,
         context_size=config.context_size,
         proximal=config.proximal or 1.0,
