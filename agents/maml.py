@@ -71,8 +71,8 @@ def imaml(world: World, settings: Settings) -> MetaLearner:
         # The reused batch knows the return before adaptation, the query that after the last step; between them nobody played.
         metrics |= {"score": metrics["score"][jnp.array([0, -1])]}
         if world.play is not None:  # and it was drawn once, not once per step
-            drawn = jax.tree.map(lambda x: x[:1], experience.support).trajectory.mask, experience.query.trajectory.mask
-            metrics["num_samples"] = jnp.sum(drawn[0]) + jnp.sum(drawn[1])
+            support, query = experience.support.trajectory.mask[0], experience.query.trajectory.mask
+            metrics["num_samples"] = jnp.sum(support) + jnp.sum(query)
         return grads, metrics
 
     rule = rules.proximal(plain, settings.proximal)
