@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,13 @@ def build_family(family: Any, **options: Any) -> TaskFamily:
         if options:
             raise ValueError(f"{type(family).__name__} is already built; give {sorted(options)} to its constructor.")
         return family
+    try:
+        inspect.signature(family).bind(**options)
+    except TypeError as error:
+        known = [name for name in inspect.signature(family).parameters]
+        raise ValueError(
+            f"{getattr(family, '__name__', family)}: {error}; its options: {', '.join(known) or 'none'}."
+        ) from error
     built = family(**options)
     if not isinstance(built, TaskFamily):
         raise ValueError(f"{family!r} made a {type(built).__name__}, but a family must subclass envs.TaskFamily.")

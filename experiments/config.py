@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,8 @@ class TrainConfig:
     """K: inner steps in training; 1 if not given, 3 for reptile and maml++, 5 for imaml."""
     horizon: int | None = None
     """T: steps per episode; the family's own if not given."""
+    env_options: tuple[str, ...] = ()
+    """Further options of the family's constructor as NAME=VALUE, such as arms=10 or backend=mjx; values are read as JSON."""
     inner_lr: float | None = None
     """Step size of adaptation; 0.1 if not given, 1.0 for cavia."""
     test_step_scale: tuple[float, ...] | None = None
@@ -161,9 +164,30 @@ def agents_known(name: str) -> None:
 def family_of(config: TrainConfig) -> envs.TaskFamily:
     """The task family of a configuration."""
     try:
-        return make_family(config.env, {} if config.horizon is None else {"horizon": config.horizon})
+        return make_family(config.env, options_of(config))
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def options_of(config: TrainConfig) -> dict[str, Any]:
+    """What the family's constructor is given."""
+    options: dict[str, Any] = {} if config.horizon is None else {"horizon": config.horizon}
+    for option in config.env_options:
+        name, equals, value = option.partition("=")
+        if not (name.isidentifier() and equals):
+            raise UserError(f"--env-options has {option!r}, but options look like NAME=VALUE, such as arms=10.")
+        if name in options:
+            raise UserError(f"--env-options gives {name} although it is given already; leave it out.")
+        options[name] = read_value(value)
+    return options
+
+
+def read_value(text: str) -> Any:
+    """JSON where it is JSON, else the text itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 def build(config: TrainConfig, *, family: envs.TaskFamily | None = None) -> Built:

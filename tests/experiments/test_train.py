@@ -156,6 +156,9 @@ def test_agents_for_regression_say_so(agent, tmp_path, error_of):
     [
         (["--num-tasks", "0"], "--num-tasks is 0"),
         (["--horizon", "-5"], "--horizon is -5"),
+        (["--env-options", "goals"], "has 'goals', but options look like NAME=VALUE"),
+        (["--env-options", "goals=3"], "Navigation2D: got an unexpected keyword argument 'goals'; its options: horizon"),
+        (["--env-options", "horizon=3", "--horizon", "4"], "gives horizon although it is given already"),
         (["--num-episodes", "-1"], "--num-episodes is -1"),
         (["--inner-lr", "nan"], "--inner-lr is nan"),
         (["--gamma", "1.5"], "--gamma is 1.5"),
