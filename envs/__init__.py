@@ -7,6 +7,14 @@ from envs.task_vector_env import TaskVectorEnv
 
 FAMILIES = {
     "metarl/Navigation2D-v0": "envs.navigation:Navigation2D",
+    "metarl/HalfCheetahVel-v0": "envs.half_cheetah:HalfCheetahVel",
+    "metarl/HalfCheetahDir-v0": "envs.half_cheetah:HalfCheetahDir",
+    "metarl/AntVel-v0": "envs.ant:AntVel",
+    "metarl/AntDir-v0": "envs.ant:AntDir",
+    "metarl/AntGoal-v0": "envs.ant:AntGoal",
+    "metarl/HopperRandParams-v0": "envs.random_params:HopperRandParams",
+    "metarl/WalkerRandParams-v0": "envs.random_params:WalkerRandParams",
+    "metarl/HumanoidDir-v0": "envs.humanoid:HumanoidDir",
 }
 
 for _id, _family in FAMILIES.items():

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 
 WHITE, GREY, BLACK, RED, BLUE = (255, 255, 255), (215, 215, 215), (0, 0, 0), (200, 30, 30), (40, 90, 200)
+GREEN = (40, 150, 70)
 
 
 def blank(size: int) -> np.ndarray:
@@ -25,3 +26,15 @@ def draw_path(image: np.ndarray, points: np.ndarray, radius: float, colour: tupl
     for start, end in itertools.pairwise(points):
         for share in np.linspace(0.0, 1.0, 8):
             draw_disc(image, start + share * (end - start), radius, colour, scale)
+
+
+def draw_bar(
+    image: np.ndarray, start: np.ndarray, end: np.ndarray, radius: float, colour: tuple[int, int, int], scale: float
+) -> None:
+    """Paint a straight bar with round ends in place; coordinates as in `draw_disc`."""
+    size = image.shape[0]
+    axis = (np.arange(size) + 0.5) / size * 2 * scale - scale
+    pixels = np.stack(np.broadcast_arrays(axis[None, :], -axis[:, None]), axis=-1) - start
+    along = end - start
+    share = np.clip(pixels @ along / max(along @ along, 1e-12), 0.0, 1.0)
+    image[np.sum((pixels - share[..., None] * along) ** 2, axis=-1) <= radius**2] = colour

@@ -1,0 +1,213 @@
+"""MuJoCo's own threaded rollout as a pure function: state in, state out, all robots of all vmaps in one call."""
+
+import copy
+import os
+import threading
+from collections import OrderedDict
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs.mujoco import Body, Change, Physics, Robot, model_path
+
+MAX_MODELS = 4096  # changed models kept, the least recently used ones leave first; a walker's takes about 100 kB
+
+
+def num_processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Pools:
+    """Threads with their MjData. Each call borrows a pool of its own: two calls on one pool at once crash MuJoCo."""
+
+    def __init__(self, model: Any, threads: int | None):
+        self.model, self.threads = model, threads or num_processors()
+        self.free: list[Any] = []
+        self.lock = threading.Lock()
+
+    def rollout(self, models: list[Any], state: np.ndarray, ctrl: np.ndarray, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """States [B, num_steps, S] and sensors [B, num_steps, ...] from ``state`` [B, S] under constant ``ctrl`` [B, U]."""
+        import mujoco
+        from mujoco.rollout import Rollout
+
+        with self.lock:
+            pool = self.free.pop() if self.free else None
+        if pool is None:
+            pool = (
+                Rollout(nthread=self.threads if self.threads > 1 else 0),
+                [mujoco.MjData(self.model) for _ in range(self.threads)],
+            )
+        batch = state.shape[0]
+        states = np.empty((batch, num_steps, state.shape[1]))
+        sensors = np.empty((batch, num_steps, self.model.nsensordata))
+        pool[0].rollout(
+            models,
+            pool[1],
+            state,
+            np.ascontiguousarray(np.broadcast_to(ctrl[:, None], (batch, num_steps, ctrl.shape[1]))),
+            nstep=num_steps,
+            skip_checks=True,
+            state=states,
+            sensordata=sensors,
+        )
+        with self.lock:
+            self.free.append(pool)  # not reached after an exception: a pool that failed is not used again
+        return states, sensors
+
+
+class Models:
+    """Copies of a model with changed numbers, made once each."""
+
+    def __init__(self, model: Any):
+        self.model = model
+        self.made: OrderedDict[bytes, Any] = OrderedDict()
+        self.lock = threading.Lock()
+
+    def changed(self, factors: np.ndarray) -> list[Any]:
+        """One model per row of ``factors`` [B, F] float32."""
+        with self.lock:
+            return [self._get(row) for row in factors]
+
+    def _get(self, row: np.ndarray) -> Any:
+        key = row.tobytes()
+        if key in self.made:
+            self.made.move_to_end(key)
+            return self.made[key]
+        model, like = copy.copy(self.model), self.model
+        sizes = np.cumsum([like.nbody, 3 * like.nbody, like.nv])
+        mass, inertia, damping, friction = np.split(row.astype(np.float64), sizes)
+        model.body_mass[:] = like.body_mass * mass
+        model.body_inertia[:] = like.body_inertia * inertia.reshape(-1, 3)
+        model.dof_damping[:] = like.dof_damping * damping
+        model.geom_friction[:] = like.geom_friction * friction.reshape(-1, 3)
+        self.made[key] = model
+        if len(self.made) > MAX_MODELS:
+            self.made.popitem(last=False)
+        return model
+
+
+def split(x: np.ndarray) -> np.ndarray:
+    """Float64 [..., n] as three float32 [..., 3, n] whose sum is exactly ``x``; the first of them is ``x`` rounded."""
+    parts = np.empty((*x.shape[:-1], 3, x.shape[-1]), np.float32)
+    for i in range(3):
+        parts[..., i, :] = x
+        x = x - parts[..., i, :]
+    return parts
+
+
+def native_physics(model: Any, robot: Robot, threads: int | None) -> Physics:
+    """See `envs.mujoco`. Between calls the state is kept in float32 triples, which lose nothing of MuJoCo's float64."""
+    import mujoco
+
+    spec = mujoco.mjtState.mjSTATE_FULLPHYSICS
+    nq, nv = model.nq, model.nv
+    if mujoco.mj_stateSize(model, spec) != 1 + nq + nv:
+        raise ValueError(f"{robot.file} has activations or plugins, which this backend does not carry.")
+    # One Euler step of this twin tells the acceleration at a state, and the centre of mass there.
+    twin = model if robot.place == "root" else _twin(robot)
+    pools, twins = Pools(model, threads), Pools(twin, threads)
+    models, twin_models = Models(model), Models(twin)
+
+    def accelerate(which, state, ctrl):
+        after, centre = twins.rollout(which, state, ctrl, 1)
+        return (after[:, 0, 1 + nq :] - state[:, 1 + nq :]) / twin.opt.timestep, centre[:, 0, :2]
+
+    def last_stage(which, state, ctrl):
+        # Gymnasium measures the place after MuJoCo's step, where the bodies are those of the last of the four Runge-Kutta
+        # stages: q + h (v + h/2 a), with the acceleration a of the second stage.
+        h = model.opt.timestep
+        first, _ = accelerate(which, state, ctrl)
+        middle = state.copy()
+        middle[:, 1 : 1 + nq] = _integrate(state[:, 1 : 1 + nq], state[:, 1 + nq :], h / 2)
+        middle[:, 1 + nq :] += h / 2 * first
+        second, _ = accelerate(which, middle, ctrl)
+        last = state.copy()
+        last[:, 1 : 1 + nq] = _integrate(state[:, 1 : 1 + nq], state[:, 1 + nq :] + h / 2 * second, h)
+        return last
+
+    def place_of(which, states, ctrl):
+        # states [B, steps, S], before and after the last physics step among them
+        if robot.place == "root":
+            return np.pad(states[:, -1, 1:2], ((0, 0), (0, 1)))
+        last = last_stage(which, states[:, -2], ctrl)
+        return last[:, 1:3] if robot.place == "torso" else accelerate(which, last, ctrl)[1]
+
+    def host_step(parts, ctrl, factors):
+        parts, ctrl, factors = map(np.asarray, (parts, ctrl, factors))
+        lead, batch = ctrl.shape[:-1], int(np.prod(ctrl.shape[:-1]))
+        before = parts.reshape(batch, 3, -1).astype(np.float64).sum(axis=1)
+        ctrl = ctrl.reshape(batch, -1).astype(np.float64)
+        state = np.pad(before[:, : nq + nv], ((0, 0), (1, 0)))  # time is zero: nothing depends on it
+        changed = factors.reshape(batch, -1) if factors.size else None
+        which = [model] * batch if changed is None else models.changed(changed)
+        states, _ = pools.rollout(which, state, ctrl, robot.frame_skip)
+        twinned: list[Any] = []
+        if robot.place != "root":
+            twinned = [twin] * batch if changed is None else twin_models.changed(changed)
+        both = np.concatenate([state[:, None], states], axis=1)
+        place = place_of(twinned, both, ctrl)
+        after = np.concatenate([states[:, -1, 1:], place], axis=1)
+        velocity = (place - before[:, nq + nv :]) / (model.opt.timestep * robot.frame_skip)
+        return split(after).reshape(*lead, 3, -1), velocity.astype(np.float32).reshape(*lead, 2)
+
+    def host_centre(qpos, qvel, factors):
+        qpos, qvel, factors = map(np.asarray, (qpos, qvel, factors))
+        batch = int(np.prod(qpos.shape[:-1]))
+        state = np.concatenate([np.zeros((batch, 1)), qpos.reshape(batch, -1), qvel.reshape(batch, -1)], axis=1)
+        which = twin_models.changed(factors.reshape(batch, -1)) if factors.size else [twin] * batch
+        _, place = accelerate(which, state, np.zeros((batch, model.nu)))
+        return split(place).reshape(*qpos.shape[:-1], 3, 2)
+
+    shape = jax.ShapeDtypeStruct
+
+    def start(qpos, qvel, change=None):
+        qpos, qvel = qpos.astype(jnp.float32), qvel.astype(jnp.float32)
+        if robot.place == "mass centre":
+            result = shape((3, 2), jnp.float32)
+            place = jax.pure_callback(host_centre, result, qpos, qvel, _flat(change), vmap_method="broadcast_all")
+        else:
+            xy = qpos[:2] if robot.place == "torso" else qpos[:2] * jnp.array([1, 0], jnp.float32)
+            place = jnp.zeros((3, 2), jnp.float32).at[0].set(xy)
+        parts = jnp.zeros((3, nq + nv + 2), jnp.float32).at[0, : nq + nv].set(jnp.concatenate([qpos, qvel]))
+        return _body(parts.at[:, nq + nv :].set(place), jnp.zeros(2, jnp.float32))
+
+    def step(body, ctrl, change=None):
+        result = shape((3, nq + nv + 2), jnp.float32), shape((2,), jnp.float32)
+        return _body(*jax.pure_callback(host_step, result, body.hidden, ctrl, _flat(change), vmap_method="broadcast_all"))
+
+    def _body(parts, velocity):
+        return Body(parts[0, :nq], parts[0, nq : nq + nv], velocity, parts)
+
+    return Physics(model, start, step)
+
+
+def _flat(change: Change | None) -> jax.Array:
+    if change is None:
+        return jnp.zeros(0, jnp.float32)
+    return jnp.concatenate([jnp.ravel(x).astype(jnp.float32) for x in change])
+
+
+def _twin(robot: Robot) -> Any:
+    import mujoco
+
+    spec = mujoco.MjSpec.from_file(model_path(robot))
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_EULER
+    spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_EULERDAMP  # plain v + h a, whatever the damping
+    body, centre = mujoco.mjtObj.mjOBJ_BODY, mujoco.mjtSensor.mjSENS_SUBTREECOM
+    spec.add_sensor(type=centre, objtype=body, objname=spec.worldbody.bodies[0].name)
+    return spec.compile()
+
+
+def _integrate(qpos: np.ndarray, qvel: np.ndarray, h: float) -> np.ndarray:
+    """Positions [B, nq] after moving at ``qvel`` [B, nv] for ``h`` seconds; the first joint is free, the others are not."""
+    x = qpos[:, :3] + h * qvel[:, :3]
+    angle = h * np.linalg.norm(qvel[:, 3:6], axis=1, keepdims=True)
+    axis = h * qvel[:, 3:6] / np.maximum(angle, 1e-15)
+    w, v = np.cos(angle / 2), np.sin(angle / 2) * axis
+    w0, v0 = qpos[:, 3:4], qpos[:, 4:7]
+    turned_w = w0 * w - np.sum(v0 * v, axis=1, keepdims=True)
+    turned_v = w0 * v + w * v0 + np.cross(v0, v)
+    return np.concatenate([x, turned_w, turned_v, qpos[:, 7:] + h * qvel[:, 6:]], axis=1)
