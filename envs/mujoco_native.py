@@ -135,23 +135,27 @@ def native_physics(model: Any, robot: Robot, threads: int | None) -> Physics:
         last = last_stage(which, states[:, -2], ctrl)
         return last[:, 1:3] if robot.place == "torso" else accelerate(which, last, ctrl)[1]
 
-    def host_step(parts, ctrl, factors):
-        parts, ctrl, factors = map(np.asarray, (parts, ctrl, factors))
-        lead, batch = ctrl.shape[:-1], int(np.prod(ctrl.shape[:-1]))
-        before = parts.reshape(batch, 3, -1).astype(np.float64).sum(axis=1)
-        ctrl = ctrl.reshape(batch, -1).astype(np.float64)
+    size = nq + nv + 2
+
+    def host_step(given):
+        # One array in and one out: each costs as much as all of NumPy's work here.
+        given = np.asarray(given)
+        lead, batch = given.shape[:-1], int(np.prod(given.shape[:-1]))
+        parts, ctrl, factors = np.split(given.reshape(batch, -1), [3 * size, 3 * size + model.nu], axis=1)
+        before = parts.reshape(batch, 3, size).astype(np.float64).sum(axis=1)
+        ctrl = ctrl.astype(np.float64)
         state = np.pad(before[:, : nq + nv], ((0, 0), (1, 0)))  # time is zero: nothing depends on it
-        changed = factors.reshape(batch, -1) if factors.size else None
-        which = [model] * batch if changed is None else models.changed(changed)
+        which = models.changed(factors) if factors.size else [model] * batch
         states, _ = pools.rollout(which, state, ctrl, robot.frame_skip)
         twinned: list[Any] = []
         if robot.place != "root":
-            twinned = [twin] * batch if changed is None else twin_models.changed(changed)
+            twinned = twin_models.changed(factors) if factors.size else [twin] * batch
         both = np.concatenate([state[:, None], states], axis=1)
         place = place_of(twinned, both, ctrl)
         after = np.concatenate([states[:, -1, 1:], place], axis=1)
         velocity = (place - before[:, nq + nv :]) / (model.opt.timestep * robot.frame_skip)
-        return split(after).reshape(*lead, 3, -1), velocity.astype(np.float32).reshape(*lead, 2)
+        result = np.concatenate([split(after).reshape(batch, -1), velocity.astype(np.float32)], axis=1)
+        return result.reshape(*lead, -1)
 
     def host_centre(qpos, qvel, factors):
         qpos, qvel, factors = map(np.asarray, (qpos, qvel, factors))
@@ -171,15 +175,16 @@ def native_physics(model: Any, robot: Robot, threads: int | None) -> Physics:
         else:
             xy = qpos[:2] if robot.place == "torso" else qpos[:2] * jnp.array([1, 0], jnp.float32)
             place = jnp.zeros((3, 2), jnp.float32).at[0].set(xy)
-        parts = jnp.zeros((3, nq + nv + 2), jnp.float32).at[0, : nq + nv].set(jnp.concatenate([qpos, qvel]))
-        return _body(parts.at[:, nq + nv :].set(place), jnp.zeros(2, jnp.float32))
+        parts = jnp.zeros((3, size), jnp.float32).at[0, : nq + nv].set(jnp.concatenate([qpos, qvel]))
+        parts = parts.at[:, nq + nv :].set(place)
+        return Body(qpos, qvel, jnp.zeros(2, jnp.float32), parts)
 
     def step(body, ctrl, change=None):
-        result = shape((3, nq + nv + 2), jnp.float32), shape((2,), jnp.float32)
-        return _body(*jax.pure_callback(host_step, result, body.hidden, ctrl, _flat(change), vmap_method="broadcast_all"))
-
-    def _body(parts, velocity):
-        return Body(parts[0, :nq], parts[0, nq : nq + nv], velocity, parts)
+        given = jnp.concatenate([body.hidden.ravel(), ctrl.astype(jnp.float32), _flat(change)])
+        result = shape((3 * size + 2,), jnp.float32)
+        result = jax.pure_callback(host_step, result, given, vmap_method="broadcast_all")
+        parts = result[:-2].reshape(3, size)
+        return Body(parts[0, :nq], parts[0, nq : nq + nv], result[-2:], parts)
 
     return Physics(model, start, step)
 
