@@ -67,7 +67,7 @@ def play(family: envs.TaskFamily, config: IterationsConfig) -> tuple[np.ndarray,
     key_start, key_action = jax.random.split(key)
 
     def episode(key_start, key_action):
-        actions = jax.random.uniform(key_action, (config.horizon, *family.action_space.shape), minval=-1.0)
+        actions = jax.random.uniform(key_action, (config.horizon, *(family.action_space.shape or ())), minval=-1.0)
 
         def step(body, action):
             after = family.transition(body, action, key_start, task)
