@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -30,6 +31,7 @@ def main(args: Sequence[str] | None = None) -> int:
         family = construct(find(given.id), **_options(given))
     except ValueError as error:
         return _refuse(str(error))
+    logging.getLogger("jax._src.callback").setLevel(logging.CRITICAL)  # its tracebacks: one line of ours says the same
     failed = done = 0
     for finding in findings(family):
         done += 1

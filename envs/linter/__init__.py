@@ -60,3 +60,12 @@ def check_task_family(family: TaskFamily) -> None:
     failures = [finding.failure for finding in findings(family) if finding.failure is not None]
     if failures:
         raise ValueError("\n".join(failures))
+
+
+def not_finite(family: TaskFamily) -> str | None:
+    """Which function of a family gives numbers that are not finite in random episodes, or None."""
+    try:
+        episodes.everything_is_finite(Evidence(family))
+    except ValueError as error:
+        return str(error)
+    return None

@@ -230,6 +230,11 @@ def test_a_broken_environment_fails_its_check(name, monkeypatch):
         envs.check_task_family(Walk())
 
 
+def test_nothing_is_played_after_an_episode_that_fails():
+    family = type("Broken", (Walk,), {"reward": fails_on_host})()
+    assert [finding.failure is None for finding in linter.findings(family)] == [True] * 5 + [False]
+
+
 @pytest.mark.parametrize("id", envs.FAMILIES)
 def test_every_registered_family(id):
     envs.check_task_family(envs.make(id))
