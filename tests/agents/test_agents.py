@@ -111,7 +111,6 @@ def untrained():
     return lambda build, name: runs[build, "meta/pre" if name in NO_INNER_LOOP else "meta/post"]
 
 
-@pytest.mark.xdist_group("untrained")  # one process: the fixture is trained once
 @pytest.mark.parametrize(("build", "name"), [pair for pair in BUILDS if pair[1] not in UNTRAINED])
 def test_training_beats_an_untrained_start(name, build, untrained):
     reached, start = end_of(build(name), BUDGET[build]), untrained(build, name)

@@ -10,8 +10,6 @@ from experiments import compare, evaluate
 from experiments.statistics import bootstrap_ci95, iqm, task_hash
 from tests.experiments.conftest import small_run
 
-pytestmark = pytest.mark.xdist_group("test_compare_and_evaluate")  # one process: what the fixtures train takes longest
-
 
 @pytest.fixture(scope="module")
 def two_runs(finished_run, tmp_path_factory):

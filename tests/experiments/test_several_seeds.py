@@ -16,8 +16,6 @@ from experiments.together import keys_of, of_seed, together
 from metarl.types import MetaLearner, MetaState
 from tests.experiments.conftest import read_lines, small_run
 
-pytestmark = pytest.mark.xdist_group("test_several_seeds")  # one process: what the fixtures train takes longest
-
 SEEDS = (3, 4)
 TWO = ("--seed", "3", "--seeds", "2")
 

@@ -13,8 +13,6 @@ from experiments import memory, protocols, published, seeds, sinusoid, sinusoid_
 from experiments.published import PUBLISHED, Key
 from experiments.sinusoid import SinusoidConfig
 
-pytestmark = pytest.mark.xdist_group("test_sinusoid_table")  # one process: what the fixtures train takes longest
-
 AGENTS = ("fomaml", "oracle")  # every agent is built and trained in tests/agents
 SMALL = ["--num-iterations", "3", "--num-seeds", "2", "--eval-tasks", "4"]
 
