@@ -1,6 +1,7 @@
 """Worlds: distributions over tasks, on Gymnasium's registry. Importing this package registers the families below."""
 
 from envs.family import TaskFamily, check_task, held_out_tasks
+from envs.linter import check_task_family
 from envs.registration import make, register, registered
 from envs.task_env import TaskEnv
 from envs.task_vector_env import TaskVectorEnv
@@ -26,6 +27,7 @@ __all__ = [
     "TaskFamily",
     "TaskVectorEnv",
     "check_task",
+    "check_task_family",
     "held_out_tasks",
     "make",
     "register",

@@ -1,92 +1,69 @@
-"""What a family must be before anything is compiled with it. Each failure names the family, the function and what to change."""
+"""``python -m envs.check ID``: whether a task family is what the agents rely on, one line per check."""
 
-import traceback
-from typing import Any
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
-import jax
-import numpy as np
-from gymnasium import Space
+from envs.linter import FIRST, THEN, findings
+from envs.registration import construct, find
 
-from envs.family import TaskFamily
-
-METHODS = ("sample_task", "initial", "transition", "observation", "reward", "terminal")
-
-
-def check_family(family: TaskFamily) -> None:
-    """Check a family's attributes, and shapes and dtypes of what its functions return, without running an episode.
-
-    Raises:
-        ValueError: one line that names the family, the function and the value.
-    """
-    name = type(family).__name__
-    for space in ("observation_space", "action_space"):
-        if not isinstance(getattr(family, space, None), Space):
-            raise ValueError(f"{name} has no {space}; set it to a gymnasium.spaces space.")
-    horizon = getattr(family, "horizon", None)
-    if not isinstance(horizon, int) or horizon < 1:
-        raise ValueError(f"{name}: horizon is {horizon!r}, but must be a whole number of at least 1 step.")
-    for method in METHODS:
-        if getattr(type(family), method) is getattr(TaskFamily, method):
-            raise ValueError(f"{name} has no {method}; write it as envs.TaskFamily describes.")
-    _check_functions(family, name)
+EPILOG = "Exits with 0 if all is well, 1 if a check fails, 2 if there is no such family or option."
 
 
-def explain(error: Exception) -> str:
-    """An exception from a user's code in one line: what and where."""
-    lines = str(error).strip().splitlines()
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
-    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {lines[0] if lines else ''}{where}"
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        sys.exit(_refuse(message))
 
 
-def _check_functions(family: TaskFamily, name: str) -> None:
-    key = jax.random.key(0)
-    task = _call(name, "sample_task", family.sample_task, key)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(task):
-        if not isinstance(leaf, jax.Array | np.ndarray):
-            raise ValueError(
-                f"{name}.sample_task: task{jax.tree_util.keystr(path)} is {leaf!r}; make it an array (jnp.asarray)."
-            )
-
-    def shapes(method: str, *args: Any) -> Any:
-        return _call(name, method, lambda *inputs: jax.eval_shape(getattr(family, method), *inputs), *args)
-
-    state = shapes("initial", key, task)
-    sample = family.action_space.sample()
-    action = jax.ShapeDtypeStruct(np.shape(sample), jax.dtypes.canonicalize_dtype(np.asarray(sample).dtype))
-    after = shapes("transition", state, action, key, task)
-    if _layout(state) != _layout(after):
-        raise ValueError(f"{name}.transition returns {_layout(after)}, but initial returns {_layout(state)}; they must agree.")
-    space = family.observation_space
-    if space.shape is not None:
-        expected = (space.shape, str(jax.dtypes.canonicalize_dtype(space.dtype)))
-        observation = _one(name, "observation", shapes("observation", state, key, task))
-        if observation != expected or str(space.dtype) != expected[1]:
-            raise ValueError(
-                f"{name}.observation returns shape {observation[0]} of {observation[1]}, but observation_space has "
-                f"shape {space.shape} of {space.dtype}; make them agree, in float32 if in doubt."
-            )
-    shape, dtype = _one(name, "reward", shapes("reward", state, action, after, key, task))
-    if shape != () or not dtype.startswith("float"):
-        raise ValueError(f"{name}.reward returns shape {shape} of {dtype}, but must return one float.")
-    shape, dtype = _one(name, "terminal", shapes("terminal", state, key, task))
-    if shape != () or dtype != "bool":
-        raise ValueError(f"{name}.terminal returns shape {shape} of {dtype}, but must return one bool.")
-
-
-def _call(name: str, method: str, function: Any, *args: Any) -> Any:
+def main(args: Sequence[str] | None = None) -> int:
+    """Check one family and print what was found; returns the exit code."""
+    parser = _Parser(prog="python -m envs.check", description=__doc__.partition(": ")[2], epilog=EPILOG)
+    parser.add_argument("id", metavar="ID", help="such as metarl/Navigation2D-v0, or my_module:my/Env-v0 for your own")
+    parser.add_argument("--horizon", type=int, metavar="STEPS", help="another horizon than the family's own")
+    parser.add_argument(
+        "--env-options", nargs="+", default=[], metavar="NAME=VALUE", help="for the family's constructor, such as arms=10"
+    )
+    given = parser.parse_args(args)
     try:
-        return function(*args)
-    except Exception as error:  # whatever a user's function raises becomes one line
-        raise ValueError(f"{name}.{method} fails under jax: {explain(error)}") from error
+        family = construct(find(given.id), **_options(given))
+    except ValueError as error:
+        return _refuse(str(error))
+    logging.getLogger("jax._src.callback").setLevel(logging.CRITICAL)  # its tracebacks: one line of ours says the same
+    failed = done = 0
+    for finding in findings(family):
+        done += 1
+        failed += finding.failure is not None
+        if finding.failure is not None:
+            print(f"FAILED  {finding.check}: {finding.failure}", flush=True)
+        elif finding.note is not None:
+            print(f"note    {finding.check}: {finding.note}", flush=True)
+        else:
+            print(f"ok      {finding.check}", flush=True)
+    left = len(FIRST) + len(THEN) - done
+    print(f"{given.id}: {done} checks, {failed} failed" + (f", {left} not reached" if left else ""))
+    return 1 if failed else 0
 
 
-def _layout(tree: Any) -> str:
-    return str(jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", tree))
+def _options(given: argparse.Namespace) -> dict[str, Any]:
+    options: dict[str, Any] = {} if given.horizon is None else {"horizon": given.horizon}
+    for option in given.env_options:
+        name, equals, value = option.partition("=")
+        if not (name.isidentifier() and equals) or name in options:
+            raise ValueError(f"--env-options has {option!r}, but options look like NAME=VALUE, each name once.")
+        try:
+            options[name] = json.loads(value)
+        except json.JSONDecodeError:
+            options[name] = value
+    return options
 
 
-def _one(name: str, method: str, result: Any) -> tuple[tuple[int, ...], str]:
-    leaves = jax.tree.leaves(result)
-    if len(leaves) != 1:
-        raise ValueError(f"{name}.{method} returns {len(leaves)} arrays, but must return one.")
-    return leaves[0].shape, str(leaves[0].dtype)
+def _refuse(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -29,12 +29,14 @@ class TaskFamily(FuncEnv):
     - ``terminal(state, rng, params) -> scalar bool``: asked of the state after each step, not of the first one.
 
     ``params`` is always the task. Optional: ``sample_held_out_task``, ``render_image(state, render_state, params) ->
-    (render_state, image)``, and ``plane`` for the picture of paths.
+    (render_state, image)``, ``plane`` for the picture of paths, and ``task_space``: the task with a gymnasium space in the
+    place of each array, such as ``Goal(position=Box(-0.5, 0.5, (2,)))``; tasks outside it are refused.
     """
 
     observation_space: Space
     action_space: Space
     horizon: int
+    task_space: Any = None
 
     def __init__(self, horizon: int | None = None):
         """Set another ``horizon`` than the family's own, in steps."""
@@ -108,4 +110,25 @@ def check_task(family: TaskFamily, task: Task, leading: tuple[int, ...] = ()) ->
         if array.shape != leading + expected.shape:
             raise ValueError(f"{name}: a task leaf has shape {array.shape}, expected {leading + expected.shape}; got {task!r}.")
         converted.append(array)
-    return jax.tree.unflatten(structure, converted)
+    checked = jax.tree.unflatten(structure, converted)
+    check_task_space(family, checked, len(leading))
+    return checked
+
+
+def check_task_space(family: TaskFamily, task: Task, num_leading: int = 0) -> None:
+    """Refuse tasks, with ``num_leading`` axes in front of each leaf, outside the family's ``task_space`` if it has one."""
+    if family.task_space is None:
+        return
+    name, structure = type(family).__name__, jax.tree.structure(task)
+    try:
+        spaces = structure.flatten_up_to(family.task_space)  # type: ignore[attr-defined]
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{name}.task_space is {family.task_space!r}; make it look like a task, with a space for each array."
+        ) from error
+    for (path, leaf), space in zip(jax.tree_util.tree_leaves_with_path(task), spaces, strict=True):
+        if isinstance(leaf, jax.core.Tracer):  # inside a compiled function there is no value to look at
+            continue
+        for value in np.asarray(leaf).reshape(-1, *np.shape(leaf)[num_leading:]):
+            if not space.contains(np.asarray(value, space.dtype)):
+                raise ValueError(f"{name}: task{jax.tree_util.keystr(path)} is {value}, but must lie in {space}.")

@@ -8,35 +8,70 @@ from typing import Any
 
 import gymnasium
 
-from envs.check import check_family, explain
 from envs.family import TaskFamily
+from envs.static_check import check_family, explain
 
 ENTRY_POINT = "envs.task_env:TaskEnv"
 VECTOR_ENTRY_POINT = "envs.task_vector_env:TaskVectorEnv"
 
 
 def build_family(family: Any, **options: Any) -> TaskFamily:
-    """A family from an instance, a class or function that makes one, or its "module:name"."""
+    """A sound family from an instance, a class or function that makes one, or its "module:name".
+
+    Raises:
+        ValueError: one line on what is wrong with the family, its options or its module.
+    """
+    built = construct(family, **options)
+    check_family(built)
+    return built
+
+
+def construct(family: Any, **options: Any) -> TaskFamily:
+    """`build_family` without looking at what the family's functions do."""
     if isinstance(family, str):
-        module, _, name = family.partition(":")
-        family = getattr(importlib.import_module(module), name)
+        family = _imported(family)
     if isinstance(family, TaskFamily):
-        check_family(family)
         if options:
             raise ValueError(f"{type(family).__name__} is already built; give {sorted(options)} to its constructor.")
         return family
+    name = getattr(family, "__name__", family)
+    _refuse_unknown_options(family, name, options)
     try:
-        inspect.signature(family).bind(**options)
-    except TypeError as error:
-        known = [name for name in inspect.signature(family).parameters]
-        raise ValueError(
-            f"{getattr(family, '__name__', family)}: {error}; its options: {', '.join(known) or 'none'}."
-        ) from error
-    built = family(**options)
+        built = family(**options)
+    except (ValueError, ImportError) as error:  # the family's own words: a bad value, a missing dependency
+        raise ValueError(_one_line(error)) from error
+    except Exception as error:
+        raise ValueError(f"{name}({_spelled(options)}) fails: {explain(error)}") from error
     if not isinstance(built, TaskFamily):
         raise ValueError(f"{family!r} made a {type(built).__name__}, but a family must subclass envs.TaskFamily.")
-    check_family(built)
     return built
+
+
+def _refuse_unknown_options(family: Any, name: str, options: dict[str, Any]) -> None:
+    try:
+        signature = inspect.signature(family)
+    except ValueError:  # classes written in C have none
+        return
+    try:
+        signature.bind(**options)
+    except TypeError as error:
+        raise ValueError(f"{name}: {error}; its options: {', '.join(signature.parameters) or 'none'}.") from error
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (AttributeError, ImportError) as error:  # such as an optional dependency that is not installed
+        raise ValueError(_one_line(error)) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _spelled(options: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in options.items())
 
 
 def register(id: str, family: str | Callable[..., TaskFamily]) -> None:
@@ -61,8 +96,13 @@ def make(id: str, **options: Any) -> TaskFamily:
     """The family registered under ``id``. ``module:id`` imports ``module`` first, as in Gymnasium.
 
     Raises:
-        ValueError: no such module, or no such family; names the closest known ids.
+        ValueError: no such module, no such family (names the closest known ids), or one that is not sound.
     """
+    return build_family(find(id), **options)
+
+
+def find(id: str) -> Any:
+    """What `register` was given for ``id``: a family, what makes one, or its "module:name"."""
     module, _, name = id.rpartition(":")
     if module:
         try:
@@ -74,7 +114,7 @@ def make(id: str, **options: Any) -> TaskFamily:
             raise ValueError(f"Env {id!r}: importing {module} fails: {hint}") from error
     if name not in registered():
         raise ValueError(_unknown(name))
-    return build_family(gymnasium.registry[name].kwargs["family"], **options)
+    return gymnasium.registry[name].kwargs["family"]
 
 
 def _unknown(name: str) -> str:

@@ -74,16 +74,18 @@ class TaskEnv(gymnasium.Env):
             self.task = check_task(self.family, given)
         self._key = jax.random.key(int(self.np_random.integers(MAX_SEED)) if seed is None else seed % 2**32)
         self.state, observation = self._first(self._key, self.task)
-        self._t = 0
+        self._t, self._over, self._last = 0, (False, False), np.asarray(observation)
         if self.render_mode is not None:
             self._render_state = self.family.render_init(self.task)
         return np.asarray(observation), {}
 
     def step(self, action):
-        """Take one step; truncated at the family's horizon."""
+        """Take one step; truncated at the family's horizon. After the end nothing moves, and no reward is given."""
+        if any(self._over):
+            return self._last.copy(), 0.0, *self._over, {}
         self.state, observation, reward, terminated, truncated = self._next(self._key, self._t, self.state, action, self.task)
-        self._t += 1
-        return np.asarray(observation), float(reward), bool(terminated), bool(truncated), {}
+        self._t, self._over, self._last = self._t + 1, (bool(terminated), bool(truncated)), np.asarray(observation)
+        return np.asarray(observation), float(reward), *self._over, {}
 
     def render(self):
         """The current state as an image [height, width, 3] of uint8, in mode "rgb_array"."""

@@ -17,6 +17,7 @@ import envs
 from experiments import agent_flags, checkpoint, evaluation_log, plots, rollout_video, sinusoid, step_function
 from experiments.command import UserError, at_least, between, from_settings, one_line_errors, parse
 from experiments.config import TrainConfig, build
+from experiments.family_errors import NotFinite, blame
 from experiments.load import Trained, load
 from experiments.run_folder import lock, read_config, write_json
 from experiments.seed_folders import seed_folders
@@ -64,7 +65,9 @@ def evaluate(config: EvaluateConfig, described: dict[str, Any]) -> None:
     changes: dict[str, Any] = {"num_episodes": config.num_episodes, "test_step_scale": config.step_scale}
     trained = load(config.run_dir, **{name: value for name, value in changes.items() if value is not None})
     tasks = envs.held_out_tasks(trained.family, config.num_tasks)
-    curves = adapt_all(trained, tasks, config.num_steps)
+    with blame(settings["env"], trained.family):
+        curves = adapt_all(trained, tasks, config.num_steps)
+        summary = summarise(curves["returns"].astype(np.float64), curves["mean_returns"].astype(np.float64))
     result = {
         "env": settings["env"],
         "agent": settings["agent"],
@@ -75,7 +78,7 @@ def evaluate(config: EvaluateConfig, described: dict[str, Any]) -> None:
         "num_episodes": config.num_episodes or settings["num_episodes"],
         "step_scale": list(config.step_scale or settings.get("test_step_scale") or (1.0,)),
         "episodes": curves["used"][0].tolist(),
-        **summarise(curves["returns"].astype(np.float64), curves["mean_returns"].astype(np.float64)),
+        **summary,
         "task_hash": task_hash(tasks),
     }
     write_json(config.run_dir / "evaluation.json", result)
@@ -141,7 +144,7 @@ def summarise(returns: np.ndarray, mean_returns: np.ndarray) -> dict[str, Any]:
         mean_returns: [M, K+1], of the policy's mode.
     """
     if not np.all(np.isfinite(returns)):
-        raise UserError("the agent's held-out returns are not finite; its adaptation diverges: try a smaller --inner-lr.")
+        raise NotFinite("the agent's held-out returns are not finite; its adaptation diverges: try a smaller --inner-lr.")
     hurt = (returns[:, -1] < returns[:, 0]).astype(np.float64)
     return {
         "return_mean": returns.mean(axis=0).tolist(),

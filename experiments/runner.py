@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from experiments import checkpoint
 from experiments.command import UserError
+from experiments.family_errors import NotFinite
 from experiments.outputs import Outputs
 from experiments.progress import Progress
 from experiments.rows import add_times, mean, nonfinite, rows_of
@@ -152,7 +153,7 @@ def _write(outputs: Sequence[Outputs], rows: list[list[dict[str, Any]]], states:
     for i, out in enumerate(outputs):
         out.write(rows[i][:-1] if i in bad else rows[i][:whole] if bad else rows[i])
     if bad:
-        raise UserError(_nonfinite_message(bad, iteration, outputs))
+        raise NotFinite(_nonfinite_message(bad, iteration, outputs))
 
 
 def _each(outputs: Sequence[Outputs]) -> range:

@@ -8,6 +8,7 @@ from experiments import runner
 from experiments.command import UserError, one_line_errors, parse
 from experiments.config import TrainConfig, build, resolve
 from experiments.evaluate import EvaluateConfig, evaluate
+from experiments.family_errors import blame
 from experiments.run_folder import CONFIG, read_config
 from experiments.seed_folders import seed_folders
 from experiments.session import train_and_evaluate
@@ -26,15 +27,16 @@ def train(config: TrainConfig) -> None:
         )
         evaluate(settings, described)
 
-    train_and_evaluate(
-        "train",
-        config,
-        built.learner,
-        schedule,
-        evaluate_run if config.eval_tasks else None,
-        env=config.env,
-        extendable=config.outer_schedule == "constant" and config.agent not in agents.ANNEALED,
-    )
+    with blame(config.env, built.family):
+        train_and_evaluate(
+            "train",
+            config,
+            built.learner,
+            schedule,
+            evaluate_run if config.eval_tasks else None,
+            env=config.env,
+            extendable=config.outer_schedule == "constant" and config.agent not in agents.ANNEALED,
+        )
 
 
 def refuse_another_agent(config: TrainConfig) -> None:

@@ -5,8 +5,13 @@ from pathlib import Path
 
 HOME = Path(__file__).parent.parent
 
-# Two test processes share two cores, and compiling costs more here than slower code.
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0")
+# Two test processes share two cores, and compiling costs more here than slower code: the older emitters of fused loops take a
+# third of the newer ones' time to compile meta-gradients, without optimisation.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+    "--xla_cpu_parallel_codegen_split_count=1",
+)
 os.environ["WANDB_MODE"] = os.environ.get("METARL_TEST_WANDB_MODE", "disabled")
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Many tests compile the same small program; processes started by tests share the cache too.

@@ -1,0 +1,120 @@
+"""What a family must be before anything is compiled with it. Each failure names the family, the function and what to change."""
+
+import re
+import traceback
+import warnings
+from typing import Any
+
+import jax
+import numpy as np
+from gymnasium import Space
+
+from envs.family import TaskFamily
+
+FRAME = re.compile(r'File "(.+?)", line (\d+)')
+LIBRARIES = ("site-packages", "importlib")
+METHODS = ("sample_task", "initial", "transition", "observation", "reward", "terminal")
+
+
+def check_family(family: TaskFamily) -> None:
+    """Check a family's attributes, and shapes and dtypes of what its functions return, without running an episode.
+
+    Raises:
+        ValueError: one line that names the family, the function and the value.
+    """
+    name = type(family).__name__
+    for space in ("observation_space", "action_space"):
+        if not isinstance(getattr(family, space, None), Space):
+            raise ValueError(f"{name} has no {space}; set it to a gymnasium.spaces space.")
+    horizon = getattr(family, "horizon", None)
+    if type(horizon) is not int or horizon < 1:
+        raise ValueError(f"{name}: horizon is {horizon!r}, but must be a whole number of at least 1 step.")
+    for method in METHODS:
+        if getattr(type(family), method) is getattr(TaskFamily, method):
+            raise ValueError(f"{name} has no {method}; write it as envs.TaskFamily describes.")
+    _check_functions(family, name)
+
+
+def explain(error: Exception) -> str:
+    """An exception from a user's code in one line: what and where."""
+    lines = str(error).strip().splitlines() or [""]
+    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    message = f"{type(error).__name__}: {lines[0]}"
+    if "Traceback (most recent call last):" in str(error):  # a host callback's own error, told as text
+        frames, message = FRAME.findall(str(error)), lines[-1]
+    theirs = [(file, line) for file, line in frames if not any(name in file for name in LIBRARIES)]
+    return message + (f" ({theirs[-1][0]}:{theirs[-1][1]})" if theirs else "")
+
+
+def _check_functions(family: TaskFamily, name: str) -> None:
+    key = jax.random.key(0)
+    task = _call(name, "sample_task", family.sample_task, key)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(task):
+        if not isinstance(leaf, jax.Array | np.ndarray):
+            raise ValueError(
+                f"{name}.sample_task: task{jax.tree_util.keystr(path)} is {leaf!r}; make it an array (jnp.asarray)."
+            )
+
+    def shapes(method: str, *args: Any) -> Any:
+        def checked(*inputs: Any) -> Any:
+            return _no_float64(name, method, getattr(family, method)(*inputs))
+
+        return _call(name, method, lambda *inputs: jax.eval_shape(checked, *inputs), *args)
+
+    state = shapes("initial", key, task)
+    sample = family.action_space.sample()
+    action = jax.ShapeDtypeStruct(np.shape(sample), jax.dtypes.canonicalize_dtype(np.asarray(sample).dtype))
+    after = shapes("transition", state, action, key, task)
+    if _layout(state) != _layout(after):
+        raise ValueError(f"{name}.transition returns {_layout(after)}, but initial returns {_layout(state)}; they must agree.")
+    space = family.observation_space
+    if space.shape is not None:
+        expected = (space.shape, str(jax.dtypes.canonicalize_dtype(space.dtype)))
+        observation = _one(name, "observation", shapes("observation", state, key, task))
+        if observation != expected or str(space.dtype) != expected[1]:
+            raise ValueError(
+                f"{name}.observation returns shape {observation[0]} of {observation[1]}, but observation_space has "
+                f"shape {space.shape} of {space.dtype}; make them agree, in float32 if in doubt."
+            )
+    shape, dtype = _one(name, "reward", shapes("reward", state, action, after, key, task))
+    if shape != () or not dtype.startswith("float"):
+        raise ValueError(f"{name}.reward returns shape {shape} of {dtype}, but must return one float.")
+    shape, dtype = _one(name, "terminal", shapes("terminal", state, key, task))
+    if shape != () or dtype != "bool":
+        raise ValueError(f"{name}.terminal returns shape {shape} of {dtype}, but must return one bool.")
+
+
+def _call(name: str, method: str, function: Any, *args: Any) -> Any:
+    try:
+        with warnings.catch_warnings():
+            # float64 that is asked for and silently not given
+            warnings.filterwarnings("error", message="Explicitly requested dtype")
+            return function(*args)
+    except _FamilyError:
+        raise
+    except Exception as error:  # whatever a user's function raises becomes one line
+        raise ValueError(f"{name}.{method} fails under jax: {explain(error)}") from error
+
+
+class _FamilyError(ValueError):
+    """Already says which function and what to change."""
+
+
+def _no_float64(name: str, method: str, result: Any) -> Any:
+    """Refuse NumPy's float64, which jax would make float32 without a word."""
+    silently = jax.dtypes.canonicalize_dtype(np.float64) != np.float64
+    for leaf in jax.tree.leaves(result):
+        if silently and getattr(leaf, "dtype", None) == np.float64:
+            raise _FamilyError(f"{name}.{method} returns float64, {leaf!r}; make it float32, with .astype(np.float32).")
+    return result
+
+
+def _layout(tree: Any) -> str:
+    return str(jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", tree))
+
+
+def _one(name: str, method: str, result: Any) -> tuple[tuple[int, ...], str]:
+    leaves = jax.tree.leaves(result)
+    if len(leaves) != 1:
+        raise ValueError(f"{name}.{method} returns {len(leaves)} arrays, but must return one.")
+    return leaves[0].shape, str(leaves[0].dtype)
