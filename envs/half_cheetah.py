@@ -1,9 +1,11 @@
 """The half-cheetah that runs at a velocity, or in a direction, that it does not see."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from gymnasium.spaces import Box
 
 from envs.locomotion import Locomotion, effort, normal_noise
 from envs.mujoco import Robot
@@ -24,6 +26,10 @@ class Direction(NamedTuple):
     sign: jax.Array
 
 
+NUMBER: Any = Box(-np.inf, np.inf, (), np.float32)
+SIGN: Any = Box(-1.0, 1.0, (), np.float32)
+
+
 class HalfCheetahVel(Locomotion):
     """Run at a given speed (Finn et al. 2017, Section 5.3).
 
@@ -36,6 +42,7 @@ class HalfCheetahVel(Locomotion):
     """
 
     robot = HALF_CHEETAH
+    task_space = Speed(NUMBER)  # any velocity may be tried
 
     def __init__(
         self,
@@ -65,6 +72,7 @@ class HalfCheetahDir(Locomotion):
     """
 
     robot = HALF_CHEETAH
+    task_space = Direction(SIGN)
 
     def sample_task(self, key):
         return Direction(jax.random.rademacher(key, (), jnp.float32))

@@ -1,9 +1,11 @@
 """The humanoid that walks in a direction that it does not see."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from gymnasium.spaces import Box
 
 from envs.locomotion import Locomotion, effort, uniform_noise
 from envs.mujoco import Robot
@@ -11,6 +13,7 @@ from envs.mujoco import Robot
 HUMANOID = Robot("humanoid.xml", 5, uniform_noise(1e-2), place="mass centre", unobserved=2)
 FORWARD, ALIVE, EFFORT_COST = 1.25, 5.0, 0.1  # Gymnasium's, and 0.25 times five physics steps in ProMP's code
 CTRL_RANGE = 0.4  # of every actuator
+UNIT_SQUARE: Any = Box(-1.0, 1.0, (2,), np.float32)
 
 
 class Heading(NamedTuple):
@@ -32,6 +35,7 @@ class HumanoidDir(Locomotion):
     """
 
     robot = HUMANOID
+    task_space = Heading(UNIT_SQUARE)
 
     def sample_task(self, key):
         angle = jax.random.uniform(key, (), jnp.float32, 0.0, 2 * jnp.pi)

@@ -90,7 +90,10 @@ def make_physics(robot: Robot, backend: str, iterations: int, threads: int | Non
     Args:
         robot: which.
         backend: "auto", "native" or "mjx".
-        iterations: of MJX's constraint solver.
+        iterations: of MJX's constraint solver. On the half-cheetah 4 are enough: from the same starts with the same random
+            actions velocities agree with native MuJoCo's to 1e-5 m/s for five steps and returns of 100 steps differ by
+            -0.2 +- 1.7 of -188, as with 20; 1 or 2 are off by 0.2 m/s (``python -m experiments.mjx_iterations``, 32 episodes,
+            2 CPU cores, mujoco 4.0.0, mujoco-mjx 3.17.0, 2026-11-21).
         threads: of native MuJoCo; None for one per processor.
     """
     if backend not in BACKENDS:

@@ -1,7 +1,12 @@
 """Walking robots whose masses, inertias, damping and friction vary from task to task."""
 
+import functools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
+from gymnasium.spaces import Box
 
 from envs.locomotion import Locomotion, effort, uniform_noise
 from envs.mujoco import Change, Robot
@@ -14,12 +19,18 @@ EFFORT_COST = 1e-3
 
 
 class _RandomParams(Locomotion):
-    def sample_task(self, key):
+    @functools.cached_property
+    def task_space(self) -> Any:
+        return Change(*(Box(0.0, np.inf, shape, np.float32) for shape in self._shapes()))
+
+    def _shapes(self) -> Any:
         model = self.physics.model
-        shapes = Change((model.nbody,), (model.nbody, 3), (model.nv,), (model.ngeom, 3))  # type: ignore[arg-type]
+        return (model.nbody,), (model.nbody, 3), (model.nv,), (model.ngeom, 3)
+
+    def sample_task(self, key):
         keys = Change(*jax.random.split(key, 4))
         draw = lambda base, key, shape: base ** jax.random.uniform(key, shape, jnp.float32, -LOG_SCALE, LOG_SCALE)
-        return Change(*(draw(*each) for each in zip(BASE, keys, shapes, strict=True)))
+        return Change(*(draw(*each) for each in zip(BASE, keys, self._shapes(), strict=True)))
 
     def change(self, params):
         return params
