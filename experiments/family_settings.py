@@ -17,7 +17,7 @@ PROMP: Settings = {"agent": "promp", "num_tasks": 20, "num_episodes": 20, "num_i
 RL2: Settings = {"agent": "rl2", "num_tasks": 40, "num_episodes": 2, "outer_lr": 1e-3}  # PPO with 5 epochs: C, ProMP
 # Trials of ten short episodes: many tasks, since one is little data; T.
 BANDIT: Settings = RL2 | {"num_tasks": 100, "num_episodes": 4, "trial_episodes": 10, "eval_steps": 9, "num_iterations": 300}
-CLASSIC: Settings = PROMP | {"outer_lr": 2e-3}  # T
+CLASSIC: Settings = PROMP | {"outer_lr": 2e-3}  # T, the first value tried
 # Horizons and action noise of ProMP, C, with a quarter of its tasks and half of its episodes; S.
 MUJOCO: Settings = PROMP | {"num_tasks": 10, "num_episodes": 10, "horizon": 100, "outer_lr": 1e-3, "num_iterations": 20}
 
@@ -29,10 +29,10 @@ SETTINGS: dict[str, Settings] = {
     "metarl/GaussianBandit-v0": BANDIT,
     "metarl/TabularMDP-v0": RL2 | {"num_tasks": 100, "trial_episodes": 10, "eval_steps": 9, "num_iterations": 300},  # S; P: 10
     "metarl/GridNavigation-v0": RL2 | {"trial_episodes": 4, "num_iterations": 400},  # C: VariBAD's trials have 4 episodes; S
-    "metarl/PendulumDynamics-v0": CLASSIC | {"num_iterations": 200},
-    "metarl/CartPoleDynamics-v0": CLASSIC | {"horizon": 200, "num_iterations": 100},  # P: horizon 200, Packer et al. 2018
-    "metarl/AcrobotDynamics-v0": CLASSIC | {"horizon": 200, "num_iterations": 40},
-    "metarl/MountainCarDynamics-v0": CLASSIC | {"num_iterations": 60},
+    "metarl/PendulumDynamics-v0": CLASSIC | {"num_iterations": 150},
+    "metarl/CartPoleDynamics-v0": CLASSIC | {"num_iterations": 30},
+    "metarl/AcrobotDynamics-v0": CLASSIC | {"num_episodes": 10, "num_iterations": 25},
+    "metarl/MountainCarDynamics-v0": CLASSIC | {"num_iterations": 40},
     "metarl/HalfCheetahVel-v0": MUJOCO,
     "metarl/HalfCheetahDir-v0": MUJOCO,
     "metarl/AntVel-v0": MUJOCO,
