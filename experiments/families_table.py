@@ -15,7 +15,7 @@ HEADINGS = ("family", "agent (seeds)", "iterations", "env steps", "training", "r
 UNITS = {"memory": "episode", "nothing": "episode"}  # of what an agent takes on a new task; other agents take steps
 NOTE = (
     "Returns are means over held-out tasks with 95 % bootstrap intervals, after so many inner steps, or episodes before "
-    "the one that is counted. Environment steps are those of one seed, minutes those of all seeds together.\n"
+    "the one that is counted. Environment steps are those of one seed; seeds trained together share their minutes.\n"
 )
 
 
@@ -33,10 +33,11 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
 
 def _row(folder: Path, agent: str, pooled: dict[str, Any], runs: list[comparison.Run]) -> dict[str, Any]:
     first = runs[0]
-    last = [run.lines[-1] if run.lines else {} for run in runs]
+    last = [_evaluated(run) for run in runs]
     device = first.config.get("device") or {}
     return {
         "family": first.result["env"],
+        "options": list(first.config["settings"].get("env_options") or ()),
         "agent": agent,
         "seeds": pooled["seeds"],
         "iterations": first.result["iteration"],
@@ -49,6 +50,12 @@ def _row(folder: Path, agent: str, pooled: dict[str, Any], runs: list[comparison
         "published": PUBLISHED.get(first.result["env"]),
         "run": str(folder),
     }
+
+
+def _evaluated(run: comparison.Run) -> dict[str, Any]:
+    """The line of metrics.jsonl of the iteration that was evaluated; training may have gone on since."""
+    until = [line for line in run.lines if line["iteration"] <= run.result["iteration"]]
+    return until[-1] if until else {}
 
 
 def sort(rows: list[dict[str, Any]], families: list[str]) -> list[dict[str, Any]]:
@@ -69,7 +76,8 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
     agent = f"{row['agent']} ({len(row['seeds'])})"
     steps = f"{row['env_steps'] / 1e6:.1f} M"
     training = f"{row['minutes']:.1f} min, {row['device']}"
-    return row["family"], agent, str(row["iterations"]), steps, training, means[0], "\n".join(after), row["published"] or ""
+    family = "\n".join([row["family"], *row["options"]])
+    return family, agent, str(row["iterations"]), steps, training, means[0], "\n".join(after), row["published"] or ""
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:

@@ -18,13 +18,14 @@ RL2: Settings = {"agent": "rl2", "num_tasks": 40, "num_episodes": 2, "outer_lr":
 # Trials of ten short episodes: many tasks, since one is little data; T.
 BANDIT: Settings = RL2 | {"num_tasks": 100, "num_episodes": 4, "trial_episodes": 10, "eval_steps": 9, "num_iterations": 300}
 CLASSIC: Settings = PROMP | {"outer_lr": 2e-3}  # T, the first value tried
-# Horizons and action noise of ProMP, C, with a quarter of its tasks and half of its episodes; S.
-MUJOCO: Settings = PROMP | {"num_tasks": 10, "num_episodes": 10, "horizon": 100, "outer_lr": 1e-3, "num_iterations": 20}
+# Horizon, inner and outer step sizes and action noise (standard deviation 1 at first) of ProMP, C, with half of its 40 tasks
+# and 20 episodes and 20 of its 1001 iterations; S.
+MUJOCO: Settings = PROMP | {"num_episodes": 10, "horizon": 200, "outer_lr": 1e-3, "initial_std": 1.0, "num_iterations": 20}
 
 SETTINGS: dict[str, Settings] = {
     "metarl/Navigation2D-v0": navigation.PROTOCOL | navigation.SETTINGS["maml"] | {"agent": "maml"},
     "metarl/Navigation2DSparse-v0": RL2 | {"trial_episodes": 4, "num_iterations": 400},  # S
-    "metarl/NavigationCorner-v0": PROMP | {"num_inner_steps": 3, "num_iterations": 100, "outer_lr": 1e-3},  # C: ProMP; S
+    "metarl/NavigationCorner-v0": PROMP | {"outer_lr": 1e-3, "num_iterations": 100},  # C: ProMP; S
     "metarl/BernoulliBandit-v0": BANDIT,
     "metarl/GaussianBandit-v0": BANDIT,
     "metarl/TabularMDP-v0": RL2 | {"num_tasks": 100, "trial_episodes": 10, "eval_steps": 9, "num_iterations": 300},  # S; P: 10
@@ -34,7 +35,7 @@ SETTINGS: dict[str, Settings] = {
     "metarl/AcrobotDynamics-v0": CLASSIC | {"num_episodes": 10, "num_iterations": 25},
     "metarl/MountainCarDynamics-v0": CLASSIC | {"num_iterations": 40},
     "metarl/HalfCheetahVel-v0": MUJOCO,
-    "metarl/HalfCheetahDir-v0": MUJOCO,
+    "metarl/HalfCheetahDir-v0": MUJOCO | {"horizon": 100},  # C: ProMP
     "metarl/AntVel-v0": MUJOCO,
     "metarl/AntDir-v0": MUJOCO,
     "metarl/AntGoal-v0": MUJOCO | {"num_inner_steps": 2},  # C: ProMP

@@ -5,17 +5,17 @@ import json
 import pytest
 
 import envs
-from experiments import families, families_table, train
+from experiments import agent_flags, families, families_table, train
 from experiments.family_settings import EVALUATION, PUBLISHED, SETTINGS
 
 TINY = {"agent": "maml", "num_tasks": 2, "num_episodes": 2, "horizon": 6, "hidden_sizes": (8,), "eval_steps": 1}
 
 
-def test_every_family_has_settings_and_every_setting_is_one_of_train():
+def test_every_family_has_settings_that_its_agent_uses():
     assert set(envs.FAMILIES) <= set(SETTINGS)
     assert set(PUBLISHED) <= set(SETTINGS)
     for settings in SETTINGS.values():
-        train.TrainConfig(run_dir="", **EVALUATION | settings)
+        agent_flags.resolve(train.TrainConfig(run_dir="", **EVALUATION | settings))
 
 
 def test_the_table_of_a_tiny_run_going_on_and_of_a_run_made_elsewhere(tmp_path, monkeypatch, capsys, error_of, finished_run):
@@ -50,7 +50,15 @@ def test_the_table_of_a_tiny_run_going_on_and_of_a_run_made_elsewhere(tmp_path, 
 
 
 def row(family, agent="maml", adapts_by="gradient", **changes):
-    same = {"iterations": 5, "env_steps": 2_000_000, "minutes": 1.25, "device": "1 x cpu", "published": None, "seeds": [0]}
+    same = {
+        "iterations": 5,
+        "env_steps": 2_000_000,
+        "minutes": 1.25,
+        "device": "1 x cpu",
+        "published": None,
+        "seeds": [0],
+        "options": [],
+    }
     points = {"return_mean": [-3.0, -2.0, -1.0], "return_ci95": [[-4, -2], [-3, -1], [-2, 0]]}
     return {"family": family, "agent": agent, "adapts_by": adapts_by, **same, **points, **changes}
 
@@ -72,6 +80,7 @@ def test_cells_say_steps_or_episodes():
     assert by_steps[2:6] == ("5", "2.0 M", "1.2 min, 1 x cpu", "-3.00 [-4.00, -2.00]")
     assert by_steps[6] == "1 step: -2.00 [-3.00, -1.00]\n2 steps: -1.00 [-2.00, 0.00]"
     assert by_episodes[6].startswith("1 episode: -2.00")
+    assert families_table.cells(row("a", options=["arms=10"]))[0] == "a\narms=10"
 
 
 def test_a_supervised_run_is_no_row(monkeypatch, tmp_path):
