@@ -61,6 +61,8 @@ class Constants:
         """
         if held_out not in HELD_OUT:
             raise ValueError(f"held_out is {held_out!r}; known: {', '.join(HELD_OUT)}.")
+        if not isinstance(ranges, Mapping | None):
+            raise ValueError(f'ranges is {ranges!r}, but looks like {{"{classic._fields[0]}": [low, high]}}.')
         if ranges and held_out == "extreme":
             raise ValueError(
                 f"ranges is {ranges}, but held_out='extreme' is about the published ranges; leave one of them out."
@@ -71,7 +73,8 @@ class Constants:
     def _checked(self, name: str, given: Sequence[float]) -> Range:
         if name not in self.classic._fields:
             raise ValueError(f"ranges has {name!r}; known: {', '.join(self.classic._fields)}.")
-        if len(given) != 2 or not 0 < given[0] <= given[1] < math.inf:
+        two = isinstance(given, Sequence) and len(given) == 2 and all(isinstance(end, int | float) for end in given)
+        if not two or not 0 < given[0] <= given[1] < math.inf:
             raise ValueError(f"ranges has {name}={given!r}, but must be [low, high] with 0 < low <= high.")
         return Range(*given, *given)
 

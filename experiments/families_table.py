@@ -91,9 +91,9 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     """The table on the terminal: before adaptation, after one step and after the last."""
     table = Table(title="Held-out returns")
     for heading in ("family", "agent", "minutes", "before", "after 1", "after the last"):
-        table.add_column(heading, justify="left" if heading in ("family", "agent") else "right")
+        table.add_column(heading, justify="left" if heading in ("family", "agent") else "right", overflow="fold")
     for row in rows:
-        name = row["family"].removeprefix("metarl/")
+        name = row["family"].removeprefix("metarl/").removesuffix("-v0")
         if row["agent"] is None:
             table.add_row(name, "not run")
             continue

@@ -15,7 +15,6 @@ from envs.acrobot import AcrobotDynamics, Links
 from envs.cart_pole import Cart
 from envs.mountain_car import Hill
 from envs.pendulum import Rod
-from envs.ranges import Range, outside
 
 KEY = jax.random.key(0)
 
@@ -236,63 +235,6 @@ def test_acrobot_energy(centre, float64):
     for _ in range(5):
         state, torque, task = rng.normal(size=4), rng.normal(), Links(*rng.uniform(0.5, 2.0, 5))
         np.testing.assert_allclose(power(state, torque, task), torque * state[3], atol=1e-9)
-
-
-@every_case
-def test_tasks_fill_the_published_ranges(case):
-    family = envs.make(case.id)
-    extreme = envs.make(case.id, held_out="extreme")
-    keys = jax.random.split(KEY, 2000)
-    trained, same, beyond = (
-        jax.device_get(jax.vmap(f)(keys))
-        for f in (family.sample_task, family.sample_held_out_task, extreme.sample_held_out_task)
-    )
-    for name in case.task._fields:
-        if name not in family.constants.ranges:
-            for tasks in (trained, same, beyond):
-                np.testing.assert_allclose(getattr(tasks, name), getattr(case.task, name), rtol=1e-6)
-            continue
-        low, high, lowest, highest = family.constants.ranges[name]
-        for tasks in (trained, same):
-            values = getattr(tasks, name)
-            assert low <= values.min() and values.max() <= high * (1 + 1e-6)
-            np.testing.assert_allclose(np.histogram((values - low) / (high - low), 4, (0, 1))[0] / 500, 1.0, atol=0.2)
-        values = getattr(beyond, name)
-        assert lowest <= values.min() and values.max() <= highest * (1 + 1e-6)
-        assert not np.any((low * (1 + 1e-6) < values) & (values < high * (1 - 1e-6)))
-        share = (low - lowest) / (low - lowest + highest - high)
-        np.testing.assert_allclose(np.mean(values <= low), share, atol=0.05)
-    assert not np.any(trained[0] == same[0])
-    assert np.abs(np.corrcoef(np.stack([getattr(trained, name) for name in family.constants.ranges]))[0, 1]) < 0.1
-
-
-def test_extremes_are_uniform_on_both_sides():
-    values = np.asarray(jax.vmap(lambda key: outside(Range(1.0, 2.0, 0.0, 4.0), key))(jax.random.split(KEY, 6000)))
-    np.testing.assert_allclose(np.histogram(values, [0, 1, 2, 3, 4])[0] / 6000, [1 / 3, 0, 1 / 3, 1 / 3], atol=0.02)
-
-
-def test_ranges_of_one_s_own():
-    family = envs.make("metarl/PendulumDynamics-v0", ranges={"mass": [0.5, 2], "length": [1, 1], "gravity": [5, 15]})
-    tasks = jax.vmap(family.sample_task)(jax.random.split(KEY, 500))
-    assert tasks.mass.min() < 0.6 and tasks.mass.max() > 1.9
-    assert tasks.gravity.min() < 6 and tasks.gravity.max() > 14
-    np.testing.assert_array_equal(tasks.length, 1)
-
-
-@pytest.mark.parametrize(
-    ("id", "options", "message"),
-    [
-        ("Pendulum", {"held_out": "xtreme"}, "held_out is 'xtreme'; known: same, extreme"),
-        ("CartPole", {"ranges": {"mass": [1, 2]}}, "ranges has 'mass'; known: force, length, pole_mass, cart_mass, gravity"),
-        ("MountainCar", {"ranges": {"force": [2, 1]}}, "low <= high"),
-        ("MountainCar", {"ranges": {"force": [1]}}, "low, high"),
-        ("Acrobot", {"ranges": {"mass": [1, 2]}, "held_out": "extreme"}, "leave one of them out"),
-        ("Acrobot", {"centre": "half"}, "centre is 'half'; known: halfway, fixed"),
-    ],
-)
-def test_bad_options(id, options, message):
-    with pytest.raises(ValueError, match=message):
-        envs.make(f"metarl/{id}Dynamics-v0", **options)
 
 
 @every_case
