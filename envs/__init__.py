@@ -8,6 +8,10 @@ from envs.task_vector_env import TaskVectorEnv
 
 FAMILIES = {
     "metarl/Navigation2D-v0": "envs.navigation:Navigation2D",
+    "metarl/PendulumDynamics-v0": "envs.pendulum:PendulumDynamics",
+    "metarl/CartPoleDynamics-v0": "envs.cart_pole:CartPoleDynamics",
+    "metarl/AcrobotDynamics-v0": "envs.acrobot:AcrobotDynamics",
+    "metarl/MountainCarDynamics-v0": "envs.mountain_car:MountainCarDynamics",
     "metarl/HalfCheetahVel-v0": "envs.half_cheetah:HalfCheetahVel",
     "metarl/HalfCheetahDir-v0": "envs.half_cheetah:HalfCheetahDir",
     "metarl/AntVel-v0": "envs.ant:AntVel",

@@ -21,20 +21,21 @@ def draw_disc(image: np.ndarray, centre: np.ndarray, radius: float, colour: tupl
     image[inside] = colour
 
 
+def draw_line(
+    image: np.ndarray, start: np.ndarray, end: np.ndarray, width: float, colour: tuple[int, int, int], scale: float
+) -> None:
+    """Paint a straight line with round ends in place; coordinates as in `draw_disc`."""
+    size = image.shape[0]
+    axis = (np.arange(size) + 0.5) / size * 2 * scale - scale
+    points = np.stack(np.broadcast_arrays(axis[None, :], -axis[:, None]), axis=-1) - start
+    along = end - start
+    share = np.clip(points @ along / max(along @ along, 1e-12), 0.0, 1.0)
+    away = points - share[..., None] * along
+    image[np.sum(away**2, axis=-1) <= (width / 2) ** 2] = colour
+
+
 def draw_path(image: np.ndarray, points: np.ndarray, radius: float, colour: tuple[int, int, int], scale: float) -> None:
     """Paint a line through ``points`` [P, 2] in place, as a row of discs."""
     for start, end in itertools.pairwise(points):
         for share in np.linspace(0.0, 1.0, 8):
             draw_disc(image, start + share * (end - start), radius, colour, scale)
-
-
-def draw_bar(
-    image: np.ndarray, start: np.ndarray, end: np.ndarray, radius: float, colour: tuple[int, int, int], scale: float
-) -> None:
-    """Paint a straight bar with round ends in place; coordinates as in `draw_disc`."""
-    size = image.shape[0]
-    axis = (np.arange(size) + 0.5) / size * 2 * scale - scale
-    pixels = np.stack(np.broadcast_arrays(axis[None, :], -axis[:, None]), axis=-1) - start
-    along = end - start
-    share = np.clip(pixels @ along / max(along @ along, 1e-12), 0.0, 1.0)
-    image[np.sum((pixels - share[..., None] * along) ** 2, axis=-1) <= radius**2] = colour

@@ -21,7 +21,8 @@ EFFORT_COST = 1e-3
 class _RandomParams(Locomotion):
     @functools.cached_property
     def task_space(self) -> Any:
-        return Change(*(Box(0.0, np.inf, shape, np.float32) for shape in self._shapes()))
+        spaces: Any = [Box(0.0, np.inf, shape, np.float32) for shape in self._shapes()]
+        return Change(*spaces)
 
     def _shapes(self) -> Any:
         model = self.physics.model

@@ -121,6 +121,6 @@ def _unknown(name: str) -> str:
     if name in gymnasium.registry:
         return f"{name!r} is an ordinary Gymnasium environment, not a task family; register an envs.TaskFamily instead."
     lower = {id.lower(): id for id in registered()}
-    close = [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)]
+    close = [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.75)]
     hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else f"Registered: {', '.join(registered())}."
     return f"No task family {name!r}. {hint}"

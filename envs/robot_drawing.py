@@ -38,7 +38,7 @@ def draw(model: Any, qpos: np.ndarray, view: str, goal: np.ndarray | None = None
         along = data.geom_xmat[geom].reshape(3, 3)[:, 2] * half
         ends = np.stack([data.geom_xpos[geom] - along, data.geom_xpos[geom] + along]) - centre
         colour = drawing.RED if model.geom_bodyid[geom] == 1 else drawing.BLUE
-        drawing.draw_bar(image, ends[0, axes], ends[1, axes], model.geom_size[geom, 0], colour, REACH)
+        drawing.draw_line(image, ends[0, axes], ends[1, axes], 2 * model.geom_size[geom, 0], colour, REACH)
     return image
 
 
@@ -46,7 +46,7 @@ def _ground(image: np.ndarray, centre: np.ndarray, view: str) -> None:
     # A line at height 0 with a mark every metre, or marks every metre in both directions, so that motion is seen.
     marks = np.arange(-3, 4) - centre[0] % 1.0
     if view == "side":
-        drawing.draw_bar(image, np.array([-REACH, -centre[2]]), np.array([REACH, -centre[2]]), 0.02, drawing.GREY, REACH)
+        drawing.draw_line(image, np.array([-REACH, -centre[2]]), np.array([REACH, -centre[2]]), 0.04, drawing.GREY, REACH)
         for x in marks:
             drawing.draw_disc(image, np.array([x, -centre[2]]), 0.05, drawing.BLACK, REACH)
     else:

@@ -1,0 +1,52 @@
+"""How `experiments.families` trains on each family, and what is published for it.
+
+Marks: P read in a paper, C in released code, T chosen here by what agents reached on tasks of the training distribution, S
+short: what fits into minutes of one CPU core, far from the length of published runs.
+"""
+
+from typing import Any
+
+from experiments import navigation
+
+Settings = dict[str, Any]
+
+# What every family's evaluation has, unless its own entry says otherwise.
+EVALUATION: Settings = {"eval_tasks": 40, "eval_steps": 3}  # 40 tasks: P, Finn et al. 2017
+# ProMP's, P and C: 5 optimiser steps on the same experience, clipped at 0.3; discount and baseline are train's own defaults.
+PROMP: Settings = {"agent": "promp", "num_tasks": 20, "num_episodes": 20, "num_inner_steps": 1, "inner_lr": 0.1}
+RL2: Settings = {"agent": "rl2", "num_tasks": 40, "num_episodes": 2, "outer_lr": 1e-3}  # PPO with 5 epochs: C, ProMP
+# Trials of ten short episodes: many tasks, since one is little data; T.
+BANDIT: Settings = RL2 | {"num_tasks": 100, "num_episodes": 4, "trial_episodes": 10, "eval_steps": 9, "num_iterations": 300}
+CLASSIC: Settings = PROMP | {"outer_lr": 2e-3}  # T, the first value tried
+# Horizon, inner and outer step sizes and action noise (standard deviation 1 at first) of ProMP, C, with half of its 40 tasks
+# and 20 episodes and 20 of its 1001 iterations; S.
+MUJOCO: Settings = PROMP | {"num_episodes": 10, "horizon": 200, "outer_lr": 1e-3, "initial_std": 1.0, "num_iterations": 20}
+
+SETTINGS: dict[str, Settings] = {
+    "metarl/Navigation2D-v0": navigation.PROTOCOL | navigation.SETTINGS["maml"] | {"agent": "maml"},
+    "metarl/Navigation2DSparse-v0": RL2 | {"trial_episodes": 4, "num_iterations": 400},  # S
+    "metarl/NavigationCorner-v0": PROMP | {"outer_lr": 1e-3, "num_iterations": 100},  # C: ProMP; S
+    "metarl/BernoulliBandit-v0": BANDIT,
+    "metarl/GaussianBandit-v0": BANDIT,
+    "metarl/TabularMDP-v0": RL2 | {"num_tasks": 100, "trial_episodes": 10, "eval_steps": 9, "num_iterations": 300},  # S; P: 10
+    "metarl/GridNavigation-v0": RL2 | {"trial_episodes": 4, "num_iterations": 400},  # C: VariBAD's trials have 4 episodes; S
+    "metarl/PendulumDynamics-v0": CLASSIC | {"num_iterations": 150},
+    "metarl/CartPoleDynamics-v0": CLASSIC | {"num_iterations": 30},
+    "metarl/AcrobotDynamics-v0": CLASSIC | {"num_episodes": 10, "num_iterations": 25},
+    "metarl/MountainCarDynamics-v0": CLASSIC | {"num_iterations": 40},
+    "metarl/HalfCheetahVel-v0": MUJOCO,
+    "metarl/HalfCheetahDir-v0": MUJOCO | {"horizon": 100},  # C: ProMP
+    "metarl/AntVel-v0": MUJOCO,
+    "metarl/AntDir-v0": MUJOCO,
+    "metarl/AntGoal-v0": MUJOCO | {"num_inner_steps": 2},  # C: ProMP
+    "metarl/HopperRandParams-v0": MUJOCO | {"inner_lr": 0.05},  # C: ProMP
+    "metarl/WalkerRandParams-v0": MUJOCO | {"inner_lr": 0.05},  # C: ProMP
+    "metarl/HumanoidDir-v0": MUJOCO,
+}
+
+# Printed numbers only; other papers show curves.
+PUBLISHED: dict[str, str] = {
+    "metarl/Navigation2D-v0": "-40.41, -11.68, -3.33, -3.23 after 0..3 steps (MAML, Finn et al. 2017, Table 4)",
+    "metarl/BernoulliBandit-v0": "6.7 in all of 10 pulls, 5 arms (RL2, Duan et al. 2016, Table 1)",
+    "metarl/TabularMDP-v0": "156.2 in all of 10 episodes (RL2, Duan et al. 2016, Table 2)",
+}
