@@ -208,7 +208,7 @@ def from_gymnasium(
         host_source.warn_dropped(name, observed.dropped, drop)
         action_space = host_spaces.policy_space(name, one.action_space)
         family = DrawnHostFamily if host_source.can_draw(source, one) else HostFamily
-    recipe = Recipe(name, functools.partial(host_source.make, source, options), apply_task, observed)
+    recipe = Recipe(name, functools.partial(host_source.make, source, options), apply_task, observed, one.action_space)
     opened: Callable[[], Any] = functools.partial(Environments, recipe)
     if vectorization == "async":
         opened = functools.partial(Processes, recipe, _cpus() if num_workers is None else num_workers, timeout)
@@ -259,7 +259,7 @@ def _like(size: int | None, dtype: Any) -> jax.ShapeDtypeStruct:
 
 
 def _shaped(batch: tuple[int, ...], arrays: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-    return tuple(array.reshape(*batch, *array.shape[1:]) for array in arrays)
+    return tuple(array.reshape((*batch, *array.shape[1:])) for array in arrays)
 
 
 def _ours(record: logging.LogRecord) -> bool:

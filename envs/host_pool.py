@@ -84,24 +84,22 @@ class Pool:
         """
         with self._lock, _Closing(self):
             self._largest = max(self._largest, len(numbers))
-            numbers, times = np.array(numbers), t.tolist()
+            called, times = numbers.tolist(), t.tolist()
             going = []  # the episodes that follow on
             for i in np.flatnonzero(~ended).tolist():
-                number, now, action = int(numbers[i]), times[i], actions[i]
+                number, now, action = called[i], times[i], actions[i]
                 episode = self._find(number)
                 if episode.length == now + 1 and _same(episode.actions[now], action):
                     continue  # asked again
                 if episode.length != now or episode.slot < 0:
                     number = self._branch(episode, now)
-                    numbers[i], episode = number, self._episodes[number]
+                    called[i], episode = number, self._episodes[number]
                 going.append(number)
                 episode.actions[now] = action
                 episode.length += 1
             self._play(going)
-            answers = [
-                None if done else self._episodes[int(number)].answer for number, done in zip(numbers, ended, strict=True)
-            ]
-        return numbers, *_gather(answers, self.recipe.observed.size)
+            answers = [None if done else self._episodes[number].answer for number, done in zip(called, ended, strict=True)]
+        return np.asarray(called, np.int32), *_gather(answers, self.recipe.observed.size)
 
     def render(self, number: int, t: int) -> np.ndarray:
         """The picture [height, width, 3] of an episode after ``t`` steps, played again in an environment that draws."""
@@ -136,7 +134,7 @@ class Pool:
 
     def _record(self, slot: int, seed: int, task: dict[str, np.ndarray], observation: np.ndarray) -> int:
         number, self._next = self._next, (self._next + 1) % 2**31
-        answer = observation, np.float32(0.0), False, False
+        answer = observation, 0.0, False, False
         self._episodes[number] = self._playing[number] = Episode(slot, seed, task, answer, self._actions.copy())
         while len(self._episodes) > max(MAX_EPISODES * self._largest, MIN_EPISODES):
             self._release(next(iter(self._episodes)))
@@ -154,24 +152,26 @@ class Pool:
             self._playing.move_to_end(number)
         return self._episodes[number]
 
-    def _play(self, going: Iterable[int]) -> None:
+    def _play(self, numbers: Iterable[int]) -> None:
         """Take the last recorded action of each of these episodes."""
-        sane = []
-        for number in going:
-            episode = self._episodes[number]
-            if np.isfinite(episode.actions[episode.length - 1]).all():
-                sane.append((number, episode))
-            else:  # from a policy that has diverged: no environment can answer, and training says what to do
-                episode.answer = episode.answer[0], np.float32(np.nan), False, True
-                self._release(number)
-        if not sane:
+        going = {number: self._episodes[number] for number in numbers}
+        actions = np.asarray([episode.actions[episode.length - 1] for episode in going.values()])
+        sane = np.isfinite(actions).reshape(len(actions), -1).all(axis=1)
+        for number in [number for number, good in zip(going, sane, strict=True) if not good]:
+            # From a policy that has diverged: no environment can answer, and training says what to do.
+            going[number].answer = going[number].answer[0], float("nan"), False, True
+            self._release(number)
+            del going[number]
+        if not going:
             return
-        actions = np.stack([episode.actions[episode.length - 1] for _, episode in sane])
-        observation, reward, terminated, truncated = self._environments.step([episode.slot for _, episode in sane], actions)
-        for i, (number, episode) in enumerate(sane):
-            last = episode.length == len(episode.actions)  # a time limit inside says nothing new there
-            episode.answer = observation[i], reward[i], bool(terminated[i]), bool(truncated[i]) and not last
-            if last or terminated[i] or truncated[i]:
+        answer = self._environments.step([episode.slot for episode in going.values()], actions[sane])
+        for (number, episode), (observation, reward, terminated, truncated) in zip(
+            going.items(), zip(answer[0], *(part.tolist() for part in answer[1:]), strict=True), strict=True
+        ):
+            last = episode.length == len(episode.actions)
+            truncated = truncated and not last  # a time limit inside says nothing new there
+            episode.answer = observation, reward, terminated, truncated
+            if last or terminated or truncated:
                 self._release(number)
 
     def _branch(self, episode: Episode, t: int) -> int:
@@ -234,6 +234,6 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def _gather(answers: list[Any], size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    nothing = np.zeros(size, np.float32), np.float32(0.0), False, False
+    nothing = np.zeros(size, np.float32), 0.0, False, False
     observation, reward, terminated, truncated = zip(*(nothing if a is None else a for a in answers), strict=True)
-    return np.stack(observation), np.asarray(reward, np.float32), np.asarray(terminated), np.asarray(truncated)
+    return np.asarray(observation), np.asarray(reward, np.float32), np.asarray(terminated), np.asarray(truncated)

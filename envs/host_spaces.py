@@ -88,15 +88,17 @@ def policy_space(name: str, space: spaces.Space) -> spaces.Box | spaces.Discrete
     raise ValueError(f"from_gymnasium: {name} has action_space {space}, but agents act in Discrete and Box spaces of floats.")
 
 
-def read_action(space: spaces.Space, action: np.ndarray) -> Any:
-    """An agent's action as the environment takes it: [-1, 1] becomes its finite range; what lies outside is clipped."""
+def read_actions(space: spaces.Space, actions: np.ndarray) -> Any:
+    """Agents' actions [B, ...] as the environment takes them: [-1, 1] becomes its range, and what lies outside is clipped."""
     if isinstance(space, spaces.Discrete):
-        return int(action) + int(space.start)
+        return (actions.astype(np.int64) + int(space.start)).tolist()
     assert isinstance(space, spaces.Box)
-    action = np.asarray(action, np.float64).reshape(space.shape)
-    with np.errstate(invalid="ignore"):  # infinite bounds: not chosen
-        scaled = space.low + (np.clip(action, -1.0, 1.0) + 1.0) / 2.0 * (space.high.astype(np.float64) - space.low)
-    return np.clip(np.where(_finite(space), scaled, action), space.low, space.high).astype(space.dtype)
+    actions = actions.astype(np.float64).reshape(-1, *space.shape)
+    finite = _finite(space)
+    middle, half = np.zeros(space.shape), np.ones(space.shape)
+    middle[finite] = (space.low[finite].astype(np.float64) + space.high[finite]) / 2.0
+    half[finite] = (space.high[finite].astype(np.float64) - space.low[finite]) / 2.0
+    return np.clip(middle + half * actions, space.low, space.high).astype(space.dtype)
 
 
 def _finite(space: spaces.Box) -> np.ndarray:

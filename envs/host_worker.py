@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
-from envs.host_spaces import Observed, read_action
+from envs.host_spaces import Observed, read_actions
 
 
 class HostError(RuntimeError):
@@ -30,12 +30,14 @@ class Recipe(NamedTuple):
         make: render_mode -> env.
         apply_task: a function ``(env, task) -> None``, or "options", "set_task" or "attributes".
         observed: env's observation -> [O] float32.
+        action_space: the environment's own.
     """
 
     name: str
     make: Callable[[str | None], gymnasium.Env]
     apply_task: str | Callable[[gymnasium.Env, dict[str, Any]], None]
     observed: Observed
+    action_space: gymnasium.Space
 
 
 def task_of(tasks: Mapping[str, np.ndarray], index: int) -> dict[str, Any]:
@@ -85,10 +87,11 @@ class Environments:
         observation = np.empty((len(slots), self.recipe.observed.size), np.float32)
         reward = np.empty(len(slots), np.float32)
         terminated, truncated = np.empty((2, len(slots)), bool)
+        actions = read_actions(self.recipe.action_space, actions)
         for i, slot in enumerate(slots):
             env = self.envs[slot]
             try:
-                seen, reward[i], terminated[i], truncated[i], _ = env.step(read_action(env.action_space, actions[i]))
+                seen, reward[i], terminated[i], truncated[i], _ = env.step(actions[i])
                 observation[i] = self.recipe.observed(seen)
             except Exception as error:
                 raise self._failed("step", slot, error) from error

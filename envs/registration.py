@@ -32,7 +32,10 @@ def build_family(family: Any, **options: Any) -> TaskFamily:
         raise ValueError(
             f"{getattr(family, '__name__', family)}: {error}; its options: {', '.join(known) or 'none'}."
         ) from error
-    built = family(**options)
+    try:
+        built = family(**options)
+    except TypeError as error:  # such as an option that a function with **options passes on
+        raise ValueError(f"{getattr(family, '__name__', family)}: {explain(error)}") from error
     if not isinstance(built, TaskFamily):
         raise ValueError(f"{family!r} made a {type(built).__name__}, but a family must subclass envs.TaskFamily.")
     check_family(built)
