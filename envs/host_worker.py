@@ -77,7 +77,7 @@ class Environments:
                     self.envs[slot] = self.recipe.make(self.render_mode)
                 first = begin(self.envs[slot], self.recipe.apply_task, self.tasks[slot], int(seeds[i]))
                 observation[i] = self.recipe.observed(first)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise self._failed("reset", slot, error) from error
         self._refuse_nonfinite("reset", slots, observation)
         return observation
@@ -93,7 +93,7 @@ class Environments:
             try:
                 seen, reward[i], terminated[i], truncated[i], _ = env.step(actions[i])
                 observation[i] = self.recipe.observed(seen)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise self._failed("step", slot, error) from error
         self._refuse_nonfinite("step", slots, observation, reward)
         return observation, reward, terminated, truncated
@@ -112,7 +112,7 @@ class Environments:
                 env.close()
         self.envs.clear()
 
-    def _failed(self, call: str, slot: int, error: Exception) -> HostError:
+    def _failed(self, call: str, slot: int, error: BaseException) -> HostError:
         lines = str(error).strip().splitlines()
         what = f"{type(error).__name__}: {lines[0] if lines else ''}"
         return HostError(f"{self._who(call, slot)} raises {what}{_where(error)}")
@@ -129,7 +129,7 @@ class Environments:
         return f"{self.recipe.name}: {call} of sub-environment {slot} with task {self.tasks[slot]}"
 
 
-def _where(error: Exception) -> str:
+def _where(error: BaseException) -> str:
     """The innermost line of a user's own code, if there is one."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__)[1:] if "site-packages" not in frame.filename]
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
