@@ -97,7 +97,8 @@ class Pool:
                 going.append(number)
                 episode.actions[now] = action
                 episode.length += 1
-            self._play(going)
+            if going:
+                self._play(going)
             answers = [None if done else self._episodes[number].answer for number, done in zip(called, ended, strict=True)]
         return np.asarray(called, np.int32), *_gather(answers, self.recipe.observed.size)
 

@@ -56,7 +56,10 @@ def make(source: Source, options: Mapping[str, Any], render_mode: str | None = N
 def try_out(name: str, source: Source, options: Mapping[str, Any], apply_task: Any, task: dict[str, Any]) -> gymnasium.Env:
     """Make one environment and begin an episode of one task, so that mistakes show before anything compiles."""
     try:
-        env = make(source, options)
+        with warnings.catch_warnings():
+            # A stranger's import may touch what is deprecated; Box2D's crashes where such a warning is an error.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            env = make(source, options)
     except Exception as error:  # whatever a stranger's constructor raises becomes one line
         extra = isinstance(source, EnvSpec) and next(
             (x for start, x in EXTRAS.items() if _entry(source).startswith(start)), None
