@@ -121,7 +121,7 @@ class HostFamily(TaskFamily):
 
     def _step(self, numbers, t, ended, actions):
         batch = np.shape(numbers)
-        actions = np.asarray(actions).reshape(-1, *(self.action_space.shape or ()))
+        actions = np.asarray(actions, np.float32).reshape(-1, *(self.action_space.shape or ()))
         numbers, t, ended = (np.asarray(x).reshape(-1) for x in (numbers, t, ended))
         return _shaped(batch, self.pool.step(numbers, t, ended, actions))
 
@@ -173,10 +173,10 @@ def from_gymnasium(
         held_out_task_space: what evaluation draws from; ``task_space`` if None.
         horizon: steps per episode; the environment's own time limit if None.
         env_options: given to the environment's constructor.
-        vectorization: "sync", all environments in this process, or "async", in worker processes: faster where one step of one
-            environment takes more than about 0.1 ms.
+        vectorization: "sync", all environments in this process, or "async", in worker processes: faster where CPUs are free.
         num_workers: of "async"; one per CPU if None.
-        timeout: seconds that the workers may take for one step of a batch before they count as hanging.
+        timeout: seconds that the workers may take for one step of a batch, and ten times that for a reset, before they count as
+            hanging. What hangs in this process ("sync") is not noticed.
         drop: observation fields that cannot be flattened, such as "mission", to be left out without a warning.
 
     Raises:
@@ -204,6 +204,8 @@ def from_gymnasium(
     one = host_source.try_out(name, source, options, apply_task, task_of(first_task, 0))
     with contextlib.closing(one):
         horizon = host_source.horizon_of(name, source, one) if horizon is None else horizon
+        if not isinstance(horizon, int) or horizon < 1:
+            raise ValueError(f"from_gymnasium: horizon is {horizon!r}, but must be a whole number of at least 1 step.")
         observed = host_spaces.observed(name, one.observation_space)
         host_source.warn_dropped(name, observed.dropped, drop)
         action_space = host_spaces.policy_space(name, one.action_space)
@@ -226,12 +228,12 @@ def sample_from(space: spaces.Dict, key: jax.Array) -> dict[str, jax.Array]:
     task = {}
     for (name, part), key_part in zip(space.spaces.items(), jax.random.split(key, len(space.spaces)), strict=True):
         if isinstance(part, spaces.Discrete):
-            task[name] = jax.random.randint(key_part, (), int(part.start), int(part.start + part.n))
+            task[name] = jax.random.randint(key_part, (), int(part.start), int(part.start + part.n), jnp.int32)
             continue
         assert isinstance(part, spaces.Box)
         if np.issubdtype(part.dtype, np.integer):
             low, high = (jnp.asarray(bound, jnp.int32) for bound in (part.low, part.high))
-            task[name] = jax.random.randint(key_part, part.shape, low, high + 1)
+            task[name] = jax.random.randint(key_part, part.shape, low, high + 1, jnp.int32)
         else:
             low, high = (jnp.asarray(bound, jnp.float32) for bound in (part.low, part.high))
             task[name] = jax.random.uniform(key_part, part.shape, jnp.float32, low, high)

@@ -135,7 +135,7 @@ class Pool:
 
     def _record(self, slot: int, seed: int, task: dict[str, np.ndarray], observation: np.ndarray) -> int:
         number, self._next = self._next, (self._next + 1) % 2**31
-        answer = observation, 0.0, False, False
+        answer = observation.copy(), 0.0, False, False  # a view would keep the whole batch
         self._episodes[number] = self._playing[number] = Episode(slot, seed, task, answer, self._actions.copy())
         while len(self._episodes) > max(MAX_EPISODES * self._largest, MIN_EPISODES):
             self._release(next(iter(self._episodes)))
@@ -171,7 +171,7 @@ class Pool:
         ):
             last = episode.length == len(episode.actions)
             truncated = truncated and not last  # a time limit inside says nothing new there
-            episode.answer = observation, reward, terminated, truncated
+            episode.answer = observation.copy(), reward, terminated, truncated
             if last or terminated or truncated:
                 self._release(number)
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from envs.host_worker import HostError, Recipe
 
+MAKING = 10  # times as long may a reset take, which may have to make all environments first
 CODE = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from envs.host_worker import serve; serve({})"
 
 
@@ -33,7 +34,7 @@ class Processes:
     Args:
         recipe: of the environments; what it refers to must be importable, or defined in the main script.
         num_workers: W.
-        timeout: seconds that one batch may take before the workers count as hanging.
+        timeout: seconds that one step of a batch may take before the workers count as hanging.
     """
 
     def __init__(self, recipe: Recipe, num_workers: int, timeout: float):
@@ -50,7 +51,7 @@ class Processes:
         for index, worker in enumerate(self.workers):
             self._talk(index, worker.pipe.send_bytes, message)
         for index in range(num_workers):
-            self._receive(index)
+            self._receive(index, MAKING)
 
     def reset(self, slots: list[int], seeds: np.ndarray, tasks: dict[str, np.ndarray]) -> np.ndarray:
         """See `Environments.reset`."""
@@ -72,18 +73,18 @@ class Processes:
                 self._talk(index, self.workers[index].pipe.send, (method, [slots[i] for i in mine], *share))
         gathered: list[np.ndarray] = []
         for index, place in places.items():
-            answer = self._receive(index)
+            answer = self._receive(index, MAKING if method == "reset" else 1)
             parts = answer if isinstance(answer, tuple) else (answer,)
             gathered = gathered or [np.empty((len(slots), *part.shape[1:]), part.dtype) for part in parts]
             for whole, part in zip(gathered, parts, strict=True):
                 whole[place] = part
         return tuple(gathered)
 
-    def _receive(self, index: int) -> Any:
-        pipe = self.workers[index].pipe
-        if not self._talk(index, pipe.poll, self.timeout):
+    def _receive(self, index: int, times: int) -> Any:
+        pipe, seconds = self.workers[index].pipe, times * self.timeout
+        if not self._talk(index, pipe.poll, seconds):
             raise HostError(
-                f"{self.name}: worker process {index} of {len(self.workers)} gave no answer within {self.timeout:g} s; "
+                f"{self.name}: worker process {index} of {len(self.workers)} gave no answer within {seconds:g} s; "
                 "an environment hangs, or timeout is too short."
             )
         good, answer = self._talk(index, pipe.recv)
@@ -115,7 +116,7 @@ def _start() -> Worker:
     ours, theirs = Pipe()
     paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)  # what this process can import, a worker can
     # Environments that use JAX must not take memory of the accelerator that training runs on.
-    environ = os.environ | {"PYTHONPATH": paths, "JAX_PLATFORMS": "cpu"}
+    environ = {"OMP_NUM_THREADS": "1"} | os.environ | {"PYTHONPATH": paths, "JAX_PLATFORMS": "cpu"}
     with theirs:
         handle = theirs.fileno()
         process = subprocess.Popen([sys.executable, "-c", CODE.format(handle)], pass_fds=[handle], env=environ)

@@ -379,6 +379,7 @@ REFUSED = {
     "vectorization": ({"vectorization": "fast"}, "must be 'sync' or 'async'"),
     "no workers": ({"num_workers": 0}, "must be positive"),
     "no horizon": ({"env": Corridor, "task_space": TASKS}, "give horizon"),
+    "half a step": ({"horizon": 2.5}, "horizon is 2.5"),
     "not an env": ({"env": lambda: 3}, "made a int"),
     "actions": (
         {"env": type("Many", (Odd,), {"action_space": MultiDiscrete([2, 2])}), "apply_task": lambda e, t: None},
