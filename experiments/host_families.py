@@ -12,7 +12,7 @@ from gymnasium.spaces import Box, Discrete
 
 import envs
 
-LANDER_STEPS = 200  # the registered limit of 1,000 is for agents that hover; most landings take less
+LANDER_STEPS = 200  # of the registered 1,000, so that a meta-iteration stays short
 GRID = 5  # cells along each side of the room, walls included, as in MiniGrid-Empty-5x5-v0
 
 
