@@ -1,6 +1,7 @@
 """Worlds: distributions over tasks, on Gymnasium's registry. Importing this package registers the families below."""
 
 from envs.family import TaskFamily, check_task, held_out_tasks
+from envs.host import from_gymnasium, host_error
 from envs.linter import check_task_family
 from envs.registration import make, register, registered
 from envs.task_env import TaskEnv
@@ -32,7 +33,9 @@ __all__ = [
     "TaskVectorEnv",
     "check_task",
     "check_task_family",
+    "from_gymnasium",
     "held_out_tasks",
+    "host_error",
     "make",
     "register",
     "registered",

@@ -1,16 +1,18 @@
 """What every command does with its flags and with a user's mistake: one line, no traceback."""
 
+import contextlib
 import dataclasses
 import functools
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
 
+import envs
 from experiments.seed_folders import seed_folders
 
 Config = TypeVar("Config")
@@ -22,12 +24,16 @@ class UserError(Exception):
 
 
 def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
-    """Print a `UserError` as one line on stderr and exit with 2; Ctrl-C exits with 130."""
+    """Print a `UserError`, or what an ordinary environment failed with, as one line on stderr and exit with 2.
+
+    Ctrl-C exits with 130.
+    """
 
     @functools.wraps(main)
     def wrapped(*args: Any, **kwargs: Any) -> None:
         try:
-            main(*args, **kwargs)
+            with host_errors():
+                main(*args, **kwargs)
         except (UserError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
@@ -39,6 +45,18 @@ def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
             sys.exit(130)
 
     return wrapped
+
+
+@contextlib.contextmanager
+def host_errors() -> Iterator[None]:
+    """Raise what an environment on the host failed with, in the middle of a compiled program, as a `UserError`."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:  # which of the two JAX chooses depends on how the program was called
+        message = envs.host_error(error)
+        if message is None:
+            raise
+        raise UserError(message) from error
 
 
 def parse(config: type[Config], args: Sequence[str] | None, prog: str) -> Config:

@@ -1,0 +1,133 @@
+"""Spaces of ordinary environments as what agents read and write: flat float32 observations, actions in [-1, 1] or 0..n-1."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+
+
+class Observed(NamedTuple):
+    """An environment's observation -> [O] float32; leaves out fields that cannot be numbers.
+
+    Attributes:
+        space: of the environment, without those fields.
+        size: O.
+        dropped: names of the fields left out.
+    """
+
+    space: spaces.Space
+    size: int
+    dropped: tuple[str, ...]
+
+    def __call__(self, observation: Any) -> np.ndarray:
+        """Flatten one observation."""
+        if isinstance(self.space, spaces.Box):  # most environments; gymnasium's general function takes longer
+            return np.asarray(observation, np.float32).reshape(-1)
+        if self.dropped and isinstance(self.space, spaces.Dict):
+            observation = _without(self.space, observation)
+        return np.asarray(spaces.utils.flatten(self.space, observation), np.float32)
+
+
+def observed(name: str, space: spaces.Space) -> Observed:
+    """How observations of ``space`` are flattened.
+
+    Raises:
+        ValueError: nothing of it can be.
+    """
+    kept, dropped = _numbers(space, "")
+    if kept is None:
+        raise ValueError(f"from_gymnasium: {name} has observation_space {space}, which cannot be flattened to numbers.")
+    flat = spaces.utils.flatten_space(kept)
+    return Observed(kept, int(np.prod(flat.shape or (1,))), tuple(dropped))
+
+
+def flat_space(observed: Observed) -> spaces.Box:
+    """The Box [O] float32 of flattened observations."""
+    flat = spaces.utils.flatten_space(observed.space)
+    assert isinstance(flat, spaces.Box)
+    low, high = (np.asarray(bound, np.float32).reshape(observed.size) for bound in (flat.low, flat.high))
+    return spaces.Box(low, high, dtype=np.float32)
+
+
+def _numbers(space: spaces.Space, path: str) -> tuple[spaces.Space | None, list[str]]:
+    """What is left of a space without fields that cannot be flattened, and the names of those."""
+    if isinstance(space, spaces.Dict):
+        kept, dropped = {}, []
+        for name, part in space.spaces.items():
+            left, lost = _numbers(part, f"{path}.{name}" if path else name)
+            dropped += lost
+            if left is not None:
+                kept[name] = left
+        return (spaces.Dict(kept) if kept else None), dropped
+    try:
+        if isinstance(space, spaces.Text):  # codes of letters would pass, and mean nothing
+            raise NotImplementedError
+        if isinstance(spaces.utils.flatten_space(space), spaces.Box):
+            return space, []
+    except NotImplementedError:
+        pass
+    return None, [path or "observation"]
+
+
+def _without(space: spaces.Dict, observation: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _without(part, observation[name]) if isinstance(part, spaces.Dict) else observation[name]
+        for name, part in space.spaces.items()
+    }
+
+
+def policy_space(name: str, space: spaces.Space) -> spaces.Box | spaces.Discrete:
+    """The actions that agents choose from: 0..n-1, or [-1, 1] along each axis whose range is finite."""
+    if isinstance(space, spaces.Discrete):
+        return spaces.Discrete(int(space.n))
+    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
+        finite = _finite(space).reshape(-1)
+        low, high = (np.where(finite, unit, bound.reshape(-1)) for unit, bound in ((-1.0, space.low), (1.0, space.high)))
+        return spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
+    raise ValueError(f"from_gymnasium: {name} has action_space {space}, but agents act in Discrete and Box spaces of floats.")
+
+
+def read_actions(space: spaces.Space, actions: np.ndarray) -> Any:
+    """Agents' actions [B, ...] as the environment takes them: [-1, 1] becomes its range, and what lies outside is clipped."""
+    if isinstance(space, spaces.Discrete):
+        return (actions.astype(np.int64) + int(space.start)).tolist()
+    assert isinstance(space, spaces.Box)
+    actions = actions.astype(np.float64).reshape(-1, *space.shape)
+    finite = _finite(space)
+    middle, half = np.zeros(space.shape), np.ones(space.shape)
+    middle[finite] = (space.low[finite].astype(np.float64) + space.high[finite]) / 2.0
+    half[finite] = (space.high[finite].astype(np.float64) - space.low[finite]) / 2.0
+    return np.clip(middle + half * actions, space.low, space.high).astype(space.dtype)
+
+
+def _finite(space: spaces.Box) -> np.ndarray:
+    return np.isfinite(space.low) & np.isfinite(space.high)
+
+
+def read_task_space(argument: str, space: Any) -> spaces.Dict:
+    """A Dict of Box and Discrete that can be sampled uniformly; ValueError names what cannot."""
+    if isinstance(space, Mapping) and not isinstance(space, spaces.Space):
+        space = dict(space)
+        space = spaces.Dict(space) if all(isinstance(part, spaces.Space) for part in space.values()) else space
+    if not isinstance(space, spaces.Dict) or not space.spaces:
+        raise ValueError(f"from_gymnasium: {argument} is {space!r}, but must be a gymnasium Dict of Box and Discrete spaces.")
+    for name, part in space.spaces.items():
+        if isinstance(part, spaces.Box):
+            if not _finite(part).all():
+                raise ValueError(f"from_gymnasium: {argument}[{name!r}] is {part}; give it finite bounds.")
+        elif not isinstance(part, spaces.Discrete):
+            raise ValueError(f"from_gymnasium: {argument}[{name!r}] is {part}, but must be a Box or Discrete.")
+    return space
+
+
+def outside(space: spaces.Dict, tasks: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    """For each field, its name and which of B tasks, leaves [B, ...], lie outside its space."""
+    for name, part in space.spaces.items():
+        values = tasks[name]
+        if isinstance(part, spaces.Discrete):
+            good = (values >= part.start) & (values < part.start + part.n)
+        else:
+            assert isinstance(part, spaces.Box)
+            good = (values >= part.low.astype(np.float32)) & (values <= part.high.astype(np.float32))
+        yield name, ~good.reshape(len(values), -1).all(axis=1)
