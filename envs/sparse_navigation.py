@@ -23,7 +23,7 @@ NO_REWARD = 0.5  # closer to the origin than this, in |x| + |y|, nothing is paid
 
 
 class Navigation2DSparse(TaskFamily):
-    """The sparse point robot of Rakelly et al. 2019 (PEARL), Section 6.3, as in the code released with the paper.
+    """The sparse point robot of Rakelly et al. 2019 (PEARL), as in the code released with the paper.
 
     - Task: one of 100 goals equally spaced on the unit half circle y >= 0. Held-out goals: 20 of them that are never trained
       on, every fifth from the third. (That code also trains on 80 and tests on the other 20, after a shuffle.)
@@ -87,7 +87,7 @@ class Navigation2DSparse(TaskFamily):
 
 
 class NavigationCorner(TaskFamily):
-    """The four corners of Rothfuss et al. 2019 (ProMP), Section 6.2 and Figure 3, as in the code released with the paper.
+    """The four corners of Rothfuss et al. 2019 (ProMP), as in the code released with the paper.
 
     - Task: the goal is one of (-2, -2), (2, -2), (-2, 2), (2, 2). Held-out tasks: the same four.
     - Observation: position [2]; the goal is not observed. Start: uniform in [-0.2, 0.2]^2.
