@@ -9,6 +9,12 @@ from envs.task_vector_env import TaskVectorEnv
 
 FAMILIES = {
     "metarl/Navigation2D-v0": "envs.navigation:Navigation2D",
+    "metarl/Navigation2DSparse-v0": "envs.sparse_navigation:Navigation2DSparse",
+    "metarl/NavigationCorner-v0": "envs.sparse_navigation:NavigationCorner",
+    "metarl/BernoulliBandit-v0": "envs.bandit:BernoulliBandit",
+    "metarl/GaussianBandit-v0": "envs.bandit:GaussianBandit",
+    "metarl/TabularMDP-v0": "envs.tabular:TabularMDP",
+    "metarl/GridNavigation-v0": "envs.gridworld:GridNavigation",
     "metarl/PendulumDynamics-v0": "envs.pendulum:PendulumDynamics",
     "metarl/CartPoleDynamics-v0": "envs.cart_pole:CartPoleDynamics",
     "metarl/AcrobotDynamics-v0": "envs.acrobot:AcrobotDynamics",

@@ -6,6 +6,7 @@ import numpy as np
 
 WHITE, GREY, BLACK, RED, BLUE = (255, 255, 255), (215, 215, 215), (0, 0, 0), (200, 30, 30), (40, 90, 200)
 GREEN = (40, 150, 70)
+DARK_GREY, PALE, PINK = (140, 140, 140), (240, 240, 240), (245, 205, 205)
 
 
 def blank(size: int) -> np.ndarray:
@@ -37,5 +38,36 @@ def draw_line(
 def draw_path(image: np.ndarray, points: np.ndarray, radius: float, colour: tuple[int, int, int], scale: float) -> None:
     """Paint a line through ``points`` [P, 2] in place, as a row of discs."""
     for start, end in itertools.pairwise(points):
-        for share in np.linspace(0.0, 1.0, 8):
+        for share in np.linspace(0.0, 1.0, 2 + int(np.linalg.norm(end - start) / radius)):
             draw_disc(image, start + share * (end - start), radius, colour, scale)
+
+
+def draw_box(
+    image: np.ndarray, low: tuple[float, float], high: tuple[float, float], colour: tuple[int, int, int], scale: float
+) -> None:
+    """Paint the rectangle between two corners in place, in the coordinates of `draw_disc`."""
+    size = image.shape[0]
+    axis = (np.arange(size) + 0.5) / size * 2 * scale - scale
+    columns = (axis >= low[0]) & (axis <= high[0])
+    rows = (-axis >= low[1]) & (-axis <= high[1])
+    image[rows[:, None] & columns[None, :]] = colour
+
+
+def draw_walk(trail: np.ndarray, goals: np.ndarray, scale: float, near: float = 0.0) -> np.ndarray:
+    """A picture of a walk in the plane.
+
+    Args:
+        trail: [P, 2], the positions so far.
+        goals: [G, 2]; the first is the task's, the others were possible.
+        scale: coordinates run over [-scale, scale].
+        near: radius around the goal that counts; 0 for none.
+    """
+    image = blank(192)
+    if near:
+        draw_disc(image, goals[0], near, PINK, scale)
+    for goal in goals[:0:-1]:
+        draw_disc(image, goal, 0.05 * scale, GREY, scale)
+    draw_path(image, trail, 0.008 * scale, DARK_GREY, scale)
+    draw_disc(image, goals[0], 0.05 * scale, RED, scale)
+    draw_disc(image, trail[-1], 0.04 * scale, BLUE, scale)
+    return image

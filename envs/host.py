@@ -61,12 +61,13 @@ class HostFamily(TaskFamily):
         horizon: int,
     ):
         super().__init__(horizon)
-        self.task_space, self.held_out_task_space = task_space, held_out_task_space
+        self.train_task_space, self.held_out_task_space = task_space, held_out_task_space
+        self.task_space = dict(task_space.spaces) if held_out_task_space is None else None  # _refuse_outside knows both
         self.observation_space, self.action_space = observation_space, action_space
         self.pool = pool
 
     def sample_task(self, key):
-        return sample_from(self.task_space, key)
+        return sample_from(self.train_task_space, key)
 
     def sample_held_out_task(self, key):
         if self.held_out_task_space is None:
@@ -114,7 +115,8 @@ class HostFamily(TaskFamily):
 
     def _reset(self, seeds, tasks):
         tasks = {
-            name: np.asarray(tasks[name]).reshape(-1, *(space.shape or ())) for name, space in self.task_space.spaces.items()
+            name: np.asarray(tasks[name]).reshape(-1, *(space.shape or ()))
+            for name, space in self.train_task_space.spaces.items()
         }
         self._refuse_outside(tasks)
         return _shaped(np.shape(seeds), self.pool.reset(np.asarray(seeds).reshape(-1), tasks))
@@ -126,7 +128,7 @@ class HostFamily(TaskFamily):
         return _shaped(batch, self.pool.step(numbers, t, ended, actions))
 
     def _refuse_outside(self, tasks: dict[str, np.ndarray]) -> None:
-        wrong = dict(host_spaces.outside(self.task_space, tasks))
+        wrong = dict(host_spaces.outside(self.train_task_space, tasks))
         bad = np.any(list(wrong.values()), axis=0)
         if self.held_out_task_space is not None:
             bad &= np.any([out for _, out in host_spaces.outside(self.held_out_task_space, tasks)], axis=0)
@@ -135,7 +137,7 @@ class HostFamily(TaskFamily):
             name = next(name for name, out in wrong.items() if out[i])
             value = task_of(tasks, i)[name]
             raise HostError(
-                f"{self.pool.recipe.name}: initial got task[{name!r}] = {value}, outside its space {self.task_space[name]}."
+                f"{self.pool.recipe.name}: initial got task[{name!r}] = {value}, outside its space {self.train_task_space[name]}."
             )
 
 

@@ -68,8 +68,4 @@ class Navigation2D(TaskFamily):
 
     def render_image(self, state, render_state, params):
         trail = [*render_state, np.asarray(state)]
-        image, scale = drawing.blank(192), 2 * GOAL_RANGE
-        drawing.draw_path(image, np.stack(trail), 0.008, drawing.GREY, scale)
-        drawing.draw_disc(image, np.asarray(params.position), 0.05, drawing.RED, scale)
-        drawing.draw_disc(image, trail[-1], 0.04, drawing.BLUE, scale)
-        return trail, image
+        return trail, drawing.draw_walk(np.stack(trail), np.asarray(params.position)[None], 2 * GOAL_RANGE)

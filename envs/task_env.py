@@ -4,6 +4,7 @@ from typing import Any
 
 import gymnasium
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from envs.family import TaskFamily, can_render, check_task
@@ -27,7 +28,9 @@ def next_step(family: TaskFamily, key, t, state, action, task):
     reward = family.reward(state, action, next_state, key_reward, task)
     terminated = family.terminal(next_state, key_terminal, task)
     observation = family.observation(next_state, key_observation, task)
-    return next_state, observation, reward, terminated, t + 1 >= family.horizon
+    # Cut off only where the world did not end by itself: Gymnasium's check_env refuses a first step that is cut off.
+    truncated = (t + 1 >= family.horizon) & jnp.logical_not(terminated)
+    return next_state, observation, reward, terminated, truncated
 
 
 def read_options(options: dict[str, Any] | None, known: tuple[str, ...]) -> dict[str, Any]:
@@ -80,7 +83,7 @@ class TaskEnv(gymnasium.Env):
         return np.asarray(observation), {}
 
     def step(self, action):
-        """Take one step; truncated at the family's horizon. After the end nothing moves, and no reward is given."""
+        """Take one step; truncated at the horizon, unless the episode ended there by itself. Then nothing moves or pays."""
         if any(self._over):
             return self._last.copy(), 0.0, *self._over, {}
         self.state, observation, reward, terminated, truncated = self._next(self._key, self._t, self.state, action, self.task)

@@ -30,6 +30,8 @@ def blame(env: str, family: envs.TaskFamily) -> Iterator[None]:
             f"{error} The cause may be in the family: {cause} (python -m envs.check {env} looks further)"
         ) from error
     except jax.errors.JaxRuntimeError as error:
+        if envs.host_error(error) is not None:  # which says enough
+            raise
         if "Traceback (most recent call last)" not in str(error):
             raise
         raise UserError(f"{env} fails on the host: {explain(error)}") from error

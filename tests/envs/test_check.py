@@ -97,6 +97,7 @@ def test_keys_reach_every_function_in_the_sampler_s_order():
             following = episode.observation[t + 1] if t + 1 < 6 else episode.last_observation
             np.testing.assert_allclose(observation, following, atol=1e-5)
             np.testing.assert_allclose(reward, episode.reward[t], atol=1e-5)
-            assert terminated == bool(episode.terminated[t]) and truncated == (t == 5)
+            assert terminated == bool(episode.terminated[t])
+            assert truncated == (t == 5 and not terminated)
             batched = [x[0] for x in vector.step(action[None])[:4]]
             np.testing.assert_allclose(np.hstack(batched), np.hstack([observation, reward, terminated, truncated]), atol=1e-5)

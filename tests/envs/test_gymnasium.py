@@ -44,7 +44,7 @@ def test_stepping_equals_the_jitted_sampler(id):
         observation, reward, terminated, truncated, _ = env.step(np.asarray(sampled.action[t]))
         np.testing.assert_allclose(reward, sampled.reward[t], rtol=1e-5, atol=1e-5)
         assert terminated == bool(sampled.terminated[t])
-        assert truncated == (t == family.horizon - 1)
+        assert truncated == (t == family.horizon - 1 and not terminated)
     np.testing.assert_allclose(observation, sampled.last_observation, rtol=1e-5, atol=1e-5)
 
 
@@ -167,8 +167,8 @@ def test_vector_env_renders_each():
 @pytest.mark.parametrize(
     ("id", "message"),
     [
-        ("metarl/Navigation2d-v0", r"Did you mean 'metarl/Navigation2D-v0'\?"),
-        ("metarl/Navigatoin2D-v0", r"Did you mean 'metarl/Navigation2D-v0'\?"),
+        ("metarl/Navigation2d-v0", r"Did you mean 'metarl/Navigation2D-v0' or "),
+        ("metarl/Navigatoin2D-v0", r"Did you mean 'metarl/Navigation2D-v0' or "),
         ("CartPole-v1", "ordinary Gymnasium environment"),
         ("no_such_module:x/Y-v0", "No module named 'no_such_module'"),
     ],
