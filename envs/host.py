@@ -137,7 +137,8 @@ class HostFamily(TaskFamily):
             name = next(name for name, out in wrong.items() if out[i])
             value = task_of(tasks, i)[name]
             raise HostError(
-                f"{self.pool.recipe.name}: initial got task[{name!r}] = {value}, outside its space {self.train_task_space[name]}."
+                f"{self.pool.recipe.name}: initial got task[{name!r}] = {value}, "
+                f"outside its space {self.train_task_space[name]}."
             )
 
 

@@ -291,7 +291,7 @@ def test_the_command_on_a_broken_family_of_the_user(tmp_path, monkeypatch, capsy
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("metarl/Navigatoin2D-v0", "Did you mean 'metarl/Navigation2D-v0'?"),
+        ("metarl/Navigatoin2D-v0", "Did you mean 'metarl/Navigation2D-v0'"),
         ("no_such_module:x/Y-v0", "No module named 'no_such_module'"),
         ("metarl/Navigation2D-v0 --env-options arms=3", "unexpected keyword argument 'arms'; its options: horizon"),
         ("metarl/Navigation2D-v0 --env-options arms", "NAME=VALUE"),
