@@ -1,5 +1,6 @@
 """Rows of the table of families: what runs say of themselves, in Markdown and on the terminal."""
 
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,22 @@ from experiments.command import UserError
 from experiments.comparison_table import interval, number
 from experiments.family_settings import PUBLISHED
 
-HEADINGS = ("family", "agent (seeds)", "iterations", "env steps", "training", "return before", "return after", "published")
+HEADINGS = (
+    "family",
+    "agent (seeds)",
+    "iterations",
+    "env steps",
+    "time, device",
+    "in training, first to last",
+    "return before",
+    "return after",
+    "published",
+)
 UNITS = {"memory": "episode", "nothing": "episode"}  # of what an agent takes on a new task; other agents take steps
 NOTE = (
     "Returns are means over held-out tasks with 95 % bootstrap intervals, after so many inner steps, or episodes before "
-    "the one that is counted. Environment steps are those of one seed; seeds trained together share their minutes.\n"
+    'the one that is counted; "in training" is the return after adaptation on training tasks, over the first and the last '
+    "tenth of the iterations. Environment steps are those of one seed; seeds trained together share their minutes.\n"
 )
 
 
@@ -42,6 +54,7 @@ def _row(folder: Path, agent: str, pooled: dict[str, Any], runs: list[comparison
         "seeds": pooled["seeds"],
         "iterations": first.result["iteration"],
         "env_steps": max(int(line.get("time/env_steps", 0)) for line in last),
+        "trained": [statistics.mean(returns) for returns in _tenths(runs)],
         "minutes": max(line.get("time/seconds", 0.0) for line in last) / 60,
         "device": f"{device.get('count', 1)} x {device.get('kind', device.get('platform', 'unknown'))}",
         "adapts_by": pooled["adapts_by"],
@@ -56,6 +69,17 @@ def _evaluated(run: comparison.Run) -> dict[str, Any]:
     """The line of metrics.jsonl of the iteration that was evaluated; training may have gone on since."""
     until = [line for line in run.lines if line["iteration"] <= run.result["iteration"]]
     return until[-1] if until else {}
+
+
+def _tenths(runs: list[comparison.Run]) -> tuple[list[float], list[float]]:
+    """Returns after adaptation in the first and in the last tenth of training, all seeds."""
+    first: list[float] = []
+    last: list[float] = []
+    for run in runs:
+        returns = [line["meta/post"] for line in run.lines if line["iteration"] <= run.result["iteration"]]
+        count = max(len(returns) // 10, 1)
+        first, last = first + returns[:count], last + returns[-count:]
+    return first, last
 
 
 def sort(rows: list[dict[str, Any]], families: list[str]) -> list[dict[str, Any]]:
@@ -77,7 +101,8 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
     steps = f"{row['env_steps'] / 1e6:.1f} M"
     training = f"{row['minutes']:.1f} min, {row['device']}"
     family = "\n".join([row["family"], *row["options"]])
-    return family, agent, str(row["iterations"]), steps, training, means[0], "\n".join(after), row["published"] or ""
+    trained = " to ".join(map(number, row["trained"]))
+    return family, agent, str(row["iterations"]), steps, training, trained, means[0], "\n".join(after), row["published"] or ""
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:

@@ -9,11 +9,16 @@ from pathlib import Path
 import pytest
 
 from experiments import (
+    ant,
+    bandits,
     bias_variance,
     compare,
     dashboard,
     evaluate,
     explain,
+    families,
+    half_cheetah,
+    mjx_iterations,
     navigation,
     sinusoid,
     sinusoid_table,
@@ -24,6 +29,7 @@ from experiments import (
 README = (Path(__file__).parent.parent / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMANDS = re.findall(r"^python -m experiments\.(\w+)(.*)$", README, re.MULTILINE)
+OWN = ("# hover.py", "# swing.py")  # files of a user's own
 MAIN = {
     "train": train.main,
     "evaluate": evaluate.main,
@@ -35,6 +41,11 @@ MAIN = {
     "step_function": step_function.main,
     "bias_variance": bias_variance.main,
     "explain": explain.main,
+    "mjx_iterations": mjx_iterations.main,
+    "half_cheetah": half_cheetah.main,
+    "ant": ant.main,
+    "families": families.main,
+    "bandits": bandits.main,
 }
 FEWER = {
     "train": "--num-iterations 2 --num-tasks 2 --num-episodes 2 --horizon 6 --eval-tasks 3 --hidden-sizes 8",
@@ -47,20 +58,25 @@ FEWER = {
     "sinusoid_table": "--num-iterations 2 --eval-tasks 2 --num-seeds 1 --protocols maml --agents oracle",
     "bias_variance": "",
     "explain": "--num-iterations 2 --surface-points 3",
+    "mjx_iterations": "--iterations 2 --num-episodes 2 --horizon 2",
+    "half_cheetah": "--agents random --num-iterations 0 --eval-tasks 1",
+    "ant": "--agents random --num-iterations 0 --eval-tasks 1 --tasks goal",
+    "families": "--no-train",
+    "bandits": "--num-iterations 1 --pulls 2 --arms 2 --eval-tasks 2",
 }
 
 
-def own_file():
+def own_file(name="hover.py"):
     """The snippet of a user's own family, and the name of its file."""
-    [snippet] = [code for code in PYTHON if code.startswith("# hover.py")]
-    return "hover.py", snippet
+    [snippet] = [code for code in PYTHON if code.startswith(f"# {name}")]
+    return name, snippet
 
 
 def test_there_is_something_to_test():
     assert len(PYTHON) >= 3 and {name for name, _ in COMMANDS} == set(MAIN)
 
 
-@pytest.mark.parametrize("code", [code for code in PYTHON if not code.startswith("# hover.py") and "runs/" not in code])
+@pytest.mark.parametrize("code", [code for code in PYTHON if not code.startswith(OWN) and "runs/" not in code])
 def test_snippets_run(code):
     exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
 
@@ -73,7 +89,7 @@ def test_own_family_is_short():
 def test_commands_run_in_the_order_given(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, flags in COMMANDS:
-        if "hover:" not in flags:
+        if "hover:" not in flags and "swing:" not in flags:
             flags = flags.replace("--all", "--agents random")  # every agent is for those who have the time
             MAIN[name](shlex.split(flags.split("#")[0] + " " + FEWER[name]))
     for code in PYTHON:
@@ -100,6 +116,16 @@ def test_own_family_trains_from_the_user_s_folder(tmp_path):
     assert done.returncode == 0, done.stderr
     assert len((tmp_path / "runs/hover/metrics.jsonl").read_text().splitlines()) == 2
     assert (tmp_path / "runs/hover/adaptation.png").is_file()
+
+
+def test_own_gymnasium_environment_trains(tmp_path, monkeypatch):
+    name, snippet = own_file("swing.py")
+    (tmp_path / name).write_text(snippet)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    [flags] = [flags for command, flags in COMMANDS if command == "train" and "swing:" in flags]
+    train.main(shlex.split(f"{flags} {FEWER['train']}"))
+    assert (tmp_path / "runs/swing/evaluation.json").is_file()
 
 
 @pytest.mark.parametrize("clash", ["envs/__init__.py", "agents/mine.py", "envs.py", "metarl/__init__.py"])

@@ -35,6 +35,7 @@ def test_the_table_of_a_tiny_run_going_on_and_of_a_run_made_elsewhere(tmp_path, 
     line = json.loads((tmp_path / "CartPoleDynamics/metrics.jsonl").read_text())
     assert cart["return_mean"] == pytest.approx(evaluation["return_mean"]) and len(cart["return_ci95"]) == 2
     assert cart["env_steps"] == line["time/env_steps"] and cart["minutes"] == line["time/seconds"] / 60
+    assert cart["trained"] == pytest.approx([line["meta/post"]] * 2)
     assert cart["iterations"] == 1 and "cpu" in cart["device"] and cart["num_tasks"] == 3
     text = (tmp_path / "families.md").read_text()
     assert "| metarl/CartPoleDynamics-v0 | maml (1) | 1 |" in text and "1 step: " in text
@@ -54,6 +55,7 @@ def row(family, agent="maml", adapts_by="gradient", **changes):
         "iterations": 5,
         "env_steps": 2_000_000,
         "minutes": 1.25,
+        "trained": [-9.0, -1.5],
         "device": "1 x cpu",
         "published": None,
         "seeds": [0],
@@ -77,9 +79,9 @@ def test_rows_are_sorted_and_missing_families_named():
 
 def test_cells_say_steps_or_episodes():
     by_steps, by_episodes = (families_table.cells(row("a", adapts_by=kind)) for kind in ("gradient", "memory"))
-    assert by_steps[2:6] == ("5", "2.0 M", "1.2 min, 1 x cpu", "-3.00 [-4.00, -2.00]")
-    assert by_steps[6] == "1 step: -2.00 [-3.00, -1.00]\n2 steps: -1.00 [-2.00, 0.00]"
-    assert by_episodes[6].startswith("1 episode: -2.00")
+    assert by_steps[2:6] == ("5", "2.0 M", "1.2 min, 1 x cpu", "-9.00 to -1.50")
+    assert by_steps[7] == "1 step: -2.00 [-3.00, -1.00]\n2 steps: -1.00 [-2.00, 0.00]"
+    assert by_episodes[7].startswith("1 episode: -2.00")
     assert families_table.cells(row("a", options=["arms=10"]))[0] == "a\narms=10"
 
 
