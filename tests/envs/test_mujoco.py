@@ -1,5 +1,8 @@
 """MuJoCo as a pure function: parity with Gymnasium's environments, vmaps, threads, changed models, and MJX against native."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import gymnasium
@@ -184,6 +187,36 @@ def test_calls_at_once_do_not_disturb_one_another(family):
     for thread in threads:
         thread.join(timeout=60)
     assert not wrong and not any(thread.is_alive() for thread in threads)
+
+
+TWO_DEVICES = """
+import jax, numpy as np, envs
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+assert jax.device_count() == 2
+ours = envs.make("metarl/HopperRandParams-v0", threads=2)
+keys = jax.random.split(jax.random.key(0), 8)
+tasks = jax.vmap(ours.sample_task)(keys)
+actions = jax.random.uniform(jax.random.key(1), (30, 8, 3), minval=-1.0)
+def episode(task, key, actions):
+    step = lambda body, action: (ours.transition(body, action, key, task), None)
+    return jax.lax.scan(step, ours.initial(key, task), actions)[0].hidden
+alone = jax.jit(jax.vmap(episode, (0, 0, 1)))(tasks, keys, actions)
+mesh = Mesh(np.array(jax.devices()), ("tasks",))
+P = PartitionSpec
+specs = {"in_specs": (P("tasks"), P("tasks"), P(None, "tasks")), "out_specs": P("tasks"), "check_vma": False}
+shards = jax.shard_map(jax.vmap(episode, (0, 0, 1)), mesh=mesh, **specs)
+for _ in range(5):
+    np.testing.assert_array_equal(jax.jit(shards)(tasks, keys, actions), alone)
+print("equal")
+"""
+
+
+@pytest.mark.slow
+def test_callbacks_of_two_devices_at_once():
+    flags = "--xla_force_host_platform_device_count=2"
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.getcwd()}
+    done = subprocess.run([sys.executable, "-c", TWO_DEVICES], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and "equal" in done.stdout, done.stderr[-2000:]
 
 
 def compare_backends(name, steps, iterations):
