@@ -28,8 +28,8 @@ BANDIT: Settings = bandits.PROTOCOL | bandits.SETTINGS[1] | {"trial_episodes": 1
 GRID: Settings = {"trial_episodes": 4, "gamma": 0.97, "gae_lambda": 0.95, "entropy_cost": 0.02, "eval_episodes": 20}
 TABULAR: Settings = {"trial_episodes": 10, "gae_lambda": 0.9, "memory_size": 128, "entropy_cost": 0.01, "eval_steps": 9}
 CLASSIC: Settings = PROMP | {"outer_lr": 2e-3}  # T, the first value tried
-# The outer update of Finn et al. 2017 (C) in larger steps, since there are so few: 10 to 100 iterations instead of 500. S; T on the
-# half-cheetah's direction, where inner steps of 0.1, a standard deviation of 1 and a KL of 0.01 did not get far in 60.
+# The outer update of Finn et al. 2017 (C) in larger steps, since there are so few: 10 to 100 iterations instead of 500. S; T on
+# the half-cheetah's direction, where inner steps of 0.1, a standard deviation of 1 and a KL of 0.01 did not get far in 60.
 MUJOCO: Settings = {
     "agent": "maml-trpo",
     "num_tasks": 20,
