@@ -85,7 +85,7 @@ def model_path(robot: Robot) -> str:
 
 
 def make_physics(robot: Robot, backend: str, iterations: int, threads: int | None) -> Physics:
-    """Physics of ``robot``; "auto" is native on a CPU, where it is some 30 times as fast as MJX, and MJX on accelerators.
+    """Physics of ``robot``; "auto" is native on a CPU, where MJX is far slower, and MJX on accelerators.
 
     Args:
         robot: which.
@@ -93,7 +93,9 @@ def make_physics(robot: Robot, backend: str, iterations: int, threads: int | Non
         iterations: of MJX's constraint solver. On the half-cheetah 4 are enough: from the same starts with the same random
             actions velocities agree with native MuJoCo's to 1e-5 m/s for five steps and returns of 100 steps differ by
             -0.2 +- 1.7 of -188, as with 20; 1 or 2 are off by 0.2 m/s (``python -m experiments.mjx_iterations``, 32 episodes,
-            2 CPU cores, mujoco 4.0.0, mujoco-mjx 3.17.0, 2026-11-21).
+            2 CPU cores, mujoco 4.0.0, mujoco-mjx 3.17.0, 2026-11-21). An ant lands differently on the two backends, whatever
+            the iterations, since these versions lay the axes of friction differently: its velocity is off by some 0.1 m/s
+            in the steps of the landing (the same command with ``--env metarl/AntVel-v0``).
         threads: of native MuJoCo; None for one per processor.
     """
     if backend not in BACKENDS:

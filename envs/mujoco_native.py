@@ -92,9 +92,10 @@ class Models:
 def split(x: np.ndarray) -> np.ndarray:
     """Float64 [..., n] as three float32 [..., 3, n] whose sum is exactly ``x``; the first of them is ``x`` rounded."""
     parts = np.empty((*x.shape[:-1], 3, x.shape[-1]), np.float32)
-    for i in range(3):
-        parts[..., i, :] = x
-        x = x - parts[..., i, :]
+    with np.errstate(over="ignore", invalid="ignore"):  # a robot that diverged is infinite, then nan
+        for i in range(3):
+            parts[..., i, :] = x
+            x = x - parts[..., i, :]
     return parts
 
 
@@ -103,6 +104,8 @@ def native_physics(model: Any, robot: Robot, threads: int | None) -> Physics:
     import mujoco
 
     spec = mujoco.mjtState.mjSTATE_FULLPHYSICS
+    # MuJoCo would put a robot that diverged back to its start without a word; now it shows in what the family returns.
+    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
     nq, nv = model.nq, model.nv
     if mujoco.mj_stateSize(model, spec) != 1 + nq + nv:
         raise ValueError(f"{robot.file} has activations or plugins, which this backend does not carry.")
@@ -200,6 +203,7 @@ def _twin(robot: Robot) -> Any:
 
     spec = mujoco.MjSpec.from_file(model_path(robot))
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_EULER
+    spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_EULERDAMP  # plain v + h a, whatever the damping
     body, centre = mujoco.mjtObj.mjOBJ_BODY, mujoco.mjtSensor.mjSENS_SUBTREECOM
     spec.add_sensor(type=centre, objtype=body, objname=spec.worldbody.bodies[0].name)

@@ -33,6 +33,8 @@ class IterationsConfig:
 def compare(config: IterationsConfig) -> list[dict[str, float]]:
     """One row per number of iterations: how far velocities and returns are from native MuJoCo's."""
     at_least(config, iterations=1, num_episodes=2, horizon=1, seed=0)
+    if not config.iterations:
+        raise UserError("--iterations needs at least one number, such as --iterations 2 4.")
     reference = _family(config.env, backend="native")
     velocity, returns = play(reference, config)
     spread = np.std(returns) / np.sqrt(config.num_episodes)

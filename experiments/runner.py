@@ -116,8 +116,9 @@ def run(
             _write(outputs, rows, jax.device_get(states), done, whole=(done - iteration) // schedule.log_every)
             iteration, env_steps = done, [row[-1]["time/env_steps"] for row in rows]
             if iteration % schedule.checkpoint_every == 0 or iteration == schedule.num_iterations:
+                saved = jax.device_get(states)
                 for i, out in enumerate(outputs):
-                    out.save(iteration, of_seed(states, i), env_steps[i])
+                    out.save(iteration, of_seed(saved, i), env_steps[i])
             progress.update(iteration, mean([row[-1] for row in rows]))
             blocks = _next_blocks(blocks, now - called)
     return [of_seed(states, i) for i in _each(outputs)]
@@ -127,7 +128,8 @@ def _begin(learner: MetaLearner, all_seeds: Together, outputs: Sequence[Outputs]
     """Where training begins: the iteration, the states, and the environment steps that each seed has drawn."""
     steps = [set(out.checkpoints.all_steps()) for out in outputs]
     if not all(steps):  # a run killed before its first checkpoint begins anew, and its companions with it
-        states = all_seeds.init()
+        # Copied before anything is cut from it: slicing results that are still being computed has hung on two busy cores.
+        states = jax.device_get(jax.block_until_ready(all_seeds.init()))
         for i, out in enumerate(outputs):
             out.save(0, of_seed(states, i), 0)
         return 0, states, [0] * len(outputs)
