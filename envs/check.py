@@ -51,8 +51,10 @@ def _options(given: argparse.Namespace) -> dict[str, Any]:
     options: dict[str, Any] = {} if given.horizon is None else {"horizon": given.horizon}
     for option in given.env_options:
         name, equals, value = option.partition("=")
-        if not (name.isidentifier() and equals) or name in options:
-            raise ValueError(f"--env-options has {option!r}, but options look like NAME=VALUE, each name once.")
+        if not (name.isidentifier() and equals):
+            raise ValueError(f"--env-options has {option!r}, but options look like NAME=VALUE, such as arms=10.")
+        if name in options:
+            raise ValueError(f"--env-options gives {name} although it is given already; leave it out.")
         try:
             options[name] = json.loads(value)
         except json.JSONDecodeError:

@@ -119,7 +119,7 @@ def find(id: str) -> Any:
 
 def _unknown(name: str) -> str:
     if name in gymnasium.registry:
-        return f"{name!r} is an ordinary Gymnasium environment, not a task family; register an envs.TaskFamily instead."
+        return f"{name!r} is an ordinary Gymnasium environment, not a task family; envs.from_gymnasium makes one of it."
     lower = {id.lower(): id for id in registered()}
     close = [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.75)]
     hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else f"Registered: {', '.join(registered())}."

@@ -1,5 +1,7 @@
 """Task + family -> an ordinary `gymnasium.Env`. `reset` never changes the task unless ``options`` says so."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
@@ -8,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.family import TaskFamily, can_render, check_task
+from envs.host import host_error
 from envs.registration import build_family
 
 MAX_SEED = 2**31 - 1
@@ -31,6 +34,18 @@ def next_step(family: TaskFamily, key, t, state, action, task):
     # Cut off only where the world did not end by itself: Gymnasium's check_env refuses a first step that is cut off.
     truncated = (t + 1 >= family.horizon) & jnp.logical_not(terminated)
     return next_state, observation, reward, terminated, truncated
+
+
+@contextlib.contextmanager
+def plain_host_errors() -> Iterator[None]:
+    """Raise what an ordinary environment failed with as itself, not as JAX's account of a failed callback."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        message = host_error(error)
+        if message is None:
+            raise
+        raise RuntimeError(message) from None
 
 
 def read_options(options: dict[str, Any] | None, known: tuple[str, ...]) -> dict[str, Any]:
@@ -59,7 +74,8 @@ class TaskEnv(gymnasium.Env):
             self.metadata = {**self.metadata, "render_modes": []}
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ValueError(
-                f"{type(self.family).__name__}: render_mode {render_mode!r} is not in {self.metadata['render_modes']}."
+                f"{type(self.family).__name__}: render_mode is {render_mode!r}, but the family "
+                + ("draws rgb_array only." if can_render(self.family) else "has no render_image; leave render_mode out.")
             )
         self.render_mode = render_mode
         self.observation_space = self.family.observation_space
@@ -68,6 +84,7 @@ class TaskEnv(gymnasium.Env):
         family_ = self.family
         self._first = jax.jit(lambda key, task: first_step(family_, key, task))
         self._next = jax.jit(lambda key, t, state, action, task: next_step(family_, key, t, state, action, task))
+        self._key: Any = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         """Begin an episode of the current task, or of ``options["task"]``, which then stays until another is given."""
@@ -76,7 +93,8 @@ class TaskEnv(gymnasium.Env):
         if given is not None:
             self.task = check_task(self.family, given)
         self._key = jax.random.key(int(self.np_random.integers(MAX_SEED)) if seed is None else seed % 2**32)
-        self.state, observation = self._first(self._key, self.task)
+        with plain_host_errors():
+            self.state, observation = self._first(self._key, self.task)
         self._t, self._over, self._last = 0, (False, False), np.asarray(observation)
         if self.render_mode is not None:
             self._render_state = self.family.render_init(self.task)
@@ -84,9 +102,13 @@ class TaskEnv(gymnasium.Env):
 
     def step(self, action):
         """Take one step; truncated at the horizon, unless the episode ended there by itself. Then nothing moves or pays."""
+        if self._key is None:
+            raise gymnasium.error.ResetNeeded("step: call reset first, which begins an episode.")
         if any(self._over):
             return self._last.copy(), 0.0, *self._over, {}
-        self.state, observation, reward, terminated, truncated = self._next(self._key, self._t, self.state, action, self.task)
+        with plain_host_errors():
+            moved = self._next(self._key, self._t, self.state, action, self.task)
+        self.state, observation, reward, terminated, truncated = moved
         self._t, self._over, self._last = self._t + 1, (bool(terminated), bool(truncated)), np.asarray(observation)
         return np.asarray(observation), float(reward), *self._over, {}
 

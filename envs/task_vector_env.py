@@ -11,7 +11,7 @@ from gymnasium.vector.utils import batch_space
 
 from envs.family import TaskFamily, can_render, check_task
 from envs.registration import build_family
-from envs.task_env import MAX_SEED, first_step, next_step, read_options
+from envs.task_env import MAX_SEED, first_step, next_step, plain_host_errors, read_options
 
 NEXT_EPISODE = 3  # an episode's key is split in three (see `metarl.rollout`); its successor's key is the fourth
 
@@ -81,14 +81,16 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
                 )
             super().reset(seed=seeds[0])
         keys = jax.vmap(jax.random.key)(jnp.asarray([seed % 2**32 for seed in seeds], jnp.uint32))
-        state, observation = self._first(keys, self.task)
+        with plain_host_errors():
+            state, observation = self._first(keys, self.task)
         zeros = jnp.zeros(self.num_envs, jnp.int32)
         self._episode = (keys, zeros, state, zeros.astype(bool))
         return np.asarray(observation), {}
 
     def step(self, actions):
         """Step all; a sub-environment whose episode ended on the last call begins anew and ignores its action."""
-        self._episode, step = self._next(self._episode, actions, self.task)
+        with plain_host_errors():
+            self._episode, step = self._next(self._episode, actions, self.task)
         observation, reward, terminated, truncated = map(np.asarray, step)
         return observation, reward, terminated, truncated, {}
 

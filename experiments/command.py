@@ -39,7 +39,7 @@ def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
             sys.exit(2)
         except KeyboardInterrupt:
             print(
-                "interrupted; training goes on from the last checkpoint with --resume, a table with the same command",
+                "interrupted; a training run goes on from its last checkpoint with --resume, other commands when given again",
                 file=sys.stderr,
             )
             sys.exit(130)

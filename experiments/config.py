@@ -163,8 +163,13 @@ def agents_known(name: str) -> None:
 
 def family_of(config: TrainConfig) -> envs.TaskFamily:
     """The task family of a configuration."""
+    return named_family(config.env, options_of(config))
+
+
+def named_family(env: str, options: dict[str, Any]) -> envs.TaskFamily:
+    """`make_family`, with a `UserError` where there is none."""
     try:
-        return make_family(config.env, options_of(config))
+        return make_family(env, options)
     except ValueError as error:
         raise UserError(str(error)) from error
 

@@ -19,7 +19,9 @@ class NotFinite(UserError):
 @contextmanager
 def blame(env: str, family: envs.TaskFamily) -> Iterator[None]:
     """Look for the cause of `NotFinite` in random episodes of ``family``; tell errors of its host code in one line."""
-    logging.getLogger("jax._src.callback").setLevel(logging.CRITICAL)  # its traceback: our line says the same
+    log = logging.getLogger("jax._src.callback")
+    before = log.level
+    log.setLevel(logging.CRITICAL)  # its traceback: our line says the same
     try:
         yield
     except NotFinite as error:
@@ -35,3 +37,5 @@ def blame(env: str, family: envs.TaskFamily) -> Iterator[None]:
         if "Traceback (most recent call last)" not in str(error):
             raise
         raise UserError(f"{env} fails on the host: {explain(error)}") from error
+    finally:
+        log.setLevel(before)

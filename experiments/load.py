@@ -12,8 +12,8 @@ import numpy as np
 import envs
 from agents.networks import policy
 from experiments import checkpoint
-from experiments.command import UserError, at_least, between, from_settings
-from experiments.config import TrainConfig, build
+from experiments.command import UserError, at_least, between, from_settings, host_errors
+from experiments.config import TrainConfig, build, named_family
 from experiments.run_folder import CONFIG, read_config
 from experiments.seed_folders import seed_folders
 from metarl.types import AdaptationCurve, MetaLearner, Task
@@ -47,12 +47,12 @@ class Trained(NamedTuple):
     act: Callable[..., np.ndarray]
 
 
-def load(run_dir: str | Path, *, family: envs.TaskFamily | None = None, **changes: Any) -> Trained:
+def load(run_dir: str | Path, *, family: envs.TaskFamily | str | None = None, **changes: Any) -> Trained:
     """The newest checkpoint of a run of `experiments.train`.
 
     Args:
         run_dir: the run's folder.
-        family: another task family for it to adapt in, of the same observation and action spaces; the run's own if None.
+        family: another task family, or its id, for it to adapt in, of the same observation and action spaces; the run's own if None.
         **changes: settings other than in training: ``num_episodes`` (per inner step), ``test_step_scale`` or ``horizon``.
 
     Raises:
@@ -72,6 +72,8 @@ def load(run_dir: str | Path, *, family: envs.TaskFamily | None = None, **change
     at_least(config, num_episodes=1, horizon=1)
     between(config, test_step_scale=(1e-9, float("inf")))
     built = build(config)
+    if isinstance(family, str):
+        family = named_family(family, {})
     if family is not None:
         _refuse_other_spaces(built.family, family)
         built = build(config, family=family)
@@ -82,7 +84,8 @@ def load(run_dir: str | Path, *, family: envs.TaskFamily | None = None, **change
         if num_steps < 0:
             raise UserError(f"num_steps is {num_steps}, but must be at least 0.")
         task = envs.check_task(built.family, task)
-        return compiled(state, task, jax.random.key(seed), num_steps)
+        with host_errors():
+            return jax.block_until_ready(compiled(state, task, jax.random.key(seed), num_steps))
 
     act = functools.partial(_act, built.learner, built.family, config)
     return Trained(config, built.family, built.learner, state, iteration, env_steps, adapt, act)

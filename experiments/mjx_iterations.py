@@ -11,7 +11,7 @@ from rich.table import Table
 
 import envs
 from experiments.command import UserError, at_least, one_line_errors, parse
-from experiments.config import make_family
+from experiments.config import named_family
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +35,12 @@ def compare(config: IterationsConfig) -> list[dict[str, float]]:
     at_least(config, iterations=1, num_episodes=2, horizon=1, seed=0)
     if not config.iterations:
         raise UserError("--iterations needs at least one number, such as --iterations 2 4.")
-    reference = _family(config.env, backend="native")
+    reference = named_family(config.env, {"backend": "native"})
     velocity, returns = play(reference, config)
     spread = np.std(returns) / np.sqrt(config.num_episodes)
     rows = []
     for iterations in config.iterations:
-        theirs = play(_family(config.env, backend="mjx", iterations=iterations), config)
+        theirs = play(named_family(config.env, {"backend": "mjx", "iterations": iterations}), config)
         gap = theirs[1] - returns
         early = min(5, config.horizon)
         rows.append(
@@ -54,13 +54,6 @@ def compare(config: IterationsConfig) -> list[dict[str, float]]:
             }
         )
     return rows
-
-
-def _family(env: str, **options):
-    try:
-        return make_family(env, options)
-    except ValueError as error:
-        raise UserError(str(error)) from error
 
 
 def play(family: envs.TaskFamily, config: IterationsConfig) -> tuple[np.ndarray, np.ndarray]:
