@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import logging
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from envs.family import TaskFamily
 from envs.host_pool import Pool
 from envs.host_processes import Processes
 from envs.host_worker import Environments, HostError, Recipe, task_of
+from envs.processors import num_processors
 
 WAYS = ("options", "set_task", "attributes")  # to tell an environment its task, besides a function
 
@@ -216,7 +216,7 @@ def from_gymnasium(
     recipe = Recipe(name, functools.partial(host_source.make, source, options), apply_task, observed, one.action_space)
     opened: Callable[[], Any] = functools.partial(Environments, recipe)
     if vectorization == "async":
-        opened = functools.partial(Processes, recipe, _cpus() if num_workers is None else num_workers, timeout)
+        opened = functools.partial(Processes, recipe, num_processors() if num_workers is None else num_workers, timeout)
     record = np.zeros((horizon, *(action_space.shape or ())), np.float32)
     return family(Pool(recipe, record, opened), tasks, held_out, host_spaces.flat_space(observed), action_space, horizon)
 
@@ -253,10 +253,6 @@ def host_error(error: BaseException) -> str | None:
         raise KeyboardInterrupt from error
     found = re.match(r"(?:[\w.]+\.)?HostError: (.*)", f"HostError: {error}" if isinstance(error, HostError) else last)
     return found[1] if found else None
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _like(size: int | None, dtype: Any) -> jax.ShapeDtypeStruct:
