@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
+from envs.host_spaces import Misshapen
 from envs.host_worker import begin
 from envs.optional import EXTRAS, extra_of, install
 
@@ -68,6 +69,8 @@ def try_out(name: str, source: Source, options: Mapping[str, Any], apply_task: A
             raise ValueError(f"from_gymnasium: {name} has no method set_task.")
         try:
             begin(env, apply_task, task, seed=0)
+        except Misshapen as error:
+            raise ValueError(f"from_gymnasium: reset of {name} with task {task} gives {error}.") from error
         except Exception as error:
             raise ValueError(f"from_gymnasium: beginning {name} with task {task} fails: {_line(error)}") from error
     except ValueError:
