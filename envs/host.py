@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import logging
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,13 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from envs import host_source, host_spaces
+from envs import host_arguments, host_source, host_spaces
 from envs.family import TaskFamily
 from envs.host_pool import Pool
 from envs.host_processes import Processes
 from envs.host_worker import Environments, HostError, Recipe, task_of
-
-WAYS = ("options", "set_task", "attributes")  # to tell an environment its task, besides a function
+from envs.processors import num_processors
 
 
 class HostState(NamedTuple):
@@ -49,7 +47,9 @@ class HostFamily(TaskFamily):
     environment must follow from its seed. One callback steps all episodes of a batch; ended ones cost nothing more.
     """
 
-    on_host = True  # one process steps all episodes: programs over several devices cannot share them
+    on_host = True
+    """Nothing reads it yet. An option that shards tasks over devices must refuse families that have it: all their episodes live
+    in one pool of this process, and programs over several devices cannot share that."""
 
     def __init__(
         self,
@@ -163,7 +163,7 @@ def from_gymnasium(
     vectorization: str = "sync",
     num_workers: int | None = None,
     timeout: float = 60.0,
-    drop: Sequence[str] = (),
+    drop: str | Sequence[str] = (),
 ) -> HostFamily:
     """Turn an ordinary Gymnasium environment into a task family that every agent trains on.
 
@@ -180,7 +180,7 @@ def from_gymnasium(
         num_workers: of "async"; one per CPU if None.
         timeout: seconds that the workers may take for one step of a batch, and ten times that for a reset, before they count as
             hanging. What hangs in this process ("sync") is not noticed.
-        drop: observation fields that cannot be flattened, such as "mission", to be left out without a warning.
+        drop: observation field or fields that cannot be flattened, such as "mission", to be left out without a warning.
 
     Raises:
         ValueError: one line that names the environment and what to change.
@@ -189,16 +189,10 @@ def from_gymnasium(
     held_out = None
     if held_out_task_space is not None:
         held_out = host_spaces.read_task_space("held_out_task_space", held_out_task_space)
-        if {name: space.shape for name, space in held_out.items()} != {name: space.shape for name, space in tasks.items()}:
-            raise ValueError(
-                f"from_gymnasium: held_out_task_space has fields {held_out}, but task_space {tasks}; make them agree."
-            )
-    if not callable(apply_task) and apply_task not in WAYS:
-        raise ValueError(f"from_gymnasium: apply_task is {apply_task!r}, but must be a function or one of {', '.join(WAYS)}.")
-    if vectorization not in ("sync", "async"):
-        raise ValueError(f"from_gymnasium: vectorization is {vectorization!r}, but must be 'sync' or 'async'.")
-    if (num_workers is not None and num_workers < 1) or not timeout > 0:
-        raise ValueError(f"from_gymnasium: num_workers is {num_workers} and timeout {timeout}, but both must be positive.")
+        host_arguments.check_held_out(held_out, tasks)
+    host_arguments.check_apply_task(apply_task)
+    host_arguments.check_workers(vectorization, num_workers, timeout)
+    drop = host_arguments.read_drop(drop)
 
     source = host_source.find(env)
     name = env if isinstance(env, str) else getattr(env, "__name__", type(env).__name__)
@@ -207,8 +201,7 @@ def from_gymnasium(
     one = host_source.try_out(name, source, options, apply_task, task_of(first_task, 0))
     with contextlib.closing(one):
         horizon = host_source.horizon_of(name, source, one) if horizon is None else horizon
-        if not isinstance(horizon, int) or horizon < 1:
-            raise ValueError(f"from_gymnasium: horizon is {horizon!r}, but must be a whole number of at least 1 step.")
+        host_arguments.check_horizon(horizon)
         observed = host_spaces.observed(name, one.observation_space)
         host_source.warn_dropped(name, observed.dropped, drop)
         action_space = host_spaces.policy_space(name, one.action_space)
@@ -216,7 +209,7 @@ def from_gymnasium(
     recipe = Recipe(name, functools.partial(host_source.make, source, options), apply_task, observed, one.action_space)
     opened: Callable[[], Any] = functools.partial(Environments, recipe)
     if vectorization == "async":
-        opened = functools.partial(Processes, recipe, _cpus() if num_workers is None else num_workers, timeout)
+        opened = functools.partial(Processes, recipe, num_processors() if num_workers is None else num_workers, timeout)
     record = np.zeros((horizon, *(action_space.shape or ())), np.float32)
     return family(Pool(recipe, record, opened), tasks, held_out, host_spaces.flat_space(observed), action_space, horizon)
 
@@ -253,10 +246,6 @@ def host_error(error: BaseException) -> str | None:
         raise KeyboardInterrupt from error
     found = re.match(r"(?:[\w.]+\.)?HostError: (.*)", f"HostError: {error}" if isinstance(error, HostError) else last)
     return found[1] if found else None
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _like(size: int | None, dtype: Any) -> jax.ShapeDtypeStruct:

@@ -10,16 +10,9 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
+from envs.host_spaces import Misshapen
 from envs.host_worker import begin
-
-# How ids, or the places that Gymnasium's own environments come from, begin -> the extra of this project that brings them.
-EXTRAS = {
-    "MiniGrid-": "minigrid",
-    "BabyAI-": "minigrid",
-    "gymnasium.envs.box2d": "box2d",
-    "gymnasium.envs.mujoco": "mujoco",
-}
-INSTALL = "pip install --constraint constraints.txt --editable '.[{}]'"
+from envs.optional import EXTRAS, extra_of, install
 
 Source = EnvSpec | Callable[..., gymnasium.Env]
 
@@ -29,14 +22,14 @@ def find(env: str | Callable[..., gymnasium.Env]) -> Source:
     if not isinstance(env, str):
         return env
     module, _, name = env.rpartition(":")
-    extra = next((extra for start, extra in EXTRAS.items() if name.startswith(start)), None)
-    module = module or (extra if extra and name not in gymnasium.registry else "")
+    extra = extra_of(name)
+    module = module or (EXTRAS[extra][0] if extra and name not in gymnasium.registry else "")
     if module:
         try:
             importlib.import_module(module)
         except ImportError as error:
-            install = f"; {INSTALL.format(extra)}" if extra else ""
-            raise ValueError(f"from_gymnasium: {env!r} needs the package {module} ({error}){install}.") from error
+            command = f"; {install(extra)}" if extra else ""
+            raise ValueError(f"from_gymnasium: {env!r} needs the package {module} ({error}){command}.") from error
     if name not in gymnasium.registry:
         lower = {id.lower(): id for id in gymnasium.registry}
         close = [repr(lower[match]) for match in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.6)]
@@ -61,11 +54,9 @@ def try_out(name: str, source: Source, options: Mapping[str, Any], apply_task: A
             warnings.simplefilter("ignore", DeprecationWarning)
             env = make(source, options)
     except Exception as error:  # whatever a stranger's constructor raises becomes one line
-        extra = isinstance(source, EnvSpec) and next(
-            (x for start, x in EXTRAS.items() if _entry(source).startswith(start)), None
-        )
+        extra = extra_of(_entry(source)) if isinstance(source, EnvSpec) else None
         if extra and isinstance(error, ImportError | gymnasium.error.DependencyNotInstalled):
-            raise ValueError(f"from_gymnasium: {name} needs a package that is missing; {INSTALL.format(extra)}.") from error
+            raise ValueError(f"from_gymnasium: {name} needs a package that is missing; {install(extra)}.") from error
         raise ValueError(f"from_gymnasium: making {name} fails: {_line(error)}") from error
     if not isinstance(env, gymnasium.Env):
         raise ValueError(f"from_gymnasium: {name} made a {type(env).__name__}, but must make a gymnasium.Env.")
@@ -78,6 +69,8 @@ def try_out(name: str, source: Source, options: Mapping[str, Any], apply_task: A
             raise ValueError(f"from_gymnasium: {name} has no method set_task.")
         try:
             begin(env, apply_task, task, seed=0)
+        except Misshapen as error:
+            raise ValueError(f"from_gymnasium: reset of {name} with task {task} gives {error}.") from error
         except Exception as error:
             raise ValueError(f"from_gymnasium: beginning {name} with task {task} fails: {_line(error)}") from error
     except ValueError:

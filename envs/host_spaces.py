@@ -7,6 +7,10 @@ import numpy as np
 from gymnasium import spaces
 
 
+class Misshapen(ValueError):
+    """An environment gives something of another shape than it said; the message begins with what it gives."""
+
+
 class Observed(NamedTuple):
     """An environment's observation -> [O] float32; leaves out fields that cannot be numbers.
 
@@ -21,12 +25,32 @@ class Observed(NamedTuple):
     dropped: tuple[str, ...]
 
     def __call__(self, observation: Any) -> np.ndarray:
-        """Flatten one observation."""
+        """Flatten one observation.
+
+        Raises:
+            Misshapen: it, or a field of it, has another shape than its space.
+        """
+        _refuse_misshapen(self.space, observation, "")
         if isinstance(self.space, spaces.Box):  # most environments; gymnasium's general function takes longer
             return np.asarray(observation, np.float32).reshape(-1)
         if self.dropped and isinstance(self.space, spaces.Dict):
             observation = _without(self.space, observation)
         return np.asarray(spaces.utils.flatten(self.space, observation), np.float32)
+
+
+def _refuse_misshapen(space: spaces.Space, value: Any, path: str) -> None:
+    # Nobody else asks: NumPy broadcasts [1] to [1, 1, 1], and flattening makes up for one field with another.
+    what = f"observation{path}" if path else "an observation"
+    if isinstance(space, spaces.Dict):
+        for name, part in space.spaces.items():
+            _refuse_misshapen(part, value[name], f"{path}[{name!r}]")
+    elif isinstance(space, spaces.Tuple):
+        if len(value) != len(space.spaces):
+            raise Misshapen(f"{what} of {len(value)} items, expected {len(space.spaces)}")
+        for i, part in enumerate(space.spaces):
+            _refuse_misshapen(part, value[i], f"{path}[{i}]")
+    elif space.shape is not None and np.shape(value) != space.shape:
+        raise Misshapen(f"{what} of shape {np.shape(value)}, expected {space.shape}")
 
 
 def observed(name: str, space: spaces.Space) -> Observed:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
-from envs.host_spaces import Observed, read_actions
+from envs.host_spaces import Misshapen, Observed, read_actions
 
 
 class HostError(RuntimeError):
@@ -48,7 +48,7 @@ def task_of(tasks: Mapping[str, np.ndarray], index: int) -> dict[str, Any]:
 def begin(env: gymnasium.Env, apply_task: Any, task: dict[str, Any], seed: int) -> Any:
     """Set the task and reset; the first observation as the environment gives it."""
     if apply_task == "options":
-        return env.reset(seed=seed, options=dict(task))[0]
+        return items(env.reset(seed=seed, options=dict(task)), 2)[0]
     if apply_task == "set_task":
         env.get_wrapper_attr("set_task")(task)
     elif apply_task == "attributes":
@@ -56,7 +56,18 @@ def begin(env: gymnasium.Env, apply_task: Any, task: dict[str, Any], seed: int) 
             setattr(env.unwrapped, name, value)
     else:
         apply_task(env, task)
-    return env.reset(seed=seed)[0]
+    return items(env.reset(seed=seed), 2)[0]
+
+
+def items(answer: Any, expected: int) -> Any:
+    """What ``reset`` (2 items) or ``step`` (5) gives, once it is known to be that, and not a bare observation."""
+    if not isinstance(answer, tuple | list):
+        raise Misshapen(f"a {type(answer).__name__}, expected {expected} items, from observation to info")
+    if len(answer) != expected:
+        raise Misshapen(f"{len(answer)} items, expected {expected}, from observation to info")
+    if not isinstance(answer[-1], Mapping):
+        raise Misshapen(f"a {type(answer[-1]).__name__} as info, expected {expected} items of which the last is a dict")
+    return answer
 
 
 class Environments:
@@ -91,7 +102,7 @@ class Environments:
         for i, slot in enumerate(slots):
             env = self.envs[slot]
             try:
-                seen, reward[i], terminated[i], truncated[i], _ = env.step(actions[i])
+                seen, reward[i], terminated[i], truncated[i], _ = items(env.step(actions[i]), 5)
                 observation[i] = self.recipe.observed(seen)
             except (Exception, SystemExit) as error:
                 raise self._failed("step", slot, error) from error
@@ -113,6 +124,8 @@ class Environments:
         self.envs.clear()
 
     def _failed(self, call: str, slot: int, error: BaseException) -> HostError:
+        if isinstance(error, Misshapen):
+            return HostError(f"{self._who(call, slot)} gives {error}.")
         lines = str(error).strip().splitlines()
         what = f"{type(error).__name__}: {lines[0] if lines else ''}"
         return HostError(f"{self._who(call, slot)} raises {what}{_where(error)}")

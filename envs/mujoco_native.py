@@ -1,7 +1,6 @@
 """MuJoCo's own threaded rollout as a pure function: state in, state out, all robots of all vmaps in one call."""
 
 import copy
-import os
 import threading
 from collections import OrderedDict
 from typing import Any
@@ -11,13 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.mujoco import Body, Change, Physics, Robot, model_path
+from envs.processors import num_processors
 
 MAX_MODELS = 4096  # changed models kept, the least recently used ones leave first; a walker's takes about 100 kB
-
-
-def num_processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Pools:

@@ -6,6 +6,24 @@ from types import ModuleType
 
 EXTRAS = {"mujoco": ("mujoco", "mujoco.mjx"), "box2d": ("Box2D", "pygame"), "minigrid": ("minigrid",)}  # see pyproject.toml
 
+# How ids, or the places that Gymnasium's own environments come from, begin -> the extra that brings them.
+BROUGHT = {
+    "MiniGrid-": "minigrid",
+    "BabyAI-": "minigrid",
+    "gymnasium.envs.box2d": "box2d",
+    "gymnasium.envs.mujoco": "mujoco",
+}
+
+
+def extra_of(name: str) -> str | None:
+    """The extra that brings an environment, by its id or entry point; None if it is not one of ours."""
+    return next((extra for start, extra in BROUGHT.items() if name.startswith(start)), None)
+
+
+def install(extra: str) -> str:
+    """The command that installs an extra."""
+    return f"pip install --constraint constraints.txt --editable '.[{extra}]'"
+
 
 def require(extra: str) -> ModuleType:
     """The main module of an optional dependency, once all modules of it are known to be there.
@@ -16,10 +34,7 @@ def require(extra: str) -> ModuleType:
     modules = EXTRAS[extra]
     missing = [name for name in modules if not _installed(name)]
     if missing:
-        raise ImportError(
-            f"{missing[0]} is not installed: pip install --constraint constraints.txt --editable '.[{extra}]'",
-            name=missing[0],
-        )
+        raise ImportError(f"{missing[0]} is not installed: {install(extra)}", name=missing[0])
     return importlib.import_module(modules[0])
 
 

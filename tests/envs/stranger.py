@@ -107,5 +107,47 @@ def odd(how="fine", **options):
     )
 
 
+class Misshapen(gymnasium.Env):
+    """Gives ``given`` as all of what "step" or "reset" gives, or as the observation: of reset ("seen") or of step ("late")."""
+
+    observation_space = Box(-10.0, 10.0, (3,), np.float32)
+    action_space = Discrete(2)
+
+    def __init__(self, where, given, space=observation_space):
+        self.where, self.given, self.observation_space = where, given, space
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        good = np.zeros(3, np.float32)
+        return {"reset": self.given, "seen": (self.given, {})}.get(self.where, (good, {}))
+
+    def step(self, action):
+        return self.given if self.where == "step" else (self.given, 0.0, False, False, {})
+
+
+def misshapen(where, given, space=Misshapen.observation_space, **options):
+    def make():
+        return Misshapen(where, given, space)
+
+    return envs.from_gymnasium(make, task_space={"x": Box(0.0, 1.0, ())}, apply_task=lambda e, t: None, horizon=6, **options)
+
+
+class Slope(gymnasium.Env):
+    """Sound in every way: drawn to ``x``, pushed by the action, paid for being near."""
+
+    observation_space = Box(-100.0, 100.0, (1,), np.float32)
+    action_space = Box(-1.0, 1.0, (1,), np.float32)
+    x = 0.0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = self.np_random.uniform(-1.0, 1.0)
+        return np.array([self.place], np.float32), {}
+
+    def step(self, action):
+        self.place += 0.1 * (self.x - self.place) + float(action[0])
+        return np.array([self.place], np.float32), -abs(self.place - self.x), False, False, {}
+
+
 envs.register("stranger/Odd-v0", odd)
 envs.register("stranger/Corridor-v0", corridor)

@@ -13,14 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete, Graph, MultiDiscrete
+from gymnasium.spaces import Box, Dict, Discrete, Graph, MultiDiscrete, Tuple
 
 import envs
+from envs import linter
 from envs.host import host_error, sample_from, seed_of
 from envs.host_worker import HostError
 from envs.registration import build_family
 from metarl.rollout import rollout
-from tests.envs.stranger import TASKS, Corridor, Odd, corridor, odd
+from tests.envs.stranger import TASKS, Corridor, Odd, Slope, corridor, misshapen, odd
 
 MADE = []  # corridors made in this process
 
@@ -297,6 +298,46 @@ def test_environments_that_fail(how, caplog):
     walk_states(family, [np.zeros(2)] * 3, {"x": jnp.float32(0.5)})  # begins anew
 
 
+PAIR = {"a": Box(0.0, 1.0, (1,)), "b": Box(0.0, 1.0, (2,))}
+THREE = np.zeros(3, np.float32)
+MISSHAPEN = {
+    "one number for three": ("step", "late", np.ones(1), "gives an observation of shape (1,), expected (3,)."),
+    "a scalar for three": ("step", "late", 5.0, "gives an observation of shape (), expected (3,)."),
+    "a batch of one": ("reset", "seen", np.zeros((1, 3)), "gives an observation of shape (1, 3), expected (3,)."),
+    "step of Gym": ("step", "step", (THREE, 0.0, False, {}), "gives 4 items, expected 5, from observation to info."),
+    "step that forgets the rest": ("step", "step", THREE, "gives a ndarray, expected 5 items, from observation to info."),
+}
+
+
+@pytest.mark.parametrize("name", MISSHAPEN)
+def test_answers_of_the_wrong_shape(name):
+    call, where, given, message = MISSHAPEN[name]
+    family = misshapen(where, given)
+    said = failure(lambda: walk_states(family, [0], {"x": jnp.float32(0.5)})[-1])
+    assert said == f"make: {call} of sub-environment 0 with task {{'x': 0.5}} {message}"
+
+
+@pytest.mark.parametrize(
+    ("space", "given", "message"),
+    [
+        (Dict(PAIR), {"a": np.zeros(2), "b": np.zeros(1)}, "observation['a'] of shape (2,), expected (1,)."),
+        (Tuple(PAIR.values()), (np.zeros(2), np.zeros(1)), "observation[0] of shape (2,), expected (1,)."),
+        (Tuple(PAIR.values()), (np.zeros(1), np.zeros(1), np.zeros(1)), "an observation of 3 items, expected 2."),
+    ],
+)
+def test_a_field_of_the_wrong_shape(space, given, message):
+    """Its size is made up for by another field's."""
+    family = misshapen("seen", given, space)
+    said = failure(lambda: walk_states(family, [], {"x": jnp.float32(0.5)}))
+    assert said == f"make: reset of sub-environment 0 with task {{'x': 0.5}} gives {message}"
+
+
+@pytest.mark.parametrize("given", [THREE, (THREE,), (THREE, 1.0), np.zeros(2)])
+def test_a_reset_without_info_is_refused_at_once(given):
+    with pytest.raises(ValueError, match=r"^from_gymnasium: reset of make with task .* gives .*, expected 2"):
+        misshapen("reset", given)
+
+
 @pytest.mark.parametrize(
     ("how", "message"), [("die", "worker process 0 of 1, .* was killed by signal 9"), ("hang", "no answer within 2 s")]
 )
@@ -363,6 +404,13 @@ def test_dropped_fields_are_named_once():
     assert len(caught) == 1 and caught[0].filename == __file__.replace("test_host", "stranger")
 
 
+def test_one_dropped_field_by_its_name():
+    """As it comes from the command line: ``--env-options drop=say``."""
+    with pytest.warns(UserWarning, match="do not see far.say of Corridor") as caught:
+        corridor(drop="say")
+    assert len(caught) == 1
+
+
 PENDULUM = {"env": "Pendulum-v1", "task_space": {"g": Box(5.0, 15.0, ())}, "apply_task": "attributes"}
 REFUSED = {
     "unknown id": ({"env": "Pendulun-v1"}, "no Gymnasium environment 'Pendulun-v1'. Did you mean 'Pendulum-v1'"),
@@ -375,9 +423,22 @@ REFUSED = {
     "no finite bounds": ({"task_space": {"g": Box(0.0, np.inf, ())}}, r"task_space\['g'\] is .*finite bounds"),
     "other spaces": ({"task_space": {"g": MultiDiscrete([2])}}, "must be a Box or Discrete"),
     "no Dict": ({"task_space": Box(0.0, 1.0)}, "must be a gymnasium Dict"),
-    "other held-out fields": ({"held_out_task_space": {"m": Box(0.0, 1.0, ())}}, "make them agree"),
+    "other held-out fields": ({"held_out_task_space": {"m": Box(0.0, 1.0, ())}}, "has fields m, but task_space g"),
     "vectorization": ({"vectorization": "fast"}, "must be 'sync' or 'async'"),
-    "no workers": ({"num_workers": 0}, "must be positive"),
+    "no workers": ({"num_workers": 0}, "num_workers is 0, but must be a whole number of at least 1"),
+    "half a worker": ({"num_workers": 2.5}, "num_workers is 2.5, but"),
+    "workers in quotes": ({"num_workers": "2"}, "num_workers is '2', but"),
+    "timeout in quotes": ({"timeout": "6"}, "timeout is '6', but must be a positive number of seconds"),
+    "no time": ({"timeout": 0}, "timeout is 0, but"),
+    "time without end": ({"timeout": np.inf}, "timeout is inf, but"),
+    "horizon of true": ({"horizon": True}, "horizon is True, but"),
+    "drop of a number": ({"drop": 3}, "drop is 3, but must be names"),
+    "held out of another kind": (
+        {"held_out_task_space": {"g": Discrete(3)}},
+        r"held_out_task_space\['g'\] is Discrete\(3\), but task_space\['g'\] is Box",
+    ),
+    "held out of whole numbers": ({"held_out_task_space": {"g": Box(5, 9, (), np.int32)}}, "is Box.*int32.*, but task_space"),
+    "held out of another shape": ({"held_out_task_space": {"g": Box(5.0, 9.0, (2,))}}, "is Box.*2.*, but task_space"),
     "no horizon": ({"env": Corridor, "task_space": TASKS}, "give horizon"),
     "half a step": ({"horizon": 2.5}, "horizon is 2.5"),
     "not an env": ({"env": lambda: 3}, "made a int"),
@@ -475,6 +536,19 @@ def test_pictures_follow_the_state():
     assert not envs.family.can_render(corridor())
 
 
-def test_families_pass_the_linter_and_need_no_guard():
+def test_a_host_family_passes_the_linter():
+    """Without the note that its horizon cannot be changed: `from_gymnasium` takes one, only the class needs more."""
+    family = envs.from_gymnasium(Slope, task_space={"x": Box(-1.0, 1.0, ())}, apply_task="attributes", horizon=4)
+    found = {finding.check: finding for finding in linter.findings(family)}
+    assert [finding.failure for finding in found.values() if finding.failure] == []
+    assert found["horizon is respected"].note is None
+    with pytest.raises(ValueError, match="the same seed"):
+        envs.check_task_family(corridor())  # it observes how often it was reset
+
+
+def test_a_function_that_makes_a_host_family_is_an_entry_point():
     assert isinstance(build_family(corridor), envs.TaskFamily)
-    assert HostError("x").args == ("x",) and host_error(ValueError("x")) is None
+
+
+def test_only_errors_of_the_host_are_read_as_such():
+    assert host_error(HostError("x")) == "x" and host_error(ValueError("x")) is None

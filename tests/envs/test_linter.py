@@ -256,6 +256,22 @@ class Chance(Walk):
     terminal = lambda self, state, rng, params: jax.random.bernoulli(rng, 0.5)
 
 
+class Once(Walk):
+    horizon = 1
+
+
+def test_check_env_sees_families_of_one_step():
+    """Which it does not take as they are: two steps stand in, where the constructor allows it."""
+    assert "gymnasium accepts it" not in notes(Once())
+    space = {"observation_space": Box(0.0, 0.0, (1,), np.float32), "observation": lambda self, s, r, p: jnp.zeros(1)}
+    with pytest.raises(ValueError, match=r"check_env warns: .*maximum and minimum values are equal"):
+        envs.check_task_family(type("Broken", (Once,), space)())
+    fixed = type("Fixed", (Once,), {"__init__": lambda self: None})
+    found = notes(fixed())
+    assert "no environment of one step" in found["gymnasium accepts it"]
+    assert "takes no horizon" in found["horizon is respected"]
+
+
 def test_notes_of_sound_families():
     found = notes(Unrewarded())
     assert "finite set" in found["held out tasks have their own stream"]

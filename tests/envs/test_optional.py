@@ -39,6 +39,7 @@ def test_what_is_there_is_imported():
 def test_extras_are_those_of_the_project(request):
     extras = (request.config.rootpath / "pyproject.toml").read_text()
     assert all(f"\n{extra} = [" in extras for extra in optional.EXTRAS)
+    assert set(optional.BROUGHT.values()) <= set(optional.EXTRAS)
 
 
 def test_every_way_in_says_so(monkeypatch, capsys, tmp_path):

@@ -1,0 +1,63 @@
+"""What `from_gymnasium` is given, refused in one line where it would only fail later, inside a worker or a compiled program."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+WAYS = ("options", "set_task", "attributes")  # to tell an environment its task, besides a function
+
+
+def check_apply_task(apply_task: Any) -> None:
+    """A function or one of `WAYS`."""
+    if not callable(apply_task) and apply_task not in WAYS:
+        raise ValueError(f"from_gymnasium: apply_task is {apply_task!r}, but must be a function or one of {', '.join(WAYS)}.")
+
+
+def check_workers(vectorization: Any, num_workers: Any, timeout: Any) -> None:
+    """Values may come from JSON on the command line, so types are looked at too."""
+    if vectorization not in ("sync", "async"):
+        raise ValueError(f"from_gymnasium: vectorization is {vectorization!r}, but must be 'sync' or 'async'.")
+    if num_workers is not None and not _whole(num_workers):
+        raise ValueError(f"from_gymnasium: num_workers is {num_workers!r}, but must be a whole number of at least 1, or None.")
+    if not isinstance(timeout, int | float) or isinstance(timeout, bool) or not (timeout > 0 and math.isfinite(timeout)):
+        raise ValueError(f"from_gymnasium: timeout is {timeout!r}, but must be a positive number of seconds.")
+
+
+def check_horizon(horizon: Any) -> None:
+    """A number of steps."""
+    if not _whole(horizon):
+        raise ValueError(f"from_gymnasium: horizon is {horizon!r}, but must be a whole number of at least 1 step.")
+
+
+def read_drop(drop: Any) -> tuple[str, ...]:
+    """Names of fields; one name may stand alone."""
+    names = (drop,) if isinstance(drop, str) else tuple(drop) if isinstance(drop, Iterable) else (drop,)
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(f"from_gymnasium: drop is {drop!r}, but must be names of observation fields.")
+    return names
+
+
+def check_held_out(held_out: spaces.Dict, tasks: spaces.Dict) -> None:
+    """Held-out tasks must look like training tasks: the same fields, and each a space of the same kind and shape."""
+    if set(held_out) != set(tasks):
+        raise ValueError(
+            f"from_gymnasium: held_out_task_space has fields {', '.join(held_out)}, but task_space {', '.join(tasks)}; "
+            "make them agree."
+        )
+    for name, space in held_out.items():
+        if _kind(space) != _kind(tasks[name]):
+            pair = f"held_out_task_space[{name!r}] is {space}, but task_space[{name!r}] is {tasks[name]}"
+            raise ValueError(
+                f"from_gymnasium: {' '.join(pair.split())}; make both Box or both Discrete, of one shape and type."
+            )
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _kind(space: spaces.Space) -> tuple[Any, ...]:
+    return isinstance(space, spaces.Discrete), space.shape, np.issubdtype(space.dtype, np.integer)
