@@ -113,7 +113,7 @@ def check_task(family: TaskFamily, task: Task, leading: tuple[int, ...] = ()) ->
             with np.errstate(over="ignore"):  # 1e39 becomes infinite, which a space refuses
                 array = jax.numpy.asarray(leaf, expected.dtype) if whole else None
         except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"{field} is {leaf!r}, but must be numbers of shape {expected.shape}.") from error
+            raise ValueError(f"{field} is {_line(repr(leaf))}, but must be numbers of shape {expected.shape}.") from error
         if array is None:
             raise ValueError(f"{field} is {_line(leaf)}, but must be of whole numbers ({expected.dtype}).")
         if array.shape != leading + expected.shape:
@@ -151,7 +151,7 @@ def check_task_space(family: TaskFamily, task: Task, num_leading: int = 0) -> No
         if isinstance(leaf, jax.core.Tracer):  # inside a compiled function there is no value to look at
             continue
         for value in np.asarray(leaf).reshape(-1, *np.shape(leaf)[num_leading:]):
-            if not space.contains(np.asarray(value, space.dtype)):
+            if not _is_whole(value, space.dtype) or not space.contains(np.asarray(value, space.dtype)):
                 index, shown = first_outside(space, value)
                 raise ValueError(
                     f"{name}: task{jax.tree_util.keystr(path)}{index} is {_line(shown)}, but must lie in {space} "

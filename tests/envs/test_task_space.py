@@ -15,7 +15,7 @@ from envs.family import check_task_space
 from envs.gridworld import Cell
 from envs.navigation import Goal
 from envs.registration import construct
-from tests.agents.probe import Guess
+from tests.agents.probe import Guess, Target
 
 
 class Machine(NamedTuple):
@@ -164,6 +164,13 @@ def test_whole_numbers_are_not_cut_off(bad):
         envs.check_task(family_of("GridNavigation"), Cell(bad))
     assert "\n" not in str(failure.value)
     np.testing.assert_array_equal(envs.check_task(family_of("GridNavigation"), Cell([1.0, 4.0])).position, [1, 4])
+
+
+def test_nor_are_floats_in_a_space_of_whole_numbers():
+    family = type("Floats", (Guess,), {"task_space": Target(Discrete(3))})()
+    check_task_space(family, Target(F32(2.0)))
+    with pytest.raises(ValueError, match=r"Floats: task.value is 1.5, but must lie in Discrete\(3\)"):
+        check_task_space(family, Target(F32(1.5)))
 
 
 def test_too_large_for_float32_is_infinite():
