@@ -10,7 +10,9 @@ from gymnasium.spaces import Box, Discrete
 
 from envs import drawing
 from envs.family import TaskFamily
+from envs.options import one_of
 from envs.ranges import Constants, Range, as_task
+from envs.task_spaces import finite, positive
 
 MAX_SPEED_1, MAX_SPEED_2 = 4 * np.pi, 9 * np.pi  # radians per second
 TIME_STEP = 0.2  # seconds
@@ -48,6 +50,7 @@ class AcrobotDynamics(TaskFamily):
     horizon = 500
     action_space = Discrete(3)
     observation_space = Box(-HIGH, HIGH, dtype=np.float32)
+    task_space = Links(mass=positive(), length=positive(), inertia=positive(), torque=finite(), gravity=finite())
 
     def __init__(
         self,
@@ -57,10 +60,8 @@ class AcrobotDynamics(TaskFamily):
         centre: str = "halfway",
     ):
         super().__init__(horizon)
-        if centre not in ("halfway", "fixed"):
-            raise ValueError(f"centre is {centre!r}; known: halfway, fixed.")
-        self.constants = Constants(Links(), PUBLISHED, held_out, ranges)
-        self.centre = centre
+        self.constants = Constants(type(self).__name__, Links(), PUBLISHED, held_out, ranges)
+        self.centre = one_of(type(self).__name__, "centre", centre, ("halfway", "fixed"))
 
     @staticmethod
     def classic() -> Links:

@@ -1,19 +1,18 @@
 """The ant that runs at a velocity, in a direction or to a place that it does not see."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gymnasium.spaces import Box
 
 from envs import robot_drawing
 from envs.half_cheetah import Direction, HalfCheetahDir, HalfCheetahVel, Speed, speed_range
 from envs.locomotion import Locomotion, effort, normal_noise
 from envs.mujoco import Robot
+from envs.task_spaces import finite
 
 ANT = Robot("ant.xml", 5, normal_noise(0.1), place="torso", unobserved=2, view="top")
-PLANE: Any = Box(-np.inf, np.inf, (2,), np.float32)
 ALIVE = 0.05  # paid for every step, in the code of Finn et al. 2017
 EFFORT_COST = 0.005  # of the squared action, there
 
@@ -105,7 +104,7 @@ class AntGoal(Locomotion):
     """
 
     robot = ANT._replace(unobserved=0)
-    task_space = Place(PLANE)
+    task_space = Place(finite(2))
 
     def __init__(
         self,

@@ -9,6 +9,8 @@ from gymnasium.spaces import Box, Discrete
 
 from envs import drawing
 from envs.family import TaskFamily
+from envs.options import is_number, one_of, whole_number
+from envs.task_spaces import finite
 
 NO_ARM = -1  # the last arm pulled, before the first pull
 MEANS = ("normal", "uniform")
@@ -45,8 +47,9 @@ class BernoulliBandit(TaskFamily):
 
     def __init__(self, horizon: int | None = None, arms: int = 5):
         super().__init__(horizon)
-        self.arms = _checked(self, arms)
+        self.arms = whole_number(type(self).__name__, "arms", arms, 2)
         self.action_space = Discrete(arms)
+        self.task_space = Arms(Box(0.0, 1.0, (arms,), np.float32))  # type: ignore[arg-type]
 
     def sample_task(self, key):
         return Arms(jax.random.uniform(key, (self.arms,), jnp.float32))
@@ -90,13 +93,12 @@ class GaussianBandit(TaskFamily):
 
     def __init__(self, horizon: int | None = None, arms: int = 10, std: float = 1.0, means: str = "normal"):
         super().__init__(horizon)
-        self.arms = _checked(self, arms)
+        self.arms = whole_number(type(self).__name__, "arms", arms, 2)
         self.action_space = Discrete(arms)
-        if not isinstance(std, int | float) or not 0.0 <= std < float("inf"):
+        if not is_number(std) or std < 0.0:
             raise ValueError(f"{type(self).__name__}: std is {std!r}, but must be a number of at least 0.")
-        if means not in MEANS:
-            raise ValueError(f"{type(self).__name__}: means is {means!r}; known: {', '.join(MEANS)}.")
-        self.std, self.means = float(std), means
+        self.std, self.means = float(std), one_of(type(self).__name__, "means", means, MEANS)
+        self.task_space = Arms(finite(arms))
 
     def sample_task(self, key):
         draw = jax.random.normal if self.means == "normal" else jax.random.uniform
@@ -122,12 +124,6 @@ class GaussianBandit(TaskFamily):
 
     def render_image(self, state, render_state, params):
         return render_state, _draw(np.asarray(params.mean), int(state.arm), -3.0, 3.0)
-
-
-def _checked(family, arms):
-    if not isinstance(arms, int) or arms < 2:
-        raise ValueError(f"{type(family).__name__}: arms is {arms!r}, but must be a whole number of at least 2.")
-    return arms
 
 
 def _draw(mean, pulled, low, high):

@@ -11,6 +11,7 @@ from gymnasium.spaces import Box, Discrete
 from envs import drawing
 from envs.family import TaskFamily
 from envs.ranges import Constants, Range, as_task
+from envs.task_spaces import finite, positive
 
 MAX_POSITION = 2.4  # metres
 MAX_ANGLE = 12 * np.pi / 180
@@ -52,10 +53,11 @@ class CartPoleDynamics(TaskFamily):
     horizon = 500
     action_space = Discrete(2)
     observation_space = Box(-HIGH, HIGH, dtype=np.float32)
+    task_space = Cart(force=finite(), length=positive(), pole_mass=positive(), cart_mass=positive(), gravity=finite())
 
     def __init__(self, horizon: int | None = None, held_out: str = "same", ranges: Mapping[str, Sequence[float]] | None = None):
         super().__init__(horizon)
-        self.constants = Constants(Cart(), PUBLISHED, held_out, ranges)
+        self.constants = Constants(type(self).__name__, Cart(), PUBLISHED, held_out, ranges)
 
     @staticmethod
     def classic() -> Cart:

@@ -8,6 +8,9 @@ import numpy as np
 from gymnasium import Space
 from gymnasium.experimental.functional import FuncEnv
 
+from envs.options import whole_number
+from envs.task_spaces import first_outside
+
 HELD_OUT_STREAM = 0x5EED  # folded into a key, so that held-out tasks never come from the stream that training draws from
 DEFAULT_TASK_TRIES = 100
 
@@ -30,7 +33,8 @@ class TaskFamily(FuncEnv):
 
     ``params`` is always the task. Optional: ``sample_held_out_task``, ``render_image(state, render_state, params) ->
     (render_state, image)``, ``plane`` for the picture of paths, and ``task_space``: the task with a gymnasium space in the
-    place of each array, such as ``Goal(position=Box(-0.5, 0.5, (2,)))``; tasks outside it are refused.
+    place of each array, such as ``Goal(position=Box(-0.5, 0.5, (2,)))``. Environments and trained agents refuse tasks outside
+    it, held-out ones too; without it they take any task of the right shapes. `envs.task_spaces` has spaces for it.
     """
 
     observation_space: Space
@@ -39,9 +43,9 @@ class TaskFamily(FuncEnv):
     task_space: Any = None
 
     def __init__(self, horizon: int | None = None):
-        """Set another ``horizon`` than the family's own, in steps."""
+        """Set another ``horizon`` than the family's own, in steps; checked here, so call this before using it."""
         if horizon is not None:
-            self.horizon = horizon
+            self.horizon = whole_number(type(self).__name__, "horizon", horizon, 1)
 
     @functools.cached_property
     def default_params(self) -> Task:
@@ -100,19 +104,36 @@ def check_task(family: TaskFamily, task: Task, leading: tuple[int, ...] = ()) ->
     try:
         leaves = structure.flatten_up_to(task)  # type: ignore[attr-defined]
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{name}: a task looks like {like}, but got {task!r}.") from error
+        raise ValueError(f"{name}: a task looks like {_line(like)}, but got {_line(task)}.") from error
     converted = []
-    for leaf, expected in zip(leaves, jax.tree.leaves(like), strict=True):
+    for leaf, (path, expected) in zip(leaves, jax.tree_util.tree_leaves_with_path(like), strict=True):
+        field = f"{name}: task{jax.tree_util.keystr(path)}"
         try:
-            array = jax.numpy.asarray(leaf, expected.dtype)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{name}: a task leaf is {leaf!r}, expected numbers of shape {expected.shape}.") from error
+            whole = _is_whole(leaf, expected.dtype)
+            with np.errstate(over="ignore"):  # 1e39 becomes infinite, which a space refuses
+                array = jax.numpy.asarray(leaf, expected.dtype) if whole else None
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"{field} is {_line(repr(leaf))}, but must be numbers of shape {expected.shape}.") from error
+        if array is None:
+            raise ValueError(f"{field} is {_line(leaf)}, but must be of whole numbers ({expected.dtype}).")
         if array.shape != leading + expected.shape:
-            raise ValueError(f"{name}: a task leaf has shape {array.shape}, expected {leading + expected.shape}; got {task!r}.")
+            raise ValueError(f"{field} has shape {array.shape}, but must have {leading + expected.shape}.")
         converted.append(array)
     checked = jax.tree.unflatten(structure, converted)
     check_task_space(family, checked, len(leading))
     return checked
+
+
+def _is_whole(leaf: Any, dtype: Any) -> bool:
+    """False for what an integer ``dtype`` would cut off or wrap around without a word."""
+    if isinstance(leaf, jax.core.Tracer) or not jax.numpy.issubdtype(dtype, np.integer):
+        return True
+    values, bounds = np.asarray(leaf), np.iinfo(dtype)
+    return bool(np.all(np.isfinite(values) & (values >= bounds.min) & (values <= bounds.max) & (values == np.trunc(values))))
+
+
+def _line(value: Any) -> str:
+    return " ".join(str(value).split())
 
 
 def check_task_space(family: TaskFamily, task: Task, num_leading: int = 0) -> None:
@@ -130,5 +151,9 @@ def check_task_space(family: TaskFamily, task: Task, num_leading: int = 0) -> No
         if isinstance(leaf, jax.core.Tracer):  # inside a compiled function there is no value to look at
             continue
         for value in np.asarray(leaf).reshape(-1, *np.shape(leaf)[num_leading:]):
-            if not space.contains(np.asarray(value, space.dtype)):
-                raise ValueError(f"{name}: task{jax.tree_util.keystr(path)} is {value}, but must lie in {space}.")
+            if not _is_whole(value, space.dtype) or not space.contains(np.asarray(value, space.dtype)):
+                index, shown = first_outside(space, value)
+                raise ValueError(
+                    f"{name}: task{jax.tree_util.keystr(path)}{index} is {_line(shown)}, but must lie in {space} "
+                    f"({name}.task_space)."
+                )

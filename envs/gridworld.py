@@ -1,6 +1,6 @@
 """A grid of cells with a goal that is felt only when standing on it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from gymnasium.spaces import Box, Discrete
 
 from envs import drawing
 from envs.family import TaskFamily
+from envs.options import whole_number
 
 MOVES = ((0, 0), (0, 1), (1, 0), (0, -1), (-1, 0))  # stay, up, right, down, left
 CORNER = 2  # no goal lies in the CORNER x CORNER cells around the start
@@ -41,9 +42,9 @@ class GridNavigation(TaskFamily):
 
     def __init__(self, horizon: int | None = None, size: int = 5):
         super().__init__(horizon)
-        if not isinstance(size, int) or size <= CORNER:
-            raise ValueError(f"{type(self).__name__}: size is {size!r}, but must be a whole number of at least {CORNER + 1}.")
-        self.size = size
+        self.size = whole_number(type(self).__name__, "size", size, CORNER + 1)
+        cell: Any = Box(0, size - 1, (2,), np.int32)  # the corner too: there one may extrapolate
+        self.task_space = Cell(cell)
         cells = np.stack(np.meshgrid(np.arange(size), np.arange(size), indexing="ij"), axis=-1).reshape(-1, 2)
         self.goals = cells[np.any(cells >= CORNER, axis=1)].astype(np.int32)
 

@@ -9,6 +9,8 @@ from gymnasium.spaces import Box
 
 from envs.locomotion import Locomotion, effort, normal_noise
 from envs.mujoco import Robot
+from envs.options import is_range
+from envs.task_spaces import Such, finite
 
 HALF_CHEETAH = Robot("half_cheetah.xml", 5, normal_noise(0.1), place="root", unobserved=1)
 EFFORT_COST = 0.05  # of the squared action, in the code of Finn et al. 2017 and in ProMP's
@@ -26,8 +28,7 @@ class Direction(NamedTuple):
     sign: jax.Array
 
 
-NUMBER: Any = Box(-np.inf, np.inf, (), np.float32)
-SIGN: Any = Box(-1.0, 1.0, (), np.float32)
+SIGN: Any = Such(Box(-1.0, 1.0, (), np.float32), lambda x: np.abs(x) == 1.0, "either -1 or 1")
 
 
 class HalfCheetahVel(Locomotion):
@@ -42,7 +43,7 @@ class HalfCheetahVel(Locomotion):
     """
 
     robot = HALF_CHEETAH
-    task_space = Speed(NUMBER)  # any velocity may be tried
+    task_space = Speed(finite())  # any velocity may be tried
 
     def __init__(
         self,
@@ -83,6 +84,6 @@ class HalfCheetahDir(Locomotion):
 
 def speed_range(name: str, speeds: tuple[float, float]) -> tuple[float, float]:
     """``speeds`` as two numbers, the smaller first."""
-    if len(speeds) != 2 or not speeds[0] <= speeds[1]:
-        raise ValueError(f"{name}: speeds is {speeds}, but must be a lowest and a highest velocity, such as [0, 2].")
+    if not is_range(speeds):
+        raise ValueError(f"{name}: speeds is {speeds!r}, but must be a lowest and a highest velocity, such as [0, 2].")
     return float(speeds[0]), float(speeds[1])

@@ -9,11 +9,13 @@ from gymnasium.spaces import Box
 
 from envs.locomotion import Locomotion, effort, uniform_noise
 from envs.mujoco import Robot
+from envs.task_spaces import Such
 
 HUMANOID = Robot("humanoid.xml", 5, uniform_noise(1e-2), place="mass centre", unobserved=2)
 FORWARD, ALIVE, EFFORT_COST = 1.25, 5.0, 0.1  # Gymnasium's, and 0.25 times five physics steps in ProMP's code
 CTRL_RANGE = 0.4  # of every actuator
-UNIT_SQUARE: Any = Box(-1.0, 1.0, (2,), np.float32)
+TOLERANCE = 1e-3  # how far from 1 the length of a given direction may be
+UNIT: Any = Such(Box(-1.0, 1.0, (2,), np.float32), lambda x: np.abs(np.linalg.norm(x) - 1.0) < TOLERANCE, "of length 1")
 
 
 class Heading(NamedTuple):
@@ -35,7 +37,7 @@ class HumanoidDir(Locomotion):
     """
 
     robot = HUMANOID
-    task_space = Heading(UNIT_SQUARE)
+    task_space = Heading(UNIT)
 
     def sample_task(self, key):
         angle = jax.random.uniform(key, (), jnp.float32, 0.0, 2 * jnp.pi)

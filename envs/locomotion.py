@@ -27,7 +27,7 @@ class Locomotion(TaskFamily):
     def __init__(self, horizon: int | None = None, backend: str = "auto", iterations: int = 4, threads: int | None = None):
         """See `envs.mujoco.make_physics` for ``backend``, ``iterations`` and ``threads``."""
         super().__init__(horizon)
-        self.physics = make_physics(self.robot, backend, iterations, threads)
+        self.physics = make_physics(type(self).__name__, self.robot, backend, iterations, threads)
         model = self.physics.model
         self.start = jnp.asarray(model.qpos0, jnp.float32)
         self.actuators = jnp.asarray(model.actuator_ctrlrange, jnp.float32)

@@ -11,6 +11,7 @@ from gymnasium.spaces import Box, Discrete
 from envs import drawing
 from envs.family import TaskFamily
 from envs.ranges import Constants, Range, as_task
+from envs.task_spaces import finite
 
 LEFT, RIGHT, GOAL = -1.2, 0.6, 0.5
 MAX_SPEED = 0.07  # per step
@@ -46,10 +47,11 @@ class MountainCarDynamics(TaskFamily):
     observation_space = Box(
         np.array([LEFT, -MAX_SPEED], np.float32), np.array([RIGHT, MAX_SPEED], np.float32), dtype=np.float32
     )
+    task_space = Hill(force=finite(), gravity=finite())
 
     def __init__(self, horizon: int | None = None, held_out: str = "same", ranges: Mapping[str, Sequence[float]] | None = None):
         super().__init__(horizon)
-        self.constants = Constants(Hill(), PUBLISHED, held_out, ranges)
+        self.constants = Constants(type(self).__name__, Hill(), PUBLISHED, held_out, ranges)
 
     @staticmethod
     def classic() -> Hill:

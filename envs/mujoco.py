@@ -11,6 +11,7 @@ import gymnasium.envs
 import jax
 
 from envs.optional import require
+from envs.options import whole_number
 
 BACKENDS = ("auto", "native", "mjx")
 
@@ -84,10 +85,11 @@ def model_path(robot: Robot) -> str:
     return str(Path(gymnasium.envs.__file__).parent / "mujoco" / "assets" / robot.file)
 
 
-def make_physics(robot: Robot, backend: str, iterations: int, threads: int | None) -> Physics:
+def make_physics(family: str, robot: Robot, backend: str, iterations: int, threads: int | None) -> Physics:
     """Physics of ``robot``; "auto" is native on a CPU, where MJX is far slower, and MJX on accelerators.
 
     Args:
+        family: its name, for errors.
         robot: which.
         backend: "auto", "native" or "mjx".
         iterations: of MJX's constraint solver. On the half-cheetah 4 are enough: from the same starts with the same random
@@ -99,11 +101,10 @@ def make_physics(robot: Robot, backend: str, iterations: int, threads: int | Non
         threads: of native MuJoCo; None for one per processor.
     """
     if backend not in BACKENDS:
-        raise ValueError(f"backend is {backend!r}, but must be one of {', '.join(BACKENDS)}.")
-    if not isinstance(iterations, int) or iterations < 1:
-        raise ValueError(f"iterations is {iterations!r}, but MJX's solver needs a whole number of at least 1.")
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise ValueError(f"threads is {threads!r}, but must be a whole number of at least 1.")
+        raise ValueError(f"{family}: backend is {backend!r}, but must be one of {', '.join(BACKENDS)}.")
+    whole_number(family, "iterations", iterations, 1)
+    if threads is not None:
+        whole_number(family, "threads", threads, 1)
     model = _load(robot)
     if backend == "mjx" or (backend == "auto" and jax.default_backend() != "cpu"):
         from envs.mujoco_mjx import mjx_physics

@@ -12,7 +12,7 @@ import numpy as np
 from envs.mujoco import Body, Change, Physics, Robot, model_path
 from envs.processors import num_processors
 
-MAX_MODELS = 4096  # changed models kept, the least recently used ones leave first; a walker's takes about 100 kB
+MAX_MODELS = 4096  # changed models kept, or as many as one batch had; the least recently used ones leave first
 
 
 class Pools:
@@ -59,11 +59,13 @@ class Models:
     def __init__(self, model: Any):
         self.model = model
         self.made: OrderedDict[bytes, Any] = OrderedDict()
+        self.limit = MAX_MODELS
         self.lock = threading.Lock()
 
     def changed(self, factors: np.ndarray) -> list[Any]:
         """One model per row of ``factors`` [B, F] float32."""
         with self.lock:
+            self.limit = max(self.limit, len({row.tobytes() for row in factors}))  # else each step would make all anew
             return [self._get(row) for row in factors]
 
     def _get(self, row: np.ndarray) -> Any:
@@ -79,7 +81,7 @@ class Models:
         model.dof_damping[:] = like.dof_damping * damping
         model.geom_friction[:] = like.geom_friction * friction.reshape(-1, 3)
         self.made[key] = model
-        if len(self.made) > MAX_MODELS:
+        if len(self.made) > self.limit:
             self.made.popitem(last=False)
         return model
 

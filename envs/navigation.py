@@ -9,6 +9,7 @@ from gymnasium.spaces import Box
 
 from envs import drawing
 from envs.family import TaskFamily
+from envs.task_spaces import finite
 
 MAX_STEP = 0.1  # how far one action can move along each axis
 GOAL_RANGE = 0.5  # goals are uniform in [-GOAL_RANGE, GOAL_RANGE]^2
@@ -36,6 +37,7 @@ class Navigation2D(TaskFamily):
 
     horizon = 100
     action_space = Box(-1.0, 1.0, (2,), np.float32)
+    task_space = Goal(finite(2))  # outside the square one may extrapolate
 
     def __init__(self, horizon: int | None = None):
         super().__init__(horizon)

@@ -11,6 +11,7 @@ from gymnasium.spaces import Box
 from envs import drawing
 from envs.family import TaskFamily
 from envs.ranges import Constants, Range, as_task
+from envs.task_spaces import finite, positive
 
 MAX_SPEED = 8.0  # radians per second
 MAX_TORQUE = 2.0
@@ -47,10 +48,11 @@ class PendulumDynamics(TaskFamily):
     horizon = 200
     action_space = Box(-1.0, 1.0, (1,), np.float32)
     observation_space = Box(-HIGH, HIGH, dtype=np.float32)
+    task_space = Rod(mass=positive(), length=positive(), gravity=finite())
 
     def __init__(self, horizon: int | None = None, held_out: str = "same", ranges: Mapping[str, Sequence[float]] | None = None):
         super().__init__(horizon)
-        self.constants = Constants(Rod(), PUBLISHED, held_out, ranges)
+        self.constants = Constants(type(self).__name__, Rod(), PUBLISHED, held_out, ranges)
 
     @staticmethod
     def classic() -> Rod:

@@ -5,11 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from gymnasium.spaces import Box
 
 from envs.locomotion import Locomotion, effort, uniform_noise
 from envs.mujoco import Change, Robot
+from envs.task_spaces import positive
 
 HOPPER = Robot("hopper.xml", 4, uniform_noise(5e-3), place="root", unobserved=1, max_velocity=10.0)
 WALKER = Robot("walker2d_v5.xml", 4, uniform_noise(5e-3), place="root", unobserved=1, max_velocity=10.0)
@@ -21,7 +20,7 @@ EFFORT_COST = 1e-3
 class _RandomParams(Locomotion):
     @functools.cached_property
     def task_space(self) -> Any:
-        spaces: Any = [Box(0.0, np.inf, shape, np.float32) for shape in self._shapes()]
+        spaces: Any = [positive(*shape) for shape in self._shapes()]
         return Change(*spaces)
 
     def _shapes(self) -> Any:

@@ -1,6 +1,5 @@
 """Tasks that are constants of a physical system, each uniform in a range of its own: to train in, and to extrapolate to."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -8,6 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from envs.family import HELD_OUT_STREAM
+from envs.options import is_range, one_of
+from envs.task_spaces import TINY
 
 HELD_OUT = ("same", "extreme")
 
@@ -43,6 +44,7 @@ class Constants:
 
     def __init__(
         self,
+        family: str,
         classic: Any,
         published: Mapping[str, Range],
         held_out: str = "same",
@@ -51,6 +53,7 @@ class Constants:
         """Describe a distribution.
 
         Args:
+            family: its name, for errors.
             classic: the constants as floats; those that do not vary keep these values.
             published: of the constants that vary.
             held_out: "same" draws held-out tasks from the training ranges, "extreme" every constant from outside its own.
@@ -59,23 +62,21 @@ class Constants:
         Raises:
             ValueError: a name or range that makes no sense.
         """
-        if held_out not in HELD_OUT:
-            raise ValueError(f"held_out is {held_out!r}; known: {', '.join(HELD_OUT)}.")
+        one_of(family, "held_out", held_out, HELD_OUT)
         if not isinstance(ranges, Mapping | None):
-            raise ValueError(f'ranges is {ranges!r}, but looks like {{"{classic._fields[0]}": [low, high]}}.')
+            raise ValueError(f'{family}: ranges is {ranges!r}, but looks like {{"{classic._fields[0]}": [low, high]}}.')
         if ranges and held_out == "extreme":
             raise ValueError(
-                f"ranges is {ranges}, but held_out='extreme' is about the published ranges; leave one of them out."
+                f"{family}: ranges is {ranges}, but held_out='extreme' is about the published ranges; leave one of them out."
             )
         self.classic, self.held_out = classic, held_out
-        self.ranges = {**published, **{name: self._checked(name, given) for name, given in (ranges or {}).items()}}
+        self.ranges = {**published, **{name: self._checked(family, name, given) for name, given in (ranges or {}).items()}}
 
-    def _checked(self, name: str, given: Sequence[float]) -> Range:
+    def _checked(self, family: str, name: str, given: Sequence[float]) -> Range:
         if name not in self.classic._fields:
-            raise ValueError(f"ranges has {name!r}; known: {', '.join(self.classic._fields)}.")
-        two = isinstance(given, Sequence) and len(given) == 2 and all(isinstance(end, int | float) for end in given)
-        if not two or not 0 < given[0] <= given[1] < math.inf:
-            raise ValueError(f"ranges has {name}={given!r}, but must be [low, high] with 0 < low <= high.")
+            raise ValueError(f"{family}: ranges has {name!r}; known: {', '.join(self.classic._fields)}.")
+        if not is_range(given) or given[0] < TINY:
+            raise ValueError(f"{family}: ranges has {name}={given!r}, but must be [low, high] with 0 < low <= high.")
         return Range(*given, *given)
 
     def sample(self, key: jax.Array) -> Any:

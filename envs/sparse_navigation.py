@@ -7,7 +7,8 @@ from gymnasium.spaces import Box
 
 from envs import drawing
 from envs.family import TaskFamily
-from envs.navigation import Goal
+from envs.navigation import Goal, Navigation2D
+from envs.options import one_of
 
 # PEARL's sparse point robot (katerakelly/oyster, rlkit/envs/point_robot.py and configs/sparse-point-robot.json).
 MAX_STEP = 0.1  # how far one action can move along each axis
@@ -39,10 +40,11 @@ class Navigation2DSparse(TaskFamily):
 
     horizon = 20
     action_space = Box(-1.0, 1.0, (2,), np.float32)
+    task_space = Navigation2D.task_space
 
     def __init__(self, horizon: int | None = None, reward: str = "sparse"):
         super().__init__(horizon)
-        self.form = _known(self, reward, ("sparse", "dense"))
+        self.form = one_of(type(self).__name__, "reward", reward, ("sparse", "dense"))
         self.observation_space = _within(MAX_STEP * self.horizon)
 
     def sample_task(self, key):
@@ -101,10 +103,11 @@ class NavigationCorner(TaskFamily):
 
     horizon = 100
     action_space = Box(-1.0, 1.0, (2,), np.float32)
+    task_space = Navigation2D.task_space
 
     def __init__(self, horizon: int | None = None, reward: str = "sparse"):
         super().__init__(horizon)
-        self.form = _known(self, reward, ("sparse", "dense", "dense_squared"))
+        self.form = one_of(type(self).__name__, "reward", reward, ("sparse", "dense", "dense_squared"))
         self.observation_space = _within(START_RANGE + CORNER_MAX_STEP * self.horizon)
 
     def sample_task(self, key):
@@ -147,12 +150,6 @@ class NavigationCorner(TaskFamily):
 
 def _distance(position, goal):
     return jnp.sqrt(jnp.sum((position - goal) ** 2))
-
-
-def _known(family, reward, names):
-    if reward not in names:
-        raise ValueError(f"{type(family).__name__}: reward is {reward!r}; known: {', '.join(names)}.")
-    return reward
 
 
 def _within(reach):

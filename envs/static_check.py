@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium import Space
 
 from envs.family import TaskFamily
+from envs.options import whole_number
 
 FRAME = re.compile(r'File "(.+?)", line (\d+)')
 LIBRARIES = ("site-packages", "importlib")
@@ -26,9 +27,7 @@ def check_family(family: TaskFamily) -> None:
     for space in ("observation_space", "action_space"):
         if not isinstance(getattr(family, space, None), Space):
             raise ValueError(f"{name} has no {space}; set it to a gymnasium.spaces space.")
-    horizon = getattr(family, "horizon", None)
-    if type(horizon) is not int or horizon < 1:
-        raise ValueError(f"{name}: horizon is {horizon!r}, but must be a whole number of at least 1 step.")
+    whole_number(name, "horizon", getattr(family, "horizon", None), 1)
     for method in METHODS:
         if getattr(type(family), method) is getattr(TaskFamily, method):
             raise ValueError(f"{name} has no {method}; write it as envs.TaskFamily describes.")

@@ -1,6 +1,6 @@
 """Small Markov decision processes, drawn whole: rewards and transitions are both unknown."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +9,12 @@ from gymnasium.spaces import Box, Discrete
 
 from envs import drawing
 from envs.family import TaskFamily
+from envs.options import whole_number
+from envs.task_spaces import Such, finite
 
 MEAN_REWARD = 1.0  # mean rewards are normal around this with standard deviation 1
 REWARD_STD = 1.0  # of a reward around its mean
+TOLERANCE = 1e-3  # how far from 1 the sum of a row of given probabilities may be
 
 
 class MDP(NamedTuple):
@@ -43,11 +46,16 @@ class TabularMDP(TaskFamily):
     def __init__(self, horizon: int | None = None, states: int = 10, actions: int = 5):
         super().__init__(horizon)
         for name, value in (("states", states), ("actions", actions)):
-            if not isinstance(value, int) or value < 2:
-                raise ValueError(f"{type(self).__name__}: {name} is {value!r}, but must be a whole number of at least 2.")
+            whole_number(type(self).__name__, name, value, 2)
         self.states, self.actions = states, actions
         self.observation_space = Box(0.0, 1.0, (states,), np.float32)
         self.action_space = Discrete(actions)
+        probabilities: Any = Such(
+            Box(0.0, 1.0, (states, actions, states), np.float32),
+            lambda x: np.abs(x.sum(axis=-1) - 1.0) < TOLERANCE,
+            "each row (last axis) with sum 1",
+        )
+        self.task_space = MDP(probabilities, finite(states, actions))
 
     def sample_task(self, key):
         key_transition, key_reward = jax.random.split(key)

@@ -52,7 +52,7 @@ def load(run_dir: str | Path, *, family: envs.TaskFamily | str | None = None, **
 
     Args:
         run_dir: the run's folder.
-        family: another task family, or its id, for it to adapt in, of the same observation and action spaces; the run's own if None.
+        family: another task family, or its id, for it to adapt in, of the same spaces; the run's own if None.
         **changes: settings other than in training: ``num_episodes`` (per inner step), ``test_step_scale`` or ``horizon``.
 
     Raises:

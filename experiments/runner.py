@@ -128,8 +128,7 @@ def _begin(learner: MetaLearner, all_seeds: Together, outputs: Sequence[Outputs]
     """Where training begins: the iteration, the states, and the environment steps that each seed has drawn."""
     steps = [set(out.checkpoints.all_steps()) for out in outputs]
     if not all(steps):  # a run killed before its first checkpoint begins anew, and its companions with it
-        # Copied before anything is cut from it: slicing results that are still being computed has hung on two busy cores.
-        states = jax.device_get(jax.block_until_ready(all_seeds.init()))
+        states = all_seeds.init()
         for i, out in enumerate(outputs):
             out.save(0, of_seed(states, i), 0)
         return 0, states, [0] * len(outputs)

@@ -49,7 +49,10 @@ def together(learner: MetaLearner, seeds: Sequence[int]) -> Together:
 
     if len(seeds) == 1:
         return Together(lambda: stack([jax.jit(learner.init)(key_init[0])]), step_one)
-    return Together(lambda: jax.jit(jax.vmap(learner.init))(key_init), step_all)
+    # Not by vmap: jaxlib 0.10 factorises batches of matrices, such as orthogonal starts, in threads that wait for one another,
+    # and on two busy cores about one start in four of `rl2` hung for ever.
+    init = jax.jit(learner.init)
+    return Together(lambda: stack([init(key) for key in key_init]), step_all)
 
 
 def of_seed(tree: Any, index: int) -> Any:

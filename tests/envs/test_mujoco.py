@@ -197,6 +197,21 @@ def test_calls_at_once_do_not_disturb_one_another(family):
     assert not wrong and not any(thread.is_alive() for thread in threads)
 
 
+def test_models_of_a_batch_larger_than_the_limit_are_kept(monkeypatch):
+    from envs import mujoco_native
+
+    monkeypatch.setattr(mujoco_native, "MAX_MODELS", 2)
+    ours = envs.make("metarl/HopperRandParams-v0", threads=1)
+    models = mujoco_native.Models(ours.physics.model)
+    sizes = sum(np.prod(shape, dtype=int) for shape in ours._shapes())
+    large, small = (np.linspace(1.0, 2.0, n, dtype=np.float32)[:, None] * np.ones(sizes, np.float32) for n in (5, 3))
+    first, second = models.changed(large), models.changed(large)
+    assert all(a is b for a, b in zip(first, second, strict=True))
+    models.changed(small + 1.0)
+    models.changed(small + 2.0)
+    assert len(models.made) == 5
+
+
 TWO_DEVICES = """
 import jax, numpy as np, envs
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
