@@ -42,7 +42,7 @@ class Pools:
             models,
             pool[1],
             state,
-            np.ascontiguousarray(np.broadcast_to(ctrl[:, None], (batch, num_steps, ctrl.shape[1]))),
+            np.repeat(ctrl[:, None].astype(np.float64), num_steps, axis=1),
             nstep=num_steps,
             skip_checks=True,
             state=states,
@@ -86,14 +86,13 @@ class Models:
         return model
 
 
-def split(x: np.ndarray) -> np.ndarray:
-    """Float64 [..., n] as three float32 [..., 3, n] whose sum is exactly ``x``; the first of them is ``x`` rounded."""
-    parts = np.empty((*x.shape[:-1], 3, x.shape[-1]), np.float32)
+def split(x: np.ndarray, parts: np.ndarray) -> None:
+    """Write float64 [B, n] into ``parts`` [B, 3, n], float32, whose sum is then exactly ``x``; the first is ``x`` rounded."""
     with np.errstate(over="ignore", invalid="ignore"):  # a robot that diverged is infinite, then nan
-        for i in range(3):
-            parts[..., i, :] = x
-            x = x - parts[..., i, :]
-    return parts
+        parts[:, 0] = x
+        rest = x - parts[:, 0]
+        parts[:, 1] = rest
+        parts[:, 2] = rest - parts[:, 1]
 
 
 def native_physics(model: Any, robot: Robot, threads: int | None) -> Physics:
@@ -128,33 +127,33 @@ def native_physics(model: Any, robot: Robot, threads: int | None) -> Physics:
         last[:, 1 : 1 + nq] = _integrate(state[:, 1 : 1 + nq], state[:, 1 + nq :] + h / 2 * second, h)
         return last
 
-    def place_of(which, states, ctrl):
-        # states [B, steps, S], before and after the last physics step among them
-        if robot.place == "root":
-            return np.pad(states[:, -1, 1:2], ((0, 0), (0, 1)))
-        last = last_stage(which, states[:, -2], ctrl)
+    def measured_place(factors, before_last, ctrl):
+        which = twin_models.changed(factors) if factors.size else [twin] * len(ctrl)
+        last = last_stage(which, before_last, ctrl)
         return last[:, 1:3] if robot.place == "torso" else accelerate(which, last, ctrl)[1]
 
-    size = nq + nv + 2
+    size, duration = nq + nv + 2, model.opt.timestep * robot.frame_skip
 
     def host_step(given):
-        # One array in and one out: each costs as much as all of NumPy's work here.
+        # One array in and one out, and few passes over them: a robot's physics takes less than 20 microseconds.
         given = np.asarray(given)
         lead, batch = given.shape[:-1], int(np.prod(given.shape[:-1]))
-        parts, ctrl, factors = np.split(given.reshape(batch, -1), [3 * size, 3 * size + model.nu], axis=1)
-        before = parts.reshape(batch, 3, size).astype(np.float64).sum(axis=1)
-        ctrl = ctrl.astype(np.float64)
-        state = np.pad(before[:, : nq + nv], ((0, 0), (1, 0)))  # time is zero: nothing depends on it
+        given = given.reshape(batch, -1)
+        before = np.einsum("bpn->bn", given[:, : 3 * size].reshape(batch, 3, size), dtype=np.float64)
+        ctrl, factors = given[:, 3 * size : 3 * size + model.nu], given[:, 3 * size + model.nu :]
+        state = np.zeros((batch, 1 + nq + nv))  # time is zero: nothing depends on it
+        state[:, 1:] = before[:, : nq + nv]
         which = models.changed(factors) if factors.size else [model] * batch
         states, _ = pools.rollout(which, state, ctrl, robot.frame_skip)
-        twinned: list[Any] = []
-        if robot.place != "root":
-            twinned = twin_models.changed(factors) if factors.size else [twin] * batch
-        both = np.concatenate([state[:, None], states], axis=1)
-        place = place_of(twinned, both, ctrl)
-        after = np.concatenate([states[:, -1, 1:], place], axis=1)
-        velocity = (place - before[:, nq + nv :]) / (model.opt.timestep * robot.frame_skip)
-        result = np.concatenate([split(after).reshape(batch, -1), velocity.astype(np.float32)], axis=1)
+        after = np.zeros((batch, size))
+        after[:, : nq + nv] = states[:, -1, 1:]
+        if robot.place == "root":
+            after[:, nq + nv] = states[:, -1, 1]
+        else:
+            after[:, nq + nv :] = measured_place(factors, states[:, -2], ctrl.astype(np.float64))
+        result = np.empty((batch, 3 * size + 2), np.float32)
+        split(after, result[:, : 3 * size].reshape(batch, 3, size))
+        result[:, 3 * size :] = (after[:, nq + nv :] - before[:, nq + nv :]) / duration
         return result.reshape(*lead, -1)
 
     def host_centre(qpos, qvel, factors):
@@ -163,7 +162,9 @@ def native_physics(model: Any, robot: Robot, threads: int | None) -> Physics:
         state = np.concatenate([np.zeros((batch, 1)), qpos.reshape(batch, -1), qvel.reshape(batch, -1)], axis=1)
         which = twin_models.changed(factors.reshape(batch, -1)) if factors.size else [twin] * batch
         _, place = accelerate(which, state, np.zeros((batch, model.nu)))
-        return split(place).reshape(*qpos.shape[:-1], 3, 2)
+        parts = np.empty((batch, 3, 2), np.float32)
+        split(place, parts)
+        return parts.reshape(*qpos.shape[:-1], 3, 2)
 
     shape = jax.ShapeDtypeStruct
 
