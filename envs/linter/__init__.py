@@ -10,6 +10,7 @@ from envs.linter.evidence import Evidence
 # Nothing more can be looked at once one of these fails.
 FIRST: tuple[Callable[[Evidence], str | None], ...] = (
     tasks.functions_shapes_and_dtypes,
+    tasks.spaces_suit_the_policies,
     tasks.tasks_under_jit_and_vmap,
     tasks.tasks_are_numbers,
     tasks.tasks_in_their_space,

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+from gymnasium.spaces import Box, Discrete
 
 from envs.family import check_task_space
 from envs.linter.evidence import NUM_SAMPLES, Evidence, as_rows, same
@@ -11,6 +12,20 @@ from envs.static_check import check_family
 def functions_shapes_and_dtypes(evidence: Evidence) -> None:
     """Attributes, spaces, and what the functions return; no episode is played."""
     check_family(evidence.family)
+
+
+def spaces_suit_the_policies(evidence: Evidence) -> None:
+    """Policies read Box observations and act in Discrete spaces from 0, or Box spaces of one axis."""
+    observations, actions = evidence.family.observation_space, evidence.family.action_space
+    if not isinstance(observations, Box):
+        raise ValueError(
+            f"{evidence.name}.observation_space is {observations}, but policies read Box observations; put all into one array."
+        )
+    discrete = isinstance(actions, Discrete) and actions.start == 0
+    if not discrete and not (isinstance(actions, Box) and len(actions.shape) == 1):
+        raise ValueError(
+            f"{evidence.name}.action_space is {actions}, but policies act in Discrete spaces from 0 or Box spaces of one axis."
+        )
 
 
 def tasks_under_jit_and_vmap(evidence: Evidence) -> None:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, MultiBinary
 
 import envs
 from envs import check, linter
@@ -86,6 +86,15 @@ class Deaf(Walk):
 
 NAN = lambda self, s, a, n, r, p: jnp.where(s > 0, jnp.nan, p.value)
 BROKEN = {
+    "actions that policies do not take": (
+        Walk,
+        {
+            "action_space": MultiBinary(2),
+            "transition": lambda self, s, a, r, p: s + a.sum(),
+            "reward": lambda self, s, a, n, r, p: n,
+        },
+        "Broken.action_space is MultiBinary.*policies act in Discrete",
+    ),
     "no reward": (Walk, {"reward": envs.TaskFamily.reward}, "Broken has no reward"),
     "observation in float64": (
         Walk,
@@ -232,7 +241,7 @@ def test_a_broken_environment_fails_its_check(name, monkeypatch):
 
 def test_nothing_is_played_after_an_episode_that_fails():
     family = type("Broken", (Walk,), {"reward": fails_on_host})()
-    assert [finding.failure is None for finding in linter.findings(family)] == [True] * 5 + [False]
+    assert [finding.failure is None for finding in linter.findings(family)] == [True] * 6 + [False]
 
 
 @pytest.mark.parametrize("id", envs.FAMILIES)
@@ -301,7 +310,7 @@ def test_the_command_on_a_broken_family_of_the_user(tmp_path, monkeypatch, capsy
     first, last = capsys.readouterr().out.splitlines()
     assert first.startswith("FAILED  functions shapes and dtypes: Theirs.reward fails under jax: AttributeError")
     assert "their_family.py:6" in first
-    assert last.startswith("their_family:their/Env-v0: 1 checks, 1 failed, 15 not reached")
+    assert last.startswith("their_family:their/Env-v0: 1 checks, 1 failed, 16 not reached")
 
 
 @pytest.mark.parametrize(
