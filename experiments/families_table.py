@@ -49,7 +49,7 @@ def _row(folder: Path, agent: str, pooled: dict[str, Any], runs: list[comparison
     device = first.config.get("device") or {}
     return {
         "family": first.result["env"],
-        "options": list(first.config["settings"].get("env_options") or ()),
+        "options": _options(first.config["settings"]),
         "agent": agent,
         "seeds": pooled["seeds"],
         "iterations": first.result["iteration"],
@@ -69,6 +69,12 @@ def _evaluated(run: comparison.Run) -> dict[str, Any]:
     """The line of metrics.jsonl of the iteration that was evaluated; training may have gone on since."""
     until = [line for line in run.lines if line["iteration"] <= run.result["iteration"]]
     return until[-1] if until else {}
+
+
+def _options(settings: dict[str, Any]) -> list[str]:
+    """What was given to the family's constructor."""
+    horizon = settings.get("horizon")
+    return ([] if horizon is None else [f"horizon={horizon}"]) + list(settings.get("env_options") or ())
 
 
 def _tenths(runs: list[comparison.Run]) -> tuple[list[float], list[float]]:

@@ -38,7 +38,7 @@ def test_the_table_of_a_tiny_run_going_on_and_of_a_run_made_elsewhere(tmp_path, 
     assert cart["trained"] == pytest.approx([line["meta/post"]] * 2)
     assert cart["iterations"] == 1 and "cpu" in cart["device"] and cart["num_tasks"] == 3
     text = (tmp_path / "families.md").read_text()
-    assert "| metarl/CartPoleDynamics-v0 | maml (1) | 1 |" in text and "1 step: " in text
+    assert "| metarl/CartPoleDynamics-v0<br>horizon=6 | maml (1) | 1 |" in text and "1 step: " in text
     assert "-11.68" in text, "the published returns of navigation"
     assert "| metarl/PendulumDynamics-v0 | not run |" in text
 
