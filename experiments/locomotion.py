@@ -47,6 +47,7 @@ AGENTS: dict[str, dict[str, Any]] = {
         "hidden_sizes": (64, 64),
         "activation": "tanh",
         "num_iterations": 501,
+        "eval_episodes": 5,  # trials per held-out task; ours
     },
     "pretrained": INNER | {"outer_lr": 1e-3, "num_iterations": 1000},  # P: a baseline; its settings are ours
     "random": INNER | {"num_iterations": 1},
