@@ -1,13 +1,13 @@
 """``python -m envs.check ID``: whether a task family is what the agents rely on, one line per check."""
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from envs.linter import FIRST, THEN, findings
+from envs.options import from_flags
 from envs.registration import construct, find
 
 EPILOG = "Exits with 0 if all is well, 1 if a check fails, 2 if there is no such family or option."
@@ -28,7 +28,7 @@ def main(args: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(args)
     try:
-        family = construct(find(given.id), **_options(given))
+        family = construct(find(given.id), **from_flags(given.horizon, given.env_options))
     except ValueError as error:
         return _refuse(str(error))
     logging.getLogger("jax._src.callback").setLevel(logging.CRITICAL)  # its tracebacks: one line of ours says the same
@@ -45,21 +45,6 @@ def main(args: Sequence[str] | None = None) -> int:
     left = len(FIRST) + len(THEN) - done
     print(f"{given.id}: {done} checks, {failed} failed" + (f", {left} not reached" if left else ""))
     return 1 if failed else 0
-
-
-def _options(given: argparse.Namespace) -> dict[str, Any]:
-    options: dict[str, Any] = {} if given.horizon is None else {"horizon": given.horizon}
-    for option in given.env_options:
-        name, equals, value = option.partition("=")
-        if not (name.isidentifier() and equals):
-            raise ValueError(f"--env-options has {option!r}, but options look like NAME=VALUE, such as arms=10.")
-        if name in options:
-            raise ValueError(f"--env-options gives {name} although it is given already; leave it out.")
-        try:
-            options[name] = json.loads(value)
-        except json.JSONDecodeError:
-            options[name] = value
-    return options
 
 
 def _refuse(message: str) -> int:

@@ -1,5 +1,6 @@
 """What constructor options may be. Each error names the family, the option and the value."""
 
+import json
 import numbers
 from collections.abc import Sequence
 from typing import Any
@@ -34,3 +35,19 @@ def is_range(value: Any) -> bool:
     if not isinstance(value, Sequence) or len(value) != 2 or not all(map(is_number, value)):
         return False
     return bool(value[0] <= value[1])
+
+
+def from_flags(horizon: int | None, env_options: Sequence[str]) -> dict[str, Any]:
+    """Constructor options from the flags ``--horizon`` and ``--env-options NAME=VALUE``; values are JSON, or else text."""
+    options: dict[str, Any] = {} if horizon is None else {"horizon": horizon}
+    for option in env_options:
+        name, equals, value = option.partition("=")
+        if not (name.isidentifier() and equals):
+            raise ValueError(f"--env-options has {option!r}, but options look like NAME=VALUE, such as arms=10.")
+        if name in options:
+            raise ValueError(f"--env-options gives {name} although it is given already; leave it out.")
+        try:
+            options[name] = json.loads(value)
+        except json.JSONDecodeError:
+            options[name] = value
+    return options

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ import agents
 import envs
 from agents.networks import ACTIVATIONS
 from agents.world import policy_gradient_world
+from envs.options import from_flags
 from experiments import agent_flags
 from experiments.command import MAX_SEED, UserError, at_least, between
 from metarl.ppo import PPO
@@ -163,7 +163,11 @@ def agents_known(name: str) -> None:
 
 def family_of(config: TrainConfig) -> envs.TaskFamily:
     """The task family of a configuration."""
-    return named_family(config.env, options_of(config))
+    try:
+        options = from_flags(config.horizon, config.env_options)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return named_family(config.env, options)
 
 
 def named_family(env: str, options: dict[str, Any]) -> envs.TaskFamily:
@@ -172,27 +176,6 @@ def named_family(env: str, options: dict[str, Any]) -> envs.TaskFamily:
         return make_family(env, options)
     except ValueError as error:
         raise UserError(str(error)) from error
-
-
-def options_of(config: TrainConfig) -> dict[str, Any]:
-    """What the family's constructor is given."""
-    options: dict[str, Any] = {} if config.horizon is None else {"horizon": config.horizon}
-    for option in config.env_options:
-        name, equals, value = option.partition("=")
-        if not (name.isidentifier() and equals):
-            raise UserError(f"--env-options has {option!r}, but options look like NAME=VALUE, such as arms=10.")
-        if name in options:
-            raise UserError(f"--env-options gives {name} although it is given already; leave it out.")
-        options[name] = read_value(value)
-    return options
-
-
-def read_value(text: str) -> Any:
-    """JSON where it is JSON, else the text itself."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
 
 
 def build(config: TrainConfig, *, family: envs.TaskFamily | None = None) -> Built:

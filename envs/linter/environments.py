@@ -116,7 +116,7 @@ def _with_horizon(family: TaskFamily, horizon: int) -> TaskFamily | None:
     """One of the same class, with its other options left out; None if the constructor cannot make it."""
     try:
         return type(family)(horizon=horizon)
-    except Exception:
+    except Exception:  # whatever a user's constructor raises: the check that asked is then left out
         return None
 
 
