@@ -8,7 +8,7 @@ from agents.maml import adam_along
 from agents.world import Settings, World, must_play
 from metarl import meta, rules
 from metarl.advantages import discounted_sum
-from metarl.outer import TASKS
+from metarl.outer import OuterUpdate, recorded
 from metarl.surrogates import reinforce
 from metarl.types import MetaLearner
 
@@ -30,29 +30,41 @@ def e_maml(world: World, settings: Settings) -> MetaLearner:
     problem = world.make_problem(network)
     log_probs = world.make_problem(network, inner_surrogate=reinforce)
 
-    def credited(path, experience):
-        loss, metrics = problem.outer_loss(path, experience)
-        earned = jnp.mean(discounted_sum(experience.query.trajectory.reward, play.gamma)[:, 0])
-        advantage = better_than_others(earned)
+    def credited(credit):
+        def outer_loss(path, experience):
+            loss, metrics = problem.outer_loss(path, experience)
 
-        def minus_log_prob(params, batch):
-            return log_probs.inner_loss(params, batch._replace(advantage=batch.trajectory.mask))[0]
+            def minus_log_prob(params, batch):
+                return log_probs.inner_loss(params, batch._replace(advantage=batch.trajectory.mask))[0]
 
-        drew = jax.tree.map(lambda x: x[:-1], path)
-        return loss + settings.credit * advantage * jnp.sum(jax.vmap(minus_log_prob)(drew, experience.support)), metrics
+            drew = jax.tree.map(lambda x: x[:-1], path)
+            return loss + credit * jnp.sum(jax.vmap(minus_log_prob)(drew, experience.support)), metrics
 
-    meta_gradient = meta.through_adaptation(problem._replace(outer_loss=credited), rule, remat=settings.remat)
-    return gradient_learner(world, settings, problem, network, rule, adam_along(settings, meta_gradient))
+        return outer_loss
+
+    def meta_gradient(theta, given):
+        experience, credit = given
+        with_credit = problem._replace(outer_loss=credited(credit))
+        return meta.through_adaptation(with_credit, rule, remat=settings.remat)(theta, experience)
+
+    follow = adam_along(settings, meta_gradient)
+
+    def step(state, draw, sources):
+        experience = settings.over_tasks(draw)(state.theta, sources)
+        first_step = discounted_sum(experience.query.trajectory.reward, play.gamma)[..., 0]
+        credit = settings.credit * better_than_others(jnp.mean(first_step, axis=1))
+        return follow.step(state, recorded, (experience, credit))
+
+    return gradient_learner(world, settings, problem, network, rule, OuterUpdate(follow.init, step))
 
 
 def better_than_others(earned: jax.Array) -> jax.Array:
-    """What this task earned minus the mean of the *other* tasks, in standard deviations over all; inside a map over `TASKS`.
+    """What each task earned [M] minus the mean of the *other* tasks, in standard deviations over all.
 
-    Others are independent of this task's actions, so they are a baseline without bias. Zero for a single task.
+    Others are independent of a task's actions, so they are a baseline without bias. Zero for a single task.
     """
-    num_tasks = jax.lax.axis_size(TASKS)
+    num_tasks = earned.shape[0]
     if num_tasks == 1:
         return jnp.zeros_like(earned)
-    mean = jax.lax.pmean(earned, TASKS)
-    spread = jnp.sqrt(jax.lax.pmean((earned - mean) ** 2, TASKS))
-    return (earned - mean) * num_tasks / (num_tasks - 1) / jnp.where(spread > 0, spread, 1.0)
+    spread = jnp.std(earned)
+    return (earned - jnp.mean(earned)) * num_tasks / (num_tasks - 1) / jnp.where(spread > 0, spread, 1.0)

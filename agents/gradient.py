@@ -49,8 +49,7 @@ def gradient_learner(
 
     def step(state, key):
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(settings.num_tasks))
-        experience = jax.vmap(draw, (None, 0))(state.theta, keys)
-        state, per_task, metrics = update.step(state, experience)
+        state, per_task, metrics = update.step(state, draw, keys)
         return state, report(per_task, settings.num_inner_steps) | metrics
 
     at_test = rules.scaled(rule, settings.test_step_scale)

@@ -105,7 +105,7 @@ def mamlpp(world: World, settings: Settings) -> MetaLearner:
 
     rate = settings.outer_lr
     cosine = rate if callable(rate) else optax.cosine_decay_schedule(rate, settings.num_iterations)
-    update = outer.follow(settings.optimizer(cosine), meta_gradient)
+    update = outer.follow(settings.optimizer(cosine), meta_gradient, settings.over_tasks)
     return gradient_learner(world, settings, problem, network, rule, update)
 
 
@@ -121,13 +121,13 @@ def random_start(world: World, settings: Settings) -> MetaLearner:
     network, rule = world.make_network(0), rules.sgd(settings.inner_lr)
     problem = world.make_problem(network)
     meta_gradient = meta.no_gradient(problem, rule)
-    update = outer.follow(optax.set_to_zero(), lambda iteration: meta_gradient)
+    update = outer.follow(optax.set_to_zero(), lambda iteration: meta_gradient, settings.over_tasks)
     return gradient_learner(world, settings, problem, network, rule, update)
 
 
 def adam_along(settings: Settings, meta_gradient: meta.MetaGradient) -> outer.OuterUpdate:
     """The outer optimiser of ``settings`` (Adam, usually) along one meta-gradient throughout training."""
-    return outer.follow(settings.optimizer(settings.outer_lr), lambda iteration: meta_gradient)
+    return outer.follow(settings.optimizer(settings.outer_lr), lambda iteration: meta_gradient, settings.over_tasks)
 
 
 def _through(world: World, settings: Settings, rule: InnerRule) -> MetaLearner:

@@ -20,5 +20,11 @@ def maml_trpo(world: World, settings: Settings) -> MetaLearner:
     network, rule = world.make_network(0), rules.sgd(settings.inner_lr)
     problem = world.make_problem(network, outer_surrogate=loaded_dice(lam=0.0))
     objective = meta.objective(problem, rule, remat=settings.remat)
-    update = trust_region(objective, meta.divergence(problem, rule), max_divergence=settings.max_kl)
+    update = trust_region(
+        objective,
+        meta.divergence(problem, rule),
+        max_divergence=settings.max_kl,
+        remat=settings.remat,
+        over_tasks=settings.over_tasks,
+    )
     return gradient_learner(world, settings, problem, network, rule, update)

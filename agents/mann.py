@@ -63,7 +63,7 @@ def mann(world: World, settings: Settings) -> MetaLearner:
 
     def step(state, key):
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(settings.num_tasks))
-        grads, per_task = jax.vmap(one_task, (None, 0))(state.theta, keys)
+        grads, per_task = settings.over_tasks(one_task)(state.theta, keys)
         state, outer_metrics = outer.optax_step(optimizer, state, grads)
         return state, report(per_task, 1) | outer_metrics
 

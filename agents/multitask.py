@@ -35,7 +35,8 @@ def multitask(world: World, settings: Settings) -> MetaLearner:
         theta = {"trunk": trunk, "heads": heads}
         return MetaState(theta, optimizer.init(theta), jnp.zeros((), jnp.int32))
 
-    def loss_of_task(theta, task, index, key):
+    def loss_of_task(theta, source):
+        task, index, key = source
         params = network.merge(jax.tree.map(lambda head: head[index], theta["heads"]), theta["trunk"])
         x, y = sample_query(params, task, key)
         loss, _ = problem.inner_loss(params, (x, y))
@@ -47,7 +48,7 @@ def multitask(world: World, settings: Settings) -> MetaLearner:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key_data, jnp.arange(settings.num_tasks))
         tasks = jax.vmap(lambda i: world.sample_task(jax.random.fold_in(key_of_tasks, i)))(chosen)
         gradient = jax.grad(loss_of_task, has_aux=True)
-        grads, per_task = jax.vmap(gradient, (None, 0, 0, 0))(state.theta, tasks, chosen, keys)
+        grads, per_task = settings.over_tasks(gradient)(state.theta, (tasks, chosen, keys))
         state, outer_metrics = outer.optax_step(optimizer, state, grads)
         return state, report(per_task, 0) | outer_metrics
 

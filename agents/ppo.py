@@ -49,7 +49,7 @@ def trial_learner(world: World, settings: Settings, actor_critic: ActorCritic, t
     def step(state, key):
         key_data, key_deal = jax.random.split(key)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key_data, jnp.arange(settings.num_tasks))
-        memory, trials, value = jax.vmap(one_task, (None, 0))(state.theta, keys)
+        memory, trials, value = settings.over_tasks(one_task)(state.theta, keys)
         opt_state, scale = state.opt_state
         batch, scale = record(play, memory, trials, value, scale, state.iteration)
         theta, opt_state, metrics = optimise(loss, optimizer, state.theta, opt_state, batch, key_deal, settings.ppo)

@@ -33,5 +33,5 @@ def promp(world: World, settings: Settings) -> MetaLearner:
     rate, steps = settings.outer_lr, settings.outer_steps
     if callable(rate):  # a schedule counts meta-iterations, the optimiser its own steps
         settings = settings._replace(outer_lr=lambda count: rate(count // steps))
-    update = outer.repeat(adam_along(settings, meta_gradient), steps)
+    update = outer.repeat(adam_along(settings, meta_gradient), steps, settings.over_tasks)
     return gradient_learner(world, settings, problem, network, rule, update)

@@ -10,6 +10,7 @@ import optax
 from agents.networks import Network, mlp, policy
 from agents.problems import policy_gradient, regression
 from metarl.ppo import PPO
+from metarl.tasks import OverTasks
 from metarl.types import Key, Problem, Task
 
 
@@ -84,6 +85,7 @@ class Settings(NamedTuple):
         trial_episodes: E, what `rl2` is trained on instead of K inner steps: episodes of one task in a row; 2 in ProMP's runs.
         memory_size: of the state of `rl2`'s GRU; 64 in ProMP's runs (an LSTM there) and in VariBAD's.
         ppo: numbers of PPO, for agents that learn by it.
+        over_tasks: how the tasks of a meta-iteration are worked on: micro-batches, devices.
     """
 
     num_tasks: int
@@ -108,6 +110,7 @@ class Settings(NamedTuple):
     trial_episodes: int = 2
     memory_size: int = 64
     ppo: PPO = PPO()
+    over_tasks: OverTasks = OverTasks()
 
 
 def must_play(agent: str, world: World) -> Play:

@@ -1,7 +1,7 @@
 """Outer updates: how the meta-parameters move, given the experience of M tasks.
 
-Each is an `OuterUpdate`, or a function from one to another. Tasks carry the axis name `TASKS`, so that a meta-gradient may ask
-what the other tasks gave (`jax.lax.pmean`).
+Each is an `OuterUpdate`, or a function from one to another. An update draws the experience itself: one that needs it only once
+draws and differentiates task by task, and with micro-batches never holds the experience of all tasks.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import optax
 
 from metarl.meta import MetaGradient
+from metarl.tasks import AT_ONCE, OverTasks, mean_over_tasks
 from metarl.types import Experience, MetaState, Metrics, Theta, Tree
 
-TASKS = "tasks"
+Draw = Callable[[Theta, Tree], Experience]  # theta, what one task is drawn from -> its experience
 
 
 class OuterUpdate(NamedTuple):
@@ -22,24 +23,39 @@ class OuterUpdate(NamedTuple):
 
     Attributes:
         init: theta -> optimiser state.
-        step: (state, experience with leaves [M, ...]) -> (state, metrics of each task [M, ...], metrics of the update).
+        step: (state, draw, sources) -> (state, metrics of each task [M, ...], metrics of the update). ``draw(theta, source)``
+            gives one task's experience, and ``sources`` has leaves [M, ...]: keys, or recorded experience with `recorded`.
     """
 
     init: Callable[[Theta], Tree]
-    step: Callable[[MetaState, Experience], tuple[MetaState, Metrics, Metrics]]
+    step: Callable[[MetaState, Draw, Tree], tuple[MetaState, Metrics, Metrics]]
 
 
-def follow(optimizer: optax.GradientTransformation, meta_gradient: Callable[[jax.Array], MetaGradient]) -> OuterUpdate:
+def recorded(theta: Theta, experience: Experience) -> Experience:
+    """A `Draw` from experience that exists already: whatever theta is now, the data are these."""
+    del theta
+    return experience
+
+
+def follow(
+    optimizer: optax.GradientTransformation,
+    meta_gradient: Callable[[jax.Array], MetaGradient],
+    over_tasks: OverTasks = AT_ONCE,
+) -> OuterUpdate:
     """One step of ``optimizer`` along the mean of the tasks' meta-gradients.
 
     Args:
         optimizer: any optax transformation.
         meta_gradient: iteration -> how the outer derivative of one task is taken in that meta-iteration.
+        over_tasks: how tasks are worked on.
     """
 
-    def step(state: MetaState, experience: Experience):
-        gradient = jax.vmap(meta_gradient(state.iteration), (None, 0), axis_name=TASKS)
-        grads, per_task = gradient(state.theta, experience)
+    def step(state: MetaState, draw: Draw, sources: Tree):
+        def one_task(given, source):
+            theta, iteration = given
+            return meta_gradient(iteration)(theta, draw(theta, source))
+
+        grads, per_task = over_tasks(one_task)((state.theta, state.iteration), sources)
         state, metrics = optax_step(optimizer, state, grads)
         return state, per_task, metrics
 
@@ -57,7 +73,7 @@ def optax_step(optimizer: optax.GradientTransformation, state: MetaState, grads)
     Returns:
         The new state; ``outer/grad_norm``, the global norm of the mean meta-gradient, and ``outer/grad_cosine``, see `cosine`.
     """
-    mean = jax.tree.map(lambda g: jnp.mean(g, axis=0), grads)
+    mean = mean_over_tasks(grads)
     updates, opt_state = optimizer.update(mean, state.opt_state, state.theta)
     theta = optax.apply_updates(state.theta, updates)
     metrics = {"outer/grad_norm": optax.tree.norm(mean), "outer/grad_cosine": cosine(grads)}
@@ -81,15 +97,15 @@ def cosine(grads: Tree) -> jax.Array:
     return (squared - jnp.sum(norm > 0)) / (num_tasks * (num_tasks - 1))
 
 
-def repeat(update: OuterUpdate, num_steps: int) -> OuterUpdate:
+def repeat(update: OuterUpdate, num_steps: int, over_tasks: OverTasks = AT_ONCE) -> OuterUpdate:
     """Take ``num_steps`` of an update on the same experience, as PPO and ProMP do. Metrics are those of the first step."""
     if num_steps < 1:
         raise ValueError(f"repeat: num_steps is {num_steps}, but must be at least 1.")
 
-    def step(state: MetaState, experience: Experience):
-        iteration = state.iteration
-        state, per_task, metrics = update.step(state, experience)
-        again = lambda _, state: update.step(state._replace(iteration=iteration), experience)[0]
+    def step(state: MetaState, draw: Draw, sources: Tree):
+        iteration, experience = state.iteration, over_tasks(draw)(state.theta, sources)
+        state, per_task, metrics = update.step(state, recorded, experience)
+        again = lambda _, state: update.step(state._replace(iteration=iteration), recorded, experience)[0]
         return jax.lax.fori_loop(1, num_steps, again, state), per_task, metrics
 
     return OuterUpdate(update.init, step)

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl.outer import TASKS, OuterUpdate, cosine
-from metarl.types import Experience, MetaState, Metrics, Theta
+from metarl.outer import Draw, OuterUpdate, cosine
+from metarl.tasks import AT_ONCE, OverTasks, mean_over_tasks
+from metarl.types import Experience, MetaState, Metrics, Theta, Tree
 
 
 def trust_region(
@@ -19,6 +20,8 @@ def trust_region(
     damping: float = 1e-5,
     backtracks: int = 15,
     shrink: float = 0.8,
+    remat: bool = False,
+    over_tasks: OverTasks = AT_ONCE,
 ) -> OuterUpdate:
     """Minimise ``objective`` as far as ``divergence`` allows (TRPO: Schulman et al. 2015, Appendix C).
 
@@ -34,6 +37,8 @@ def trust_region(
         damping: added to the Hessian.
         backtracks: candidates of the line search.
         shrink: length of each candidate relative to the one before.
+        remat: recompute the replay for every product with the Hessian instead of storing its linearisation for all tasks.
+        over_tasks: how tasks are worked on.
 
     Returns:
         An update without optimiser state. Metrics: those of `metarl.outer.optax_step`, ``outer/kl`` (of the step taken) and
@@ -42,22 +47,32 @@ def trust_region(
     if not max_divergence > 0:
         raise ValueError(f"trust_region: max_divergence is {max_divergence}, but must be positive.")
 
-    def step(state: MetaState, experience: Experience):
+    def step(state: MetaState, draw: Draw, sources: Tree):
+        experience = over_tasks(draw)(state.theta, sources)
+
         def mean_loss(theta):
-            return jnp.mean(jax.vmap(objective, (None, 0), axis_name=TASKS)(theta, experience)[0])
+            return jnp.mean(over_tasks(objective)(theta, experience)[0])
 
         def mean_divergence(theta):
-            return jnp.mean(jax.vmap(divergence, (None, 0), axis_name=TASKS)(theta, experience))
+            return jnp.mean(over_tasks(divergence)(theta, experience))
 
-        # Linearised once: a product then repeats neither the replay nor its gradient.
-        _, hessian = jax.linearize(jax.grad(mean_divergence), state.theta)
+        def slope(theta):
+            return mean_over_tasks(over_tasks(jax.grad(divergence))(theta, experience))
+
+        def curve(given, one):
+            theta, v = given
+            return jax.jvp(lambda theta: jax.grad(divergence)(theta, one), (theta,), (v,))[1]
+
+        if remat:
+            hessian = lambda v: mean_over_tasks(over_tasks(curve)((state.theta, v), experience))
+        else:  # linearised once: a product then repeats neither the replay nor its gradient
+            _, hessian = jax.linearize(slope, state.theta)
 
         def damped(v):
             return jax.tree.map(lambda h, x: h + damping * x, hessian(v), v)
 
-        gradients = jax.vmap(jax.value_and_grad(objective, has_aux=True), (None, 0), axis_name=TASKS)
-        (losses, per_task), grads = gradients(state.theta, experience)
-        start, gradient = jnp.mean(losses), jax.tree.map(lambda g: jnp.mean(g, axis=0), grads)
+        (losses, per_task), grads = over_tasks(jax.value_and_grad(objective, has_aux=True))(state.theta, experience)
+        start, gradient = jnp.mean(losses), mean_over_tasks(grads)
         direction, _ = jax.scipy.sparse.linalg.cg(damped, gradient, maxiter=cg_steps, tol=0.0)
         curvature = optax.tree.vdot(direction, damped(direction))
         longest = jnp.sqrt(2 * max_divergence / jnp.where(curvature > 0, curvature, jnp.nan))

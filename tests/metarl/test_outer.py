@@ -37,7 +37,7 @@ def descent(num_steps):
 
     update = outer.repeat(outer.follow(optax.sgd(0.1), lambda iteration: meta_gradient), num_steps)
     state = MetaState(jnp.array([2.0]), update.init(jnp.array([2.0])), jnp.zeros((), jnp.int32))
-    return update.step(state, jnp.array([[0.0], [1.0]]))
+    return update.step(state, outer.recorded, jnp.array([[0.0], [1.0]]))
 
 
 @pytest.mark.parametrize("num_steps", [1, 3])

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from metarl.outer import recorded
 from metarl.trust_region import trust_region
 from metarl.types import MetaState
 
@@ -29,7 +30,7 @@ def quadratic(theta, slope):
 def step(objective, divergence=quadratic, **options):
     update = trust_region(objective, divergence, max_divergence=DELTA, damping=0.0, **options)
     state = MetaState(jnp.asarray(START), update.init(START), jnp.zeros((), jnp.int32))
-    return jax.jit(update.step)(state, jnp.asarray(SLOPES))
+    return jax.jit(lambda state, slopes: update.step(state, recorded, slopes))(state, jnp.asarray(SLOPES))
 
 
 def natural_step():
@@ -98,7 +99,7 @@ def test_a_divergence_that_the_model_underestimates_is_respected():
 def test_damping_shortens_flat_directions():
     flat = lambda theta, slope: 0.5 * 1e-8 * (theta - START) @ (theta - START)
     update = trust_region(linear, flat, max_divergence=DELTA, damping=1.0)
-    state, _, _ = update.step(MetaState(jnp.asarray(START), (), jnp.zeros((), jnp.int32)), jnp.asarray(SLOPES))
+    state, _, _ = update.step(MetaState(jnp.asarray(START), (), jnp.zeros((), jnp.int32)), recorded, jnp.asarray(SLOPES))
     np.testing.assert_allclose(np.linalg.norm(state.theta - START), np.sqrt(2 * DELTA), rtol=1e-4)
 
 
