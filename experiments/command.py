@@ -14,6 +14,7 @@ import tyro
 
 import envs
 from experiments.seed_folders import seed_folders
+from experiments.signals import Stopped
 
 Config = TypeVar("Config")
 MAX_SEED = 2**32 - 1
@@ -26,7 +27,7 @@ class UserError(Exception):
 def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
     """Print a `UserError`, or what an ordinary environment failed with, as one line on stderr and exit with 2.
 
-    Ctrl-C exits with 130.
+    Training that was asked to stop, and has saved itself, exits with 0; Ctrl-C elsewhere with 130.
     """
 
     @functools.wraps(main)
@@ -37,6 +38,8 @@ def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
         except (UserError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
+        except Stopped as stopped:
+            print(stopped)
         except KeyboardInterrupt:
             print(
                 "interrupted; a training run goes on from its last checkpoint with --resume, other commands when given again",

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.command import UserError, flag, load_json
-from experiments.run_folder import NOT_SETTINGS, read_config
+from experiments.run_folder import EXECUTION, NOT_SETTINGS, read_config
 from experiments.statistics import bootstrap_ci95, iqm, share_ci95
 
 # What must be the same for a comparison to mean anything, and how to say it.
@@ -22,7 +22,7 @@ MUST_AGREE_WITHIN_AGENT = {
 }
 
 # Settings that seeds of one another may differ in.
-FREE = ("seed", "seeds", "eval_tasks", "eval_steps", "eval_episodes", "checkpoint_every", "log_every")
+FREE = ("seed", "seeds", "eval_tasks", "eval_steps", "eval_episodes", "checkpoint_every", "log_every", *EXECUTION)
 SUPERVISED_STEPS = (1, 5, 10)  # the published points of a supervised curve
 
 

@@ -20,6 +20,7 @@ from experiments import agent_flags
 from experiments.command import MAX_SEED, UserError, at_least, between
 from metarl.ppo import PPO
 from metarl.surrogates import loaded_dice, reinforce
+from metarl.tasks import AT_ONCE, OverTasks
 from metarl.types import MetaLearner
 
 SCHEDULES: dict[str, Callable[[float, int], Any]] = {
@@ -108,7 +109,17 @@ class TrainConfig:
     recipe: str | None = None
     """pretrained: how it is fine-tuned: plain, lower-early, frozen, gradual or new-head."""
     checkpoint_every: int = 50
-    """Meta-iterations between checkpoints."""
+    """Meta-iterations between checkpoints; one more is written when SIGTERM or Ctrl-C stops the run."""
+    devices: int | None = None
+    """Spread the tasks over this many devices; if not given, over as many as there are and divide num_tasks."""
+    task_batch: int | None = None
+    """Tasks worked on at once by each device; fewer need less memory. If not given, 1 on a CPU and all elsewhere."""
+    remat: bool = False
+    """Recompute inner steps in the backward pass instead of storing them: less memory, more time."""
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    """When numbers become non-finite: stop the run, or skip that outer update and count it (outer/skipped)."""
+    profile: bool = False
+    """Write a JAX profiler trace of one compiled call to profile/ in the run's folder."""
     eval_tasks: int = 100
     """Held-out tasks in the evaluation at the end; 0 leaves it out."""
     eval_steps: int = 3
@@ -135,7 +146,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
     infinity = float("inf")
     at_least(config, num_tasks=1, num_episodes=1, num_iterations=0, num_inner_steps=0, horizon=1, hidden_sizes=1)
     at_least(config, checkpoint_every=1, context_size=1, eval_tasks=0, eval_steps=0, eval_episodes=1, outer_steps=1, cg_steps=1)
-    at_least(config, trial_episodes=1, memory_size=1, ppo_epochs=1, ppo_minibatches=1)
+    at_least(config, devices=1, task_batch=1, trial_episodes=1, memory_size=1, ppo_epochs=1, ppo_minibatches=1)
     between(config, seed=(0, MAX_SEED), inner_lr=(0, infinity), outer_lr=(0, infinity), initial_std=(1e-6, infinity))
     between(config, gamma=(0, 1), gae_lambda=(0, 1), dice_lambda=(0, 1), test_step_scale=(1e-9, infinity))
     between(config, max_kl=(1e-9, infinity), clip=(1e-9, infinity), inner_kl=(0, infinity), credit=(0, infinity))
@@ -178,8 +189,11 @@ def named_family(env: str, options: dict[str, Any]) -> envs.TaskFamily:
         raise UserError(str(error)) from error
 
 
-def build(config: TrainConfig, *, family: envs.TaskFamily | None = None) -> Built:
-    """Build family and learner of resolved settings; ``family`` stands in for the configuration's."""
+def build(config: TrainConfig, *, family: envs.TaskFamily | None = None, over_tasks: OverTasks = AT_ONCE) -> Built:
+    """Build family and learner of resolved settings; ``family`` stands in for the configuration's.
+
+    ``over_tasks`` is how training works on tasks: see `experiments.devices`.
+    """
     trained_on = family_of(config)
     family = trained_on if family is None else family
     names = agents.Settings._fields
@@ -187,7 +201,7 @@ def build(config: TrainConfig, *, family: envs.TaskFamily | None = None) -> Buil
     settings = agents.Settings(**{"num_inner_steps": 0, "inner_lr": 0.0} | given)
     num_iterations = max(config.num_iterations, 1)
     outer_lr = SCHEDULES[config.outer_schedule](config.outer_lr, num_iterations)
-    settings = settings._replace(num_iterations=num_iterations, outer_lr=outer_lr, ppo=_ppo(config))
+    settings = settings._replace(num_iterations=num_iterations, outer_lr=outer_lr, ppo=_ppo(config), over_tasks=over_tasks)
     policy_options = {
         "hidden_sizes": config.hidden_sizes,
         "activation": config.activation,

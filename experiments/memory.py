@@ -1,10 +1,14 @@
-"""How much memory one meta-iteration needs besides its inputs and outputs, as the compiler itself reports it."""
+"""How much memory a compiled program needs, as the compiler reports it, and how much there is."""
 
+from pathlib import Path
 from typing import Any
 
 import jax
 
+from experiments.command import UserError
 from metarl.types import MetaLearner
+
+GIB = 2**30
 
 
 def temporary_bytes(learner: MetaLearner) -> int:
@@ -13,3 +17,55 @@ def temporary_bytes(learner: MetaLearner) -> int:
     state: Any = jax.eval_shape(learner.init, key)
     analysis: Any = jax.jit(learner.step).lower(state, key).compile().memory_analysis()
     return int(analysis.temp_size_in_bytes)
+
+
+def needed_bytes(compiled: Any) -> int:
+    """Inputs, outputs and temporaries of a compiled program on each of its devices."""
+    analysis = compiled.memory_analysis()
+    shared = analysis.alias_size_in_bytes
+    return int(analysis.argument_size_in_bytes + analysis.output_size_in_bytes + analysis.temp_size_in_bytes - shared)
+
+
+def available_bytes() -> int | None:
+    """What a device of the default kind can still take; None if it does not tell. On a CPU its devices share it."""
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        return _host_bytes()
+    stats = device.memory_stats()
+    return None if not stats or "bytes_limit" not in stats else stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+
+
+def refuse_too_large(compiled: Any, num_devices: int) -> int:
+    """The bytes that a program needs, predicted before it runs.
+
+    Args:
+        compiled: the program.
+        num_devices: local ones that it runs on.
+
+    Raises:
+        UserError: there is not as much.
+    """
+    needed, available = needed_bytes(compiled), available_bytes()
+    where = "a device"
+    if jax.default_backend() == "cpu":
+        needed, where = needed * num_devices, "this machine"
+    if available is not None and needed > available:
+        raise UserError(
+            f"a meta-iteration needs {needed / GIB:.3g} GiB, but {where} has {available / GIB:.3g} GiB free; try a smaller "
+            "--task-batch (1 needs least), --remat, or fewer --num-tasks, --num-episodes or --horizon."
+        )
+    return needed
+
+
+def _host_bytes() -> int | None:
+    """Free memory of this machine or, if that is less, of its control group."""
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        free = int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+    try:
+        limit, used = (Path("/sys/fs/cgroup", name).read_text().strip() for name in ("memory.max", "memory.current"))
+        return free if limit == "max" else min(free, int(limit) - int(used))
+    except (OSError, ValueError):
+        return free

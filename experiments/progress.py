@@ -1,5 +1,6 @@
 """The live progress bar; plain lines now and then where output is not a terminal."""
 
+import time
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +13,7 @@ class Progress:
 
     def __init__(self, total: int, completed: int, label: str = "iteration"):
         self._total, self._plain_from, self._label = total, completed, label
+        self._began: tuple[float, int] | None = None  # after compilation
         console = Console()
         self._live = console.is_terminal
         self._bar = RichProgress(
@@ -37,6 +39,11 @@ class Progress:
         """Stop drawing."""
         self._bar.stop()
 
+    def tell(self, line: str) -> None:
+        """Print a line; training begins after it."""
+        self._bar.console.print(line, highlight=False)
+        self._began = (time.monotonic(), self._plain_from)
+
     def update(self, iteration: int, row: dict[str, Any] | None = None) -> None:
         """Show the iteration and, if given, the newest row of metrics."""
         scores = ""
@@ -45,5 +52,13 @@ class Progress:
             scores = f"pre {row['meta/pre']:.2f} post {row['meta/post']:.2f} {speed}"
         self._bar.update(self._task, completed=iteration, scores=scores)
         if not self._live and (iteration - self._plain_from >= self._total / 20 or iteration == self._total):
-            print(f"{self._label} {iteration}/{self._total}  {scores}".rstrip(), flush=True)
+            print(f"{self._label} {iteration}/{self._total}  {scores}{self._left(iteration)}".rstrip(), flush=True)
             self._plain_from = iteration
+
+    def _left(self, iteration: int) -> str:
+        """Time left at the speed since training began, as h:mm:ss."""
+        if self._began is None or iteration == self._total:
+            return ""
+        since, first = self._began
+        seconds = round((time.monotonic() - since) / max(iteration - first, 1) * (self._total - iteration))
+        return f"  {seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"

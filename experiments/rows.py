@@ -7,15 +7,24 @@ import jax
 import numpy as np
 
 
-def rows_of(sums: dict[str, np.ndarray], start: int, done: int, env_steps: int, log_every: int) -> list[dict[str, Any]]:
-    """One row per block: means, and the environment steps so far."""
+def rows_of(
+    sums: dict[str, np.ndarray], counted: np.ndarray, start: int, done: int, env_steps: int, log_every: int
+) -> list[dict[str, Any]]:
+    """One row per block: means over the iterations that count, and the environment steps so far.
+
+    Iterations that were dropped are counted as ``outer/skipped``; where a whole block was, its row has no means.
+    """
     rows = []
     for block in range(math.ceil((done - start) / log_every)):
-        last = min(start + (block + 1) * log_every, done)
-        count = last - start - block * log_every
+        first, last = start + block * log_every, min(start + (block + 1) * log_every, done)
+        count = int(counted[block])
         env_steps += int(sums["time/env_steps"][block])
-        means = {name: float(total[block]) / count for name, total in sorted(sums.items()) if name != "time/env_steps"}
-        rows.append({"iteration": last, **means, "time/env_steps": env_steps})
+        row: dict[str, Any] = {"iteration": last}
+        if count:
+            row |= {name: float(total[block]) / count for name, total in sorted(sums.items()) if name != "time/env_steps"}
+        if last - first > count:
+            row["outer/skipped"] = last - first - count
+        rows.append(row | {"time/env_steps": env_steps})
     return rows
 
 
@@ -38,5 +47,6 @@ def nonfinite(row: dict[str, Any], state: Any) -> list[str]:
 
 def mean(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What the progress bar shows: means over the seeds, and the steps per second of all together."""
-    shown = {name: sum(row[name] for row in rows) / len(rows) for name in ("meta/pre", "meta/post")}
+    sound = [row for row in rows if "meta/pre" in row]  # others were skipped as a whole
+    shown = {name: sum(row[name] for row in sound) / max(len(sound), 1) for name in ("meta/pre", "meta/post")}
     return shown | {"time/steps_per_second": sum(row["time/steps_per_second"] for row in rows)}

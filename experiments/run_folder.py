@@ -19,9 +19,10 @@ from experiments import tracking
 from experiments.command import UserError, flag, load_json
 from experiments.seed_folders import seed_folder, seed_folders
 
-NOT_SETTINGS = ("run_dir", "resume", "overwrite")  # how a run is started, not what it computes
+NOT_SETTINGS = ("run_dir", "resume", "overwrite", "profile")  # how a run is started, not what it computes
+EXECUTION = ("devices", "task_batch", "remat", "on_nonfinite")  # how it is carried out: may change when it is resumed
 CONFIG = "config.json"
-RUN_FILES = (CONFIG, "metrics.jsonl", "checkpoints", "evaluation.json", "adaptation.png", "rollout.gif", "wandb")
+RUN_FILES = (CONFIG, "metrics.jsonl", "checkpoints", "evaluation.json", "adaptation.png", "rollout.gif", "wandb", "profile")
 TUTORIAL_FILES = ("plain_fit.png", "batching.png", "batching.json", "deployment.png")  # of the sinusoid protocol jang
 PACKAGES = ("metarl", "jax", "jaxlib", "optax", "flax", "distrax", "gymnasium", "orbax-checkpoint", "numpy", "wandb")
 
@@ -76,7 +77,7 @@ def _refuse(script: str, settings: dict[str, Any], extendable: bool) -> None:
     if resume and not is_run:
         raise UserError(f"--resume: {run_dir} holds no run; leave out --resume to start one.")
     if resume:
-        free = NOT_SETTINGS + ("num_iterations",) * extendable
+        free = NOT_SETTINGS + EXECUTION + ("num_iterations",) * extendable
         _refuse_other_settings(script, settings, read_config(run_dir), run_dir, free)
     if is_run and not (resume or overwrite):
         raise UserError(f"{run_dir} already holds a run; add --resume to continue it or --overwrite to replace it.")

@@ -2,22 +2,26 @@
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from experiments import checkpoint
 from experiments.command import UserError
 from experiments.family_errors import NotFinite
+from experiments.guard import Guard, stop_at_once
 from experiments.outputs import Outputs
+from experiments.profile import profiled
+from experiments.program import MAX_BLOCKS, compile_chunk
 from experiments.progress import Progress
 from experiments.rows import add_times, mean, nonfinite, rows_of
+from experiments.signals import StopSignals
 from experiments.together import Together, of_seed, stack, together
+from metarl.tasks import AT_ONCE, OverTasks
 from metarl.types import MetaLearner
 
 SECONDS_PER_CALL = 1.0  # how long a compiled call should take: progress and logs lag by this much
-MAX_BLOCKS = 1000  # rows a compiled call can return
 
 
 class Schedule(NamedTuple):
@@ -36,39 +40,35 @@ class Schedule(NamedTuple):
     keep: int | None = checkpoint.KEEP
 
 
-def make_chunk(all_seeds: Together, log_every: int) -> Callable:
-    """The compiled call: up to `MAX_BLOCKS` blocks of meta-iterations. How many is an argument, so it compiles once.
+class Execution(NamedTuple):
+    """How a run is carried out; none of it changes what is learned, but for the last digits.
 
-    Random keys follow from the seed and the iteration: results do not depend on how iterations are grouped into calls. It
-    stops after the first iteration with a non-finite metric of any seed.
-
-    Returns:
-        ``(states, start, stop) -> (states, sums {name: [MAX_BLOCKS, S]}, iterations done)``, over iterations
-        start..stop-1. Metrics are summed within each block.
+    Attributes:
+        over_tasks: the devices that tasks are spread over; the learner was built with it.
+        guard: what happens to updates that are not finite, see `experiments.guard`.
+        profile: the folder of a JAX profiler trace of one compiled call; none if None.
     """
-    step = jax.jit(all_seeds.step)
 
-    @jax.jit
-    def chunk(states, start, stop):
-        _, like = jax.eval_shape(step, states, start)
-        sums = {name: jnp.zeros((MAX_BLOCKS, *metric.shape), metric.dtype) for name, metric in like.items()}
+    over_tasks: OverTasks = AT_ONCE
+    guard: Guard = stop_at_once
+    profile: Path | None = None
 
-        def unfinished(carry):
-            _, _, iteration, finite = carry
-            return (iteration < stop) & finite
 
-        def body(carry):
-            states, sums, iteration, _ = carry
-            states, metrics = step(states, iteration)
-            block = (iteration - start) // log_every
-            sums = {name: sums[name].at[block].add(metrics[name]) for name in sums}
-            finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in metrics.values()]))
-            return states, sums, iteration + 1, finite
+PLAINLY = Execution()  # on one device
 
-        states, sums, iteration, _ = jax.lax.while_loop(unfinished, body, (states, sums, start, jnp.asarray(True)))
-        return states, sums, iteration
 
-    return chunk
+class Finished(NamedTuple):
+    """How a training ended.
+
+    Attributes:
+        states: the final state of each seed, on the host.
+        iteration: how many are done.
+        signal: the name of the signal that ended it early, or None.
+    """
+
+    states: list[Any]
+    iteration: int
+    signal: str | None
 
 
 def run(
@@ -76,36 +76,42 @@ def run(
     outputs: Sequence[Outputs],
     schedule: Schedule,
     *,
+    execution: Execution = PLAINLY,
     probe: Callable[[Any], dict[str, float]] | None = None,
-) -> list[Any]:
-    """Train the seeds of ``outputs`` in one program, and return the final state of each.
+) -> Finished:
+    """Train the seeds of ``outputs`` in one program.
 
     Goes on from the newest iteration of which every seed has a checkpoint, or begins. Writes metrics.jsonl, checkpoints and
     the wandb run of every seed as it goes. Wall-clock time is shared: ``time/seconds`` is that of training all seeds
     together, and ``time/steps_per_second`` counts the environment steps of one seed, so that its sum over the seeds is what
-    the machine does.
+    the machine does. On SIGTERM and SIGINT the call that runs is finished, saved, and no other begun.
 
     Args:
         learner: what is trained.
         outputs: where each seed's run is written.
         schedule: how long, and how often it writes.
+        execution: how.
         probe: state -> metrics, added to the first and the last line of metrics.jsonl.
 
     Raises:
-        UserError: a metric or parameter of a seed became non-finite, or the seeds have no checkpoint in common.
+        UserError: a metric or parameter of a seed became non-finite, the seeds have no checkpoint in common, or there is not
+            enough memory.
     """
     all_seeds = together(learner, [out.seed for out in outputs])
-    chunk = make_chunk(all_seeds, schedule.log_every)
-    iteration, states, env_steps = _begin(learner, all_seeds, outputs)
-    began, blocks = time.monotonic(), 1
-    with Progress(schedule.num_iterations, iteration, _label(outputs)) as progress:
-        while iteration < schedule.num_iterations:
-            called = time.monotonic()
-            states, sums, reached = jax.block_until_ready(chunk(states, iteration, _stop(iteration, blocks, schedule)))
+    first, states, env_steps = _begin(learner, all_seeds, outputs)
+    began, blocks, iteration, saved, profile = time.monotonic(), 1, first, first, execution.profile
+    with StopSignals() as signals, Progress(schedule.num_iterations, iteration, _label(outputs)) as progress:
+        program = compile_chunk(all_seeds, states, schedule.log_every, execution.guard, execution.over_tasks)
+        progress.tell(program.summary())
+        while iteration < schedule.num_iterations and signals.received is None:
+            tracing = profile is not None and (iteration > first or schedule.num_iterations - first <= schedule.log_every)
+            called, stop = time.monotonic(), _stop(iteration, 1 if tracing else blocks, schedule)
+            with profiled(profile if tracing else None):
+                states, sums, counted, reached = jax.block_until_ready(program.call(states, iteration, stop))
             now, done = time.monotonic(), int(reached)
-            sums = jax.device_get(sums)
+            states, sums, counted = jax.device_get((states, sums, counted))
             rows = [
-                rows_of({name: total[:, i] for name, total in sums.items()}, iteration, done, env_steps[i], schedule.log_every)
+                rows_of(of_seed(sums, i, axis=1), counted[:, i], iteration, done, env_steps[i], schedule.log_every)
                 for i in _each(outputs)
             ]
             for i, out in enumerate(outputs):
@@ -113,15 +119,22 @@ def run(
                 add_times(rows[i], called + earlier, now + earlier, env_steps[i])
                 if probe is not None and (iteration == 0 or done == schedule.num_iterations):
                     rows[i][-1] |= probe(of_seed(states, i))
-            _write(outputs, rows, jax.device_get(states), done, whole=(done - iteration) // schedule.log_every)
+            _write(outputs, rows, states, done, whole=(done - iteration) // schedule.log_every)
             iteration, env_steps = done, [row[-1]["time/env_steps"] for row in rows]
-            if iteration % schedule.checkpoint_every == 0 or iteration == schedule.num_iterations:
-                saved = jax.device_get(states)
-                for i, out in enumerate(outputs):
-                    out.save(iteration, of_seed(saved, i), env_steps[i])
             progress.update(iteration, mean([row[-1] for row in rows]))
-            blocks = _next_blocks(blocks, now - called)
-    return [of_seed(states, i) for i in _each(outputs)]
+            if iteration % schedule.checkpoint_every == 0:
+                saved = _save(outputs, iteration, states, env_steps)
+            blocks, profile = _next_blocks(blocks, now - called), None if tracing else profile
+        if saved < iteration:
+            _save(outputs, iteration, states, env_steps)
+    return Finished([of_seed(states, i) for i in _each(outputs)], iteration, signals.received)
+
+
+def _save(outputs: Sequence[Outputs], iteration: int, states: Any, env_steps: list[int]) -> int:
+    """A checkpoint of every seed; returns the iteration."""
+    for i, out in enumerate(outputs):
+        out.save(iteration, of_seed(states, i), env_steps[i])
+    return iteration
 
 
 def _begin(learner: MetaLearner, all_seeds: Together, outputs: Sequence[Outputs]) -> tuple[int, Any, list[int]]:

@@ -10,8 +10,9 @@ import agents
 from experiments import checkpoint, runner
 from experiments.command import MAX_SEED, UserError, at_least
 from experiments.outputs import open_outputs
-from experiments.run_folder import CONFIG, prepare, refuse_parent, settings_of, write_json
+from experiments.run_folder import CONFIG, EXECUTION, prepare, refuse_parent, settings_of, write_json
 from experiments.seed_folders import seed_folder
+from experiments.signals import Stopped
 from metarl.types import MetaLearner
 
 
@@ -24,6 +25,7 @@ def train_and_evaluate(
     *,
     env: str,
     extendable: bool,
+    execution: runner.Execution = runner.PLAINLY,
     probe: Callable[[Any], dict[str, float]] | None = None,
 ) -> None:
     """Do what is left to do of a run, or of the runs of several seeds: the training, the evaluation, or nothing.
@@ -36,7 +38,11 @@ def train_and_evaluate(
         evaluate: evaluates the newest checkpoint of one run, given its settings and config.json; None leaves it out.
         env: for wandb.
         extendable: whether a resumed run may go on for longer than planned.
+        execution: how it is carried out.
         probe: state -> metrics for the first and the last line of metrics.jsonl.
+
+    Raises:
+        Stopped: a signal ended the training early; all is saved.
     """
     configs = one_per_seed(config)
     described, locks = prepare(script, [settings_of(each) for each in configs], extendable=extendable)
@@ -44,7 +50,12 @@ def train_and_evaluate(
         runs = list(zip(configs, described, strict=True))
         done = min(checkpoint.newest(each.run_dir) for each in configs)
         if done < schedule.num_iterations:
-            _train(runs, learner, schedule, env=env, probe=probe)
+            finished = _train(runs, learner, schedule, env=env, execution=execution, probe=probe)
+            if finished.signal:
+                raise Stopped(
+                    f"{finished.signal}: stopped after iteration {finished.iteration} of {schedule.num_iterations} and saved; "
+                    f"go on with: python -m experiments.{script} --run-dir {config.run_dir} --resume"
+                )
         else:
             advice = "raise --num-iterations to go on" if extendable else "its schedule ends there"
             print(f"{config.run_dir} already has its {done} iterations; {advice}.")
@@ -80,18 +91,20 @@ def _train(
     schedule: runner.Schedule,
     *,
     env: str,
+    execution: runner.Execution,
     probe: Callable[[Any], dict[str, float]] | None,
-) -> None:
+) -> runner.Finished:
     """Train the runs, each given by its settings and its config.json, in one program."""
     with ExitStack() as stack:
         outputs = []
         for config, described in runs:
             planned = max(schedule.num_iterations, checkpoint.newest(config.run_dir))
+            described["settings"] |= {name: getattr(config, name) for name in EXECUTION if hasattr(config, name)}
             described["settings"]["num_iterations"] = planned
             write_json(config.run_dir / CONFIG, described)
             opened = open_outputs(config.run_dir, described, agent=config.agent, env=env, keep=schedule.keep)
             outputs.append(stack.enter_context(opened))
-        runner.run(learner, outputs, schedule, probe=probe)
+        return runner.run(learner, outputs, schedule, execution=execution, probe=probe)
 
 
 def build_agent(name: str, world: agents.World, settings: agents.Settings) -> MetaLearner:

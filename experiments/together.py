@@ -55,9 +55,9 @@ def together(learner: MetaLearner, seeds: Sequence[int]) -> Together:
     return Together(lambda: stack([init(key) for key in key_init]), step_all)
 
 
-def of_seed(tree: Any, index: int) -> Any:
-    """What belongs to one seed: leaves [S, ...] -> [...]."""
-    return jax.tree.map(lambda leaf: leaf[index], tree)
+def of_seed(tree: Any, index: int, *, axis: int = 0) -> Any:
+    """What belongs to one seed: leaves [S, ...] -> [...]; or with S at another axis."""
+    return jax.tree.map(lambda leaf: leaf[(slice(None),) * axis + (index,)], tree)
 
 
 def stack(trees: Sequence[Any]) -> Any:

@@ -1,14 +1,17 @@
 """``python -m experiments.train --env ID --agent NAME --seed S --run-dir DIR``: any task family with any agent."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import agents
 from experiments import runner
 from experiments.command import UserError, one_line_errors, parse
-from experiments.config import TrainConfig, build, resolve
+from experiments.config import TrainConfig, build, family_of, resolve
+from experiments.devices import choose_batch, choose_devices, spread
 from experiments.evaluate import EvaluateConfig, evaluate
 from experiments.family_errors import blame
+from experiments.guard import GUARDS
 from experiments.run_folder import CONFIG, read_config
 from experiments.seed_folders import seed_folders
 from experiments.session import train_and_evaluate
@@ -18,7 +21,11 @@ def train(config: TrainConfig) -> None:
     """Meta-train as ``config`` says and write the run folder, or one for each of several seeds."""
     refuse_another_agent(config)
     config = resolve(config)
-    built = build(config)
+    family = family_of(config)
+    devices = choose_devices(config.devices, config.num_tasks, family)
+    config = dataclasses.replace(config, devices=devices, task_batch=choose_batch(config.task_batch, family))
+    over_tasks = spread(config.devices, config.task_batch)
+    built = build(config, over_tasks=over_tasks)
     schedule = runner.Schedule(config.num_iterations, log_every=1, checkpoint_every=config.checkpoint_every)
 
     def evaluate_run(run: TrainConfig, described: dict[str, Any]) -> None:
@@ -36,6 +43,9 @@ def train(config: TrainConfig) -> None:
             evaluate_run if config.eval_tasks else None,
             env=config.env,
             extendable=config.outer_schedule == "constant" and config.agent not in agents.ANNEALED,
+            execution=runner.Execution(
+                over_tasks, GUARDS[config.on_nonfinite], config.run_dir / "profile" if config.profile else None
+            ),
         )
 
 

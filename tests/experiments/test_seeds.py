@@ -35,7 +35,7 @@ def test_equal_to_separate_runs(small, learner):
     small.run_dir.mkdir()
     described = {"wandb_id": "alone", "settings": {"seed": 7}}
     with open_outputs(small.run_dir, described, agent="maml", env="sinusoid") as out:
-        [alone] = runner.run(learner, [out], runner.Schedule(30, 5, 10))
+        [alone] = runner.run(learner, [out], runner.Schedule(30, 5, 10)).states
     states, scores = seeds.train(learner, [7, 3], 30)
     np.testing.assert_allclose(flat(of_seed(states, 0)), flat(alone), atol=1e-5)
     assert np.abs(flat(of_seed(states, 1)) - flat(alone)).max() > 1e-2

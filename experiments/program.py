@@ -1,0 +1,86 @@
+"""The compiled call of the outer loop: up to `MAX_BLOCKS` blocks of meta-iterations, compiled once for all calls of a run."""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.devices import everywhere, place
+from experiments.guard import Guard
+from experiments.memory import refuse_too_large
+from experiments.together import Together
+from metarl.tasks import OverTasks
+
+MAX_BLOCKS = 1000  # rows a compiled call can return
+
+
+class Program(NamedTuple):
+    """What is called, and what it cost to make.
+
+    Attributes:
+        call: ``(states, start, stop) -> (states, sums {name: [MAX_BLOCKS, S]}, counted [MAX_BLOCKS, S], reached)``, over
+            iterations start..stop-1. Metrics are summed within each block over the iterations that count.
+        compile_seconds: tracing and compiling, or finding it in the cache.
+        memory_bytes: what a call needs, predicted by the compiler, on each device (on a CPU: on all).
+    """
+
+    call: Callable
+    compile_seconds: float
+    memory_bytes: int
+
+    def summary(self) -> str:
+        """A line about what it cost."""
+        return f"compiled in {self.compile_seconds:.1f} s; a call needs {self.memory_bytes / 2**20:,.0f} MiB"
+
+
+def make_chunk(all_seeds: Together, log_every: int, guard: Guard) -> Callable:
+    """`Program.call` before it is compiled. How far to go is an argument, so one compilation serves every call.
+
+    Random keys follow from the seed and the iteration: results do not depend on how iterations are grouped into calls.
+    """
+    step = jax.jit(all_seeds.step)
+
+    def chunk(states, start, stop):
+        _, like = jax.eval_shape(step, states, start)
+        sums = {name: jnp.zeros((MAX_BLOCKS, *metric.shape), metric.dtype) for name, metric in like.items()}
+        counted = jnp.zeros((MAX_BLOCKS, *next(iter(like.values())).shape), jnp.int32)
+
+        def unfinished(carry):
+            *_, iteration, go_on = carry
+            return (iteration < stop) & go_on
+
+        def body(carry):
+            before, sums, counted, iteration, _ = carry
+            states, metrics, counts, go_on = guard(before, *step(before, iteration))
+            block = (iteration - start) // log_every
+            sums = {name: sums[name].at[block].add(metrics[name]) for name in sums}
+            return states, sums, counted.at[block].add(counts), iteration + 1, go_on
+
+        states, sums, counted, iteration, _ = jax.lax.while_loop(
+            unfinished, body, (states, sums, counted, start, jnp.asarray(True))
+        )
+        return states, sums, counted, iteration
+
+    return chunk
+
+
+def compile_chunk(all_seeds: Together, states: Any, log_every: int, guard: Guard, over_tasks: OverTasks) -> Program:
+    """Compile it for ``states``, and refuse it where there is not enough memory for it.
+
+    Raises:
+        UserError: it needs more memory than there is.
+    """
+    began = time.monotonic()
+    where = everywhere(over_tasks)
+    index = jax.ShapeDtypeStruct((), jnp.int32, sharding=where)
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), states)
+    compiled = jax.jit(make_chunk(all_seeds, log_every, guard), out_shardings=where).lower(like, index, index).compile()
+    memory = refuse_too_large(compiled, 1 if over_tasks.mesh is None else over_tasks.mesh.local_mesh.size)
+
+    def call(states, start: int, stop: int):
+        return compiled(*place((states, np.int32(start), np.int32(stop)), over_tasks))
+
+    return Program(call, time.monotonic() - began, memory)

@@ -1,0 +1,44 @@
+"""SIGTERM and Ctrl-C during training: finish what is running, save, and leave in peace."""
+
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+
+class Stopped(Exception):
+    """Training ended early because it was asked to, with everything saved; the message says how to go on."""
+
+
+class StopSignals:
+    """A context manager within which SIGTERM and SIGINT set ``received`` to their name instead of ending the process.
+
+    The second of them has its usual effect at once. Outside the main thread nothing changes.
+    """
+
+    def __init__(self) -> None:
+        """Nothing received yet."""
+        self.received: str | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        """Listen."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        """Signals have their usual effect again."""
+        self._restore()
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = signal.Signals(number).name
+        self._restore()
+        print(f"\n{self.received}: finishing this compiled call, then saving (again: at once) ...", file=sys.stderr, flush=True)
+
+    def _restore(self) -> None:
+        while self._before:
+            number, handler = self._before.popitem()
+            signal.signal(number, handler)
