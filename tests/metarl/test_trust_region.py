@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from metarl.outer import recorded
+from metarl.tasks import OverTasks
 from metarl.trust_region import trust_region
 from metarl.types import MetaState
 
@@ -106,3 +107,19 @@ def test_damping_shortens_flat_directions():
 def test_no_room_is_refused():
     with pytest.raises(ValueError, match="max_divergence is 0"):
         trust_region(linear, quadratic, max_divergence=0.0)
+
+
+def test_products_that_replay_are_those_of_the_linearisation():
+    """A divergence that differs among tasks and is not quadratic."""
+
+    def own(theta, slope):
+        away = theta - START
+        return quadratic(theta, slope) + (slope @ away) ** 2 + 0.1 * jnp.sum(jnp.cosh(away) - 1)
+
+    stored, _, kl = step(linear, own)
+    again, _, same_kl = step(linear, own, remat=True)
+    in_turn, _, _ = step(linear, own, remat=True, over_tasks=OverTasks(None, 1))
+    np.testing.assert_allclose(again.theta, stored.theta, rtol=1e-12)
+    np.testing.assert_allclose(in_turn.theta, stored.theta, rtol=1e-12)
+    np.testing.assert_allclose(same_kl["outer/kl"], kl["outer/kl"], rtol=1e-9)
+    assert np.linalg.norm(stored.theta - START) > 0.01
