@@ -4,10 +4,31 @@ Run them with ``python -m experiments.train`` and the like, from any folder.
 """
 
 import os
+import platform
 import sys
+import zlib
 from pathlib import Path
 
 MAX_CPU_DEVICES = 32
+CACHE_BYTES = 2**30
+
+
+def _keep_compiled_programs() -> None:
+    """Compiled programs are kept on disk, so that the second start of a run is quick; the oldest leave first."""
+    cpu = Path("/proc/cpuinfo")
+    # Programs are made for this very processor, and a home folder may be shared among machines.
+    processor = cpu.read_text().split("\n\n")[0] if cpu.exists() else platform.processor()
+    kind = [line for line in processor.splitlines() if line.startswith(("model name", "flags", "Features", "CPU part"))]
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    folder = base / "metarl" / f"jax-{zlib.crc32(repr(kind or processor).encode()):08x}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:  # no home to write to: then not
+        return
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(CACHE_BYTES))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+
 
 # Threads inside the small products of meta-learning cost more than they gain. Set before jax starts, unless the user did.
 if "xla_cpu_multi_thread_eigen" not in os.environ.get("XLA_FLAGS", ""):
@@ -17,6 +38,8 @@ if "xla_cpu_multi_thread_eigen" not in os.environ.get("XLA_FLAGS", ""):
 if "xla_force_host_platform_device_count" not in os.environ["XLA_FLAGS"]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(cores, MAX_CPU_DEVICES)))
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _keep_compiled_programs()
 # Orbax and XLA report routine events at INFO and WARNING.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

@@ -13,6 +13,7 @@ class Progress:
 
     def __init__(self, total: int, completed: int, label: str = "iteration"):
         self._total, self._plain_from, self._label = total, completed, label
+        self._skipped = 0
         self._began: tuple[float, int] | None = None  # after compilation
         console = Console()
         self._live = console.is_terminal
@@ -48,8 +49,10 @@ class Progress:
         """Show the iteration and, if given, the newest row of metrics."""
         scores = ""
         if row:
-            speed = f"{row['time/steps_per_second'] / 1000:,.0f}k env steps/s"
-            scores = f"pre {row['meta/pre']:.2f} post {row['meta/post']:.2f} {speed}"
+            scores = f"pre {row['meta/pre']:.2f} post {row['meta/post']:.2f} " if "meta/pre" in row else ""
+            scores += f"{row['time/steps_per_second'] / 1000:,.0f}k env steps/s"
+            self._skipped += row["outer/skipped"]
+            scores += f" {self._skipped} skipped" if self._skipped else ""
         self._bar.update(self._task, completed=iteration, scores=scores)
         if not self._live and (iteration - self._plain_from >= self._total / 20 or iteration == self._total):
             print(f"{self._label} {iteration}/{self._total}  {scores}{self._left(iteration)}".rstrip(), flush=True)

@@ -45,8 +45,13 @@ def nonfinite(row: dict[str, Any], state: Any) -> list[str]:
     return [jax.tree_util.keystr(path) for path, leaf in leaves if not np.all(np.isfinite(leaf))]
 
 
-def mean(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the progress bar shows: means over the seeds, and the steps per second of all together."""
-    sound = [row for row in rows if "meta/pre" in row]  # others were skipped as a whole
-    shown = {name: sum(row[name] for row in sound) / max(len(sound), 1) for name in ("meta/pre", "meta/post")}
-    return shown | {"time/steps_per_second": sum(row["time/steps_per_second"] for row in rows)}
+def shown(rows: list[list[dict[str, Any]]]) -> dict[str, Any]:
+    """What the progress bar shows of the newest rows [S][blocks]: means over the seeds of their last rows, the steps per
+    second of all together, and how many updates were skipped."""
+    last = [row[-1] for row in rows]
+    sound = [row for row in last if "meta/pre" in row]  # others were skipped as a whole
+    scores = {name: sum(row[name] for row in sound) / len(sound) for name in ("meta/pre", "meta/post")} if sound else {}
+    return scores | {
+        "time/steps_per_second": sum(row["time/steps_per_second"] for row in last),
+        "outer/skipped": sum(row.get("outer/skipped", 0) for each in rows for row in each),
+    }

@@ -10,12 +10,12 @@ import jax
 from experiments import checkpoint
 from experiments.command import UserError
 from experiments.family_errors import NotFinite
-from experiments.guard import Guard, stop_at_once
+from experiments.guard import GUARDS, Guard, stop_at_once
 from experiments.outputs import Outputs
 from experiments.profile import profiled
 from experiments.program import MAX_BLOCKS, compile_chunk
 from experiments.progress import Progress
-from experiments.rows import add_times, mean, nonfinite, rows_of
+from experiments.rows import add_times, nonfinite, rows_of, shown
 from experiments.signals import StopSignals
 from experiments.together import Together, of_seed, stack, together
 from metarl.tasks import AT_ONCE, OverTasks
@@ -55,6 +55,11 @@ class Execution(NamedTuple):
 
 
 PLAINLY = Execution()  # on one device
+
+
+def execution_of(config: Any, over_tasks: OverTasks = AT_ONCE) -> Execution:
+    """As a configuration with on_nonfinite and profile says."""
+    return Execution(over_tasks, GUARDS[config.on_nonfinite], config.run_dir / "profile" if config.profile else None)
 
 
 class Finished(NamedTuple):
@@ -121,7 +126,7 @@ def run(
                     rows[i][-1] |= probe(of_seed(states, i))
             _write(outputs, rows, states, done, whole=(done - iteration) // schedule.log_every)
             iteration, env_steps = done, [row[-1]["time/env_steps"] for row in rows]
-            progress.update(iteration, mean([row[-1] for row in rows]))
+            progress.update(iteration, shown(rows))
             if iteration % schedule.checkpoint_every == 0:
                 saved = _save(outputs, iteration, states, env_steps)
             blocks, profile = _next_blocks(blocks, now - called), None if tracing else profile

@@ -17,9 +17,11 @@ from envs.regression import RegressionFamily, sinusoid
 from experiments import checkpoint, maml_in_jax, protocols, runner, seeds, selection, supervised
 from experiments.command import MAX_SEED, UserError, at_least, between, multiple, one_line_errors, parse
 from experiments.config import SCHEDULES
+from experiments.devices import choose_devices, spread
 from experiments.progress import Progress
 from experiments.protocols import ProtocolName
 from experiments.session import build_agent, train_and_evaluate
+from metarl.tasks import AT_ONCE, OverTasks
 from metarl.types import MetaLearner
 
 ENV = "sinusoid"
@@ -81,6 +83,14 @@ class SinusoidConfig:
     """Meta-iterations per line of metrics, which is their mean."""
     checkpoint_every: int = 2500
     """Meta-iterations between checkpoints; a multiple of log_every."""
+    devices: int | None = None
+    """Spread the tasks over this many devices; one if not given: the work is too small to share."""
+    task_batch: int | None = None
+    """Tasks worked on at once by each device; fewer need less memory. All if not given."""
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    """When numbers become non-finite: stop the run, or skip that outer update and count it (outer/skipped)."""
+    profile: bool = False
+    """Write a JAX profiler trace of one compiled call to profile/ in the run's folder."""
     resume: bool = False
     """Continue the run in run_dir; settings not given are the run's own."""
     overwrite: bool = False
@@ -102,7 +112,7 @@ def resolve(config: SinusoidConfig) -> SinusoidConfig:
     config = dataclasses.replace(config, **missing)
     at_least(config, num_iterations=0, num_tasks=1, train_shots=1, query_shots=1, num_inner_steps=0, hidden_sizes=1)
     between(config, seed=(0, MAX_SEED))
-    at_least(config, eval_tasks=1, log_every=1, checkpoint_every=1, context_size=1, cg_steps=1)
+    at_least(config, devices=1, task_batch=1, eval_tasks=1, log_every=1, checkpoint_every=1, context_size=1, cg_steps=1)
     between(config, inner_lr=(0, float("inf")), outer_lr=(0, float("inf")), proximal=(1e-6, float("inf")))
     between(config, cg_damping=(0, float("inf")))
     if config.recipe not in RECIPES:
@@ -113,13 +123,14 @@ def resolve(config: SinusoidConfig) -> SinusoidConfig:
     return config
 
 
-def build(config: SinusoidConfig, num_shots: int, *, test: bool = False) -> Built:
+def build(config: SinusoidConfig, num_shots: int, *, test: bool = False, over_tasks: OverTasks = AT_ONCE) -> Built:
     """Family, network and learner for a number of shots; states of different shots fit one another.
 
     Args:
         config: resolved settings.
         num_shots: points in the support set.
         test: draw queries as the protocol tests; otherwise as the configuration trains.
+        over_tasks: how training works on tasks: see `experiments.devices`.
     """
     protocol = protocols.PROTOCOLS[config.protocol]
     family = sinusoid(protocol.amplitude, protocol.phase)
@@ -148,6 +159,7 @@ def build(config: SinusoidConfig, num_shots: int, *, test: bool = False) -> Buil
         cg_damping=config.cg_damping or 0.0,
         remat=config.remat,
         recipe=config.recipe,
+        over_tasks=over_tasks,
     )
     return Built(family, build_agent(config.agent, world, settings))
 
@@ -155,7 +167,9 @@ def build(config: SinusoidConfig, num_shots: int, *, test: bool = False) -> Buil
 def run(config: SinusoidConfig) -> None:
     """Meta-train, evaluate, and write the run folder."""
     config = resolve(config)
-    built = build(config, config.train_shots or 1)
+    config = dataclasses.replace(config, devices=choose_devices(config.devices or 1, config.num_tasks or 1))
+    over_tasks = spread(config.devices, config.task_batch)
+    built = build(config, config.train_shots or 1, over_tasks=over_tasks)
     keep = None if protocols.PROTOCOLS[config.protocol].select else checkpoint.KEEP
     schedule = runner.Schedule(config.num_iterations or 0, config.log_every, config.checkpoint_every, keep)
     train_and_evaluate(
@@ -166,6 +180,7 @@ def run(config: SinusoidConfig) -> None:
         finish,
         env=ENV,
         extendable=config.outer_schedule == "constant" and config.agent not in agents.ANNEALED,
+        execution=runner.execution_of(config, over_tasks),
     )
 
 

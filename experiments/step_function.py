@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -58,6 +58,10 @@ class StepFunctionConfig:
     """Meta-iterations per line of metrics, which is their mean."""
     checkpoint_every: int = 2000
     """Meta-iterations between checkpoints; a multiple of log_every."""
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    """When numbers become non-finite: stop the run, or skip that outer update and count it (outer/skipped)."""
+    profile: bool = False
+    """Write a JAX profiler trace of one compiled call to profile/ in the run's folder."""
     resume: bool = False
     """Continue the run in run_dir; settings not given are the run's own."""
     overwrite: bool = False
@@ -151,6 +155,7 @@ def run(config: StepFunctionConfig) -> None:
         lambda run, described: evaluate(run, built),
         env=ENV,
         extendable=config.agent not in agents.ANNEALED,
+        execution=runner.execution_of(config),
         probe=lambda state: {"eval/objective": float(validate(built, state, config.num_inner_steps)[1][:, -1].mean())},
     )
 

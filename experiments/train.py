@@ -11,7 +11,6 @@ from experiments.config import TrainConfig, build, family_of, resolve
 from experiments.devices import choose_batch, choose_devices, spread
 from experiments.evaluate import EvaluateConfig, evaluate
 from experiments.family_errors import blame
-from experiments.guard import GUARDS
 from experiments.run_folder import CONFIG, read_config
 from experiments.seed_folders import seed_folders
 from experiments.session import train_and_evaluate
@@ -43,9 +42,7 @@ def train(config: TrainConfig) -> None:
             evaluate_run if config.eval_tasks else None,
             env=config.env,
             extendable=config.outer_schedule == "constant" and config.agent not in agents.ANNEALED,
-            execution=runner.Execution(
-                over_tasks, GUARDS[config.on_nonfinite], config.run_dir / "profile" if config.profile else None
-            ),
+            execution=runner.execution_of(config, over_tasks),
         )
 
 
