@@ -47,7 +47,8 @@ def nonfinite(row: dict[str, Any], state: Any) -> list[str]:
 
 def shown(rows: list[list[dict[str, Any]]]) -> dict[str, Any]:
     """What the progress bar shows of the newest rows [S][blocks]: means over the seeds of their last rows, the steps per
-    second of all together, and how many updates were skipped."""
+    second of all together, and how many updates were skipped.
+    """
     last = [row[-1] for row in rows]
     sound = [row for row in last if "meta/pre" in row]  # others were skipped as a whole
     scores = {name: sum(row[name] for row in sound) / len(sound) for name in ("meta/pre", "meta/post")} if sound else {}
