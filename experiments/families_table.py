@@ -82,7 +82,9 @@ def _tenths(runs: list[comparison.Run]) -> tuple[list[float], list[float]]:
     first: list[float] = []
     last: list[float] = []
     for run in runs:
-        returns = [line["meta/post"] for line in run.lines if line["iteration"] <= run.result["iteration"]]
+        returns = [
+            line["meta/post"] for line in run.lines if line["iteration"] <= run.result["iteration"] and "meta/post" in line
+        ]
         count = max(len(returns) // 10, 1)
         first, last = first + returns[:count], last + returns[-count:]
     return first, last

@@ -94,7 +94,7 @@ def comparison(path: Path, like: dict[str, Any], rows: dict[str, Any], training:
     for index, seeds_rows in enumerate(training.values()):
         for lines in seeds_rows:
             steps = [line["time/env_steps"] for line in lines]
-            post = np.asarray([line["meta/post"] for line in lines])
+            post = np.asarray([line.get("meta/post", np.nan) for line in lines])  # none where all updates were skipped
             right.plot(steps, post, _style(index), color=f"C{index}", linewidth=1, alpha=0.8, marker="o" * (len(steps) == 1))
     right.set_title("Training tasks, one line per seed")
     right.set_xlabel("environment steps")
