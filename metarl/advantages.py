@@ -1,5 +1,7 @@
 """How much better an action was than expected. Data for the surrogates: computed once per batch, never differentiated."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -70,6 +72,17 @@ def fit_linear_baseline(feature: jax.Array, target: jax.Array, mask: jax.Array, 
     rows = (feature * mask[..., None]).reshape(-1, feature.shape[-1])
     gram = jnp.matmul(rows.T, rows, precision=jax.lax.Precision.HIGHEST)
     moment = jnp.matmul(rows.T, (target * mask).reshape(-1), precision=jax.lax.Precision.HIGHEST)
+    solve = functools.partial(_solve_ridge, ridge)
+    weights = jax.lax.platform_dependent(gram, moment, cpu=jax.custom_batching.sequential_vmap(solve), default=solve)
+    return mask * jnp.matmul(feature, weights, precision=jax.lax.Precision.HIGHEST)
+
+
+def _solve_ridge(ridge: float, gram: jax.Array, moment: jax.Array) -> jax.Array:
+    """Weights [F] of gram [F, F] and moment [F], see `fit_linear_baseline`.
+
+    On a CPU it is asked for one task after another: jaxlib 0.10 factorises batches of matrices in threads that wait for one
+    another, and where every core's device did so at once, a program hung for ever.
+    """
     identity = jnp.eye(gram.shape[0], dtype=gram.dtype)
 
     def solve(strength):
@@ -85,8 +98,7 @@ def fit_linear_baseline(feature: jax.Array, target: jax.Array, mask: jax.Array, 
 
     first = jnp.asarray(ridge, gram.dtype)
     weights, _, _ = jax.lax.while_loop(unsolved, retry, (solve(first), first, 0))
-    weights = jnp.where(jnp.all(jnp.isfinite(weights)), weights, 0.0)
-    return mask * jnp.matmul(feature, weights, precision=jax.lax.Precision.HIGHEST)
+    return jnp.where(jnp.all(jnp.isfinite(weights)), weights, 0.0)
 
 
 def linear_baseline(observation: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:

@@ -19,14 +19,15 @@ M = 4
 SEEDS = (3, 7)
 
 
-def config_of(agent):
-    return resolve(TrainConfig(Path("unused"), agent=agent, num_tasks=M, num_episodes=3, horizon=10, hidden_sizes=(8,)))
+def config_of(agent, **options):
+    sizes = {"num_tasks": M, "num_episodes": 3, "horizon": 10, "hidden_sizes": (8,)}
+    return resolve(TrainConfig(Path("unused"), agent=agent, **sizes, **options))
 
 
-def trained(agent, devices, batch=None, *, seeds=SEEDS[:1], iterations=10):
+def trained(agent, devices, batch=None, *, seeds=SEEDS[:1], iterations=10, **options):
     """States and metrics after each iteration, [iterations] of pytrees with leaves [S, ...], on the host."""
     over_tasks = spread(devices, batch)
-    together_ = together(build(config_of(agent), over_tasks=over_tasks).learner, seeds)
+    together_ = together(build(config_of(agent, **options), over_tasks=over_tasks).learner, seeds)
     states, history = jax.tree.map(as_exact_as_jax_is, together_.init()), []
     step, states = jax.jit(together_.step), place(states, over_tasks)
     for iteration in range(iterations):
@@ -77,6 +78,16 @@ def test_a_trust_region_over_devices(float64):
     """Ten steps of conjugate gradients on few data multiply rounding: float32 would leave three digits."""
     one, four = trained("maml-trpo", 1, iterations=1), trained("maml-trpo", 4, 1, iterations=1)
     close(four, one, 1e-5)
+
+
+@pytest.mark.slow
+def test_native_physics_over_devices(float64):
+    """Each device's callback has threads of its own; one iteration, as contacts tell the last digits apart later."""
+    options = {"env": "metarl/HalfCheetahVel-v0", "env_options": ("backend=native",)}
+    alone = [trained("maml", 1, seeds=[seed], iterations=1, **options) for seed in SEEDS]
+    both = trained("maml", 2, seeds=SEEDS, iterations=1, **options)
+    for i in range(len(SEEDS)):
+        close([of_seed(each, i) for each in both], [of_seed(each, 0) for each in alone[i]], 1e-5)
 
 
 def test_unless_told_tasks_are_shared_by_as_many_devices_as_divide_them():

@@ -102,3 +102,11 @@ def test_explained_variance_against_numpy():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     np.testing.assert_allclose(advantages.explained_variance(*map(jnp.asarray, (target, target, mask))), 1.0, rtol=1e-6)
     assert advantages.explained_variance(*map(jnp.asarray, (value, np.ones((5, 7)), mask))) == 0
+
+
+def test_on_a_cpu_matrices_are_factorised_one_by_one():
+    """Batches of them are factorised in threads that wait for one another, which hung programs on several devices."""
+    fit = jax.vmap(jax.vmap(advantages.fit_linear_baseline))
+    shapes = [jax.ShapeDtypeStruct((3, 5, 2, 4, 6)[:rank], jnp.float32) for rank in (5, 4, 4)]
+    lines = [line for line in jax.jit(fit).lower(*shapes).as_text().splitlines() if "potrf" in line]
+    assert lines and all('num_batch_dims = "0"' in line for line in lines)
