@@ -1,12 +1,8 @@
 """Checkpoints with orbax: what a run must carry to continue exactly, and only if every byte of it is as it was written."""
 
-import contextlib
-import logging
-import os
 import shutil
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +15,12 @@ from experiments import checkpoint_content as content_of
 from experiments.checkpoint_content import Owner
 from experiments.command import UserError
 from experiments.run_folder import CONFIG, read_config
+from experiments.storage import first_line, quiet, reserve
 
 KEEP = 3
 KEY_OF_EVALUATION = 2**31 - 1  # evaluation draws the same random numbers for every agent and seed
 OVERHEAD = 2**16  # bytes that a checkpoint may need besides its arrays, more than its descriptions have
 PER_ARRAY = 2**10  # and per array
-LONGEST = 120  # characters of another library's message that are shown
 
 State = tuple[int, Any, int]  # iteration, state, environment steps
 
@@ -41,7 +37,8 @@ def manager(run_dir: Path, *, writing: bool = False, keep: int | None = KEEP) ->
     options = ocp.CheckpointManagerOptions(
         max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=writing, create=writing
     )
-    return ocp.CheckpointManager((run_dir / "checkpoints").resolve(), options=options)
+    with quiet():
+        return ocp.CheckpointManager((run_dir / "checkpoints").resolve(), options=options)
 
 
 def newest(run_dir: Path) -> int:
@@ -111,15 +108,15 @@ def save(checkpoints: ocp.CheckpointManager, iteration: int, state: Any, env_ste
     """
     content = content_of.arrays(iteration, state, env_steps, owner)
     about = content_of.describe(content, owner)
-    _reserve(Path(checkpoints.directory), sum(x.nbytes + PER_ARRAY for x in jax.tree.leaves(content)) + OVERHEAD)
+    reserve(Path(checkpoints.directory), sum(x.nbytes + PER_ARRAY for x in jax.tree.leaves(content)) + OVERHEAD)
     parts = ocp.args.Composite(arrays=ocp.args.StandardSave(content), about=ocp.args.JsonSave(about))
-    with _quiet():
+    with quiet():
         try:
             checkpoints.save(iteration, args=parts, force=True)
         except (ValueError, RuntimeError) as error:  # how the storage library reports what the operating system refused
             if "os_error_code" not in str(error):
                 raise
-            raise OSError(_line(error)) from error
+            raise OSError(first_line(error)) from error
 
 
 def restore(
@@ -200,33 +197,12 @@ def _agent(run_dir: Path) -> str | None:
 
 def _read(checkpoints: ocp.CheckpointManager, iteration: int, part: str, how: Any) -> Any:
     """A part of a checkpoint. What stands in the way is damage, but for what the operating system forbids."""
-    with _quiet():
+    with quiet():
         try:
             return checkpoints.restore(iteration, args=ocp.args.Composite(**{part: how}))[part]
         except Exception as error:  # damaged files fail in many ways
             if isinstance(error, PermissionError) or "PERMISSION_DENIED" in str(error):
-                raise UserError(f"checkpoint {iteration} in {checkpoints.directory} may not be read: {_line(error)}") from error
-            raise Damaged(f"{part}: {_line(error)}") from error
-
-
-def _reserve(folder: Path, size: int) -> None:
-    """Make sure that the disk has room. Where it fills up in the middle, the storage library prints many tracebacks."""
-    with tempfile.TemporaryFile(dir=folder) as file:
-        os.posix_fallocate(file.fileno(), 0, size)
-
-
-def _line(error: Exception) -> str:
-    """The first line of a message, shortened: those of the storage library go on for long."""
-    first = next(iter(str(error).splitlines()), type(error).__name__)
-    return first if len(first) <= LONGEST else first[:LONGEST] + " ..."
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the tracebacks that orbax logs of errors that are handled."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)
+                raise UserError(
+                    f"checkpoint {iteration} in {checkpoints.directory} may not be read: {first_line(error)}"
+                ) from error
+            raise Damaged(f"{part}: {first_line(error)}") from error
