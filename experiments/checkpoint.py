@@ -15,7 +15,7 @@ from experiments import checkpoint_content as content_of
 from experiments.checkpoint_content import Owner
 from experiments.command import UserError
 from experiments.run_folder import CONFIG, read_config
-from experiments.storage import first_line, quiet, reserve
+from experiments.storage import first_line, os_error, quiet, reserve
 
 KEEP = 3
 KEY_OF_EVALUATION = 2**31 - 1  # evaluation draws the same random numbers for every agent and seed
@@ -113,10 +113,11 @@ def save(checkpoints: ocp.CheckpointManager, iteration: int, state: Any, env_ste
     with quiet():
         try:
             checkpoints.save(iteration, args=parts, force=True)
-        except (ValueError, RuntimeError) as error:  # how the storage library reports what the operating system refused
-            if "os_error_code" not in str(error):
+        except (ValueError, RuntimeError) as error:
+            refused = os_error(error)
+            if refused is None:
                 raise
-            raise OSError(first_line(error)) from error
+            raise refused from error
 
 
 def restore(
@@ -205,4 +206,4 @@ def _read(checkpoints: ocp.CheckpointManager, iteration: int, part: str, how: An
                 raise UserError(
                     f"checkpoint {iteration} in {checkpoints.directory} may not be read: {first_line(error)}"
                 ) from error
-            raise Damaged(f"{part}: {first_line(error)}") from error
+            raise Damaged(f"its {part} cannot be read: {first_line(error)}") from error

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,6 +21,12 @@ def reserve(folder: Path, size: int) -> None:
     """
     with tempfile.TemporaryFile(dir=folder) as file:
         os.posix_fallocate(file.fileno(), 0, size)
+
+
+def os_error(error: BaseException) -> OSError | None:
+    """What the operating system refused, if that is what a message of tensorstore is about."""
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    return OSError(int(code[1]), os.strerror(int(code[1]))) if code else None
 
 
 def first_line(error: BaseException) -> str:

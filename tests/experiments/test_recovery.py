@@ -1,9 +1,8 @@
-"""Nothing is lost: runs killed at any moment, files damaged, disks full; resumed, they are what they would have been."""
+"""Runs killed at any moment and resumed are what they would have been."""
 
 import json
 import os
 import random
-import shutil
 import signal
 import time
 
@@ -12,7 +11,6 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from experiments import checkpoint
 from tests.experiments.conftest import SMALL, read_lines
 from tests.experiments.forker import Forker
 
@@ -145,3 +143,26 @@ def test_a_run_killed_again_and_again_is_the_run_left_alone(forker, tmp_path):
     assert not half_written(run)
     assert killing.first_iterations[0] == 0 and min(killing.first_iterations[2:]) > 0
     check_same(run, tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seeds", "agent"), [(1, "maml"), (2, "maml"), (1, "promp")])
+def test_many_kills(seeds, agent, forker, tmp_path):
+    """At any moment since the start of the process, imports apart, and some while a checkpoint is written."""
+    flags = [*FLAGS, "--agent", agent, *(["--seeds", seeds] if seeds > 1 else [])]
+    names = [f"seed-{seed}" for seed in range(seeds)] if seeds > 1 else ["."]
+    forker.start(tmp_path / "log", "--run-dir", tmp_path / "whole", *flags)
+    assert forker.wait() == 0, (tmp_path / "log").read_text()
+    parent, label = tmp_path / "run", "iteration" if seeds == 1 else f"{seeds} seeds"
+    folders = [parent / name for name in names]
+    killing, moments = Killing(forker, parent, flags, folders, label), random.Random(seeds)
+    for _ in range(6):
+        killing.kill_when(lambda: True, moments.uniform(0, 2.0))
+    for least in (2, 8, 14, 20, 26, 32):
+        done = len(whole_lines(folders[-1]).splitlines())
+        killing.kill_after_lines(max(done + 1, least), moments.uniform(0, 0.01))
+        if least % 4:
+            killing.kill_while_writing_a_checkpoint()
+    killing.finish()
+    for name in names:
+        check_same(parent / name, tmp_path / "whole" / name)
