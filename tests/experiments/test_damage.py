@@ -302,3 +302,11 @@ def test_a_checkpoint_holds_what_a_run_goes_on_with(six):
         "seed": 1,
     }
     assert {"state/theta/w", "state/opt_state/0", "state/iteration", "iteration", "env_steps", "key"} == set(about["arrays"])
+
+
+def test_lines_reach_the_disk_before_the_checkpoint_that_they_lead_to(tmp_path, monkeypatch):
+    order, save = [], checkpoint.save
+    monkeypatch.setattr("experiments.json_lines.os.fsync", lambda file: order.append("lines"))
+    monkeypatch.setattr(checkpoint, "save", lambda *args: (order.append("checkpoint"), save(*args)))
+    train_toy([tmp_path / "run"], 4)
+    assert order == ["lines", "checkpoint"] * 3

@@ -1,5 +1,6 @@
 """Runs killed at any moment and resumed are what they would have been."""
 
+import contextlib
 import json
 import os
 import random
@@ -57,14 +58,19 @@ def whole_lines(run):
 
 
 def half_written(run):
-    return list((run / "checkpoints").glob("*tmp*"))
+    """Checkpoints whose write has begun and not ended: (name, inode)."""
+    found = set()
+    for path in (run / "checkpoints").glob("*tmp*"):
+        with contextlib.suppress(FileNotFoundError):  # ended just now
+            found.add((path.name, path.stat().st_ino))
+    return found
 
 
 def wait_until(true):
     until = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < until
-        time.sleep(0.0005)
+        time.sleep(0.001)
 
 
 class Killing:
@@ -81,6 +87,7 @@ class Killing:
         steps = [{int(path.name) for path in (run / "checkpoints").glob("*") if path.name.isdigit()} for run in self.folders]
         self.last_checkpoint = max(set.intersection(*steps), default=0)
         args = ["--resume"] if resumable else [*self.flags, "--overwrite"]
+        self.log.write_text("")
         return self.forker.start(self.log, "--run-dir", self.parent, *args)
 
     def check(self):
@@ -106,23 +113,14 @@ class Killing:
     def kill_while_writing_a_checkpoint(self):
         """Whether that was hit: the kill can come a moment too late."""
         folder = self.folders[0]
-        started = self.last_checkpoint_on_disk(folder)
-        self.kill_when(lambda: self.last_checkpoint_on_disk(folder) >= started and half_written_new(folder, started))
-        return bool(half_written(folder))
-
-    def last_checkpoint_on_disk(self, folder):
-        return max((int(path.name) for path in (folder / "checkpoints").glob("*") if path.name.isdigit()), default=0)
+        leftovers = half_written(folder)
+        self.kill_when(lambda: half_written(folder) - leftovers)
+        return bool(half_written(folder) - leftovers)
 
     def finish(self):
         self.start()
         assert self.forker.wait() == 0, self.log.read_text()
         self.check()
-
-
-def half_written_new(folder, above):
-    """A checkpoint being written now: the leftovers of an earlier kill have no greater number."""
-    numbers = [int(path.name.split(".")[0]) for path in half_written(folder)]
-    return any(number > above for number in numbers)
 
 
 def test_a_run_killed_again_and_again_is_the_run_left_alone(forker, tmp_path):
