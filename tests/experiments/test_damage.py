@@ -16,6 +16,7 @@ from experiments.command import UserError
 from experiments.json_lines import JsonLines
 from experiments.load import load
 from experiments.outputs import open_outputs
+from experiments.run_folder import lock
 from metarl.types import MetaLearner, MetaState
 from tests.experiments.conftest import read_lines
 
@@ -215,6 +216,16 @@ def test_another_architecture_in_a_run_folder_is_one_line(finished_run, tmp_path
     config["settings"] |= {"hidden_sizes": [8], "agent": "fomaml"}
     (run / "config.json").write_text(json.dumps(config))
     assert "it is of --agent maml, this run of fomaml" in error_of(train.main, "--run-dir", run, "--resume")
+
+
+def test_resuming_nothing_or_a_run_in_use_changes_nothing(finished_run, tmp_path, error_of):
+    assert "holds no run; leave out --resume" in error_of(train.main, "--run-dir", tmp_path, "--resume")
+    assert not list(tmp_path.iterdir())
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"}
+    with lock(run):
+        assert "is in use by another process" in error_of(train.main, "--run-dir", run, "--resume", "--num-iterations", 6)
+    assert before == {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"}
 
 
 @contextlib.contextmanager
