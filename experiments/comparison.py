@@ -1,12 +1,12 @@
 """What compare shows: evaluated runs, checked to be comparable and pooled over the seeds of each agent."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from experiments.command import UserError, flag, load_json
+from experiments.json_lines import sound_lines
 from experiments.run_folder import EXECUTION, NOT_SETTINGS, read_config
 from experiments.statistics import bootstrap_ci95, iqm, share_ci95
 
@@ -104,7 +104,7 @@ def read_evaluation(run: Path) -> dict[str, Any]:
 def read_lines(run: Path) -> list[dict[str, Any]]:
     """A run's metrics.jsonl; none if it was not trained."""
     path = run / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    return sound_lines(path.read_bytes())[1] if path.is_file() else []
 
 
 def adapts_by(result: dict[str, Any]) -> str:

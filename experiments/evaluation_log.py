@@ -20,7 +20,7 @@ def log(run_dir: Path, described: dict[str, Any], result: dict[str, Any], env_st
         env_steps: environment steps that the checkpoint was trained for: the x axis.
     """
     run = tracking.start_wandb(run_dir, described, agent=result["agent"], env=result["env"], job_type="eval")
-    tracking.log_model(run, run_dir, used=True)
+    tracking.log_model(run, run_dir, used=True, iteration=result["iteration"])
     run.log(numbers(result) | {"time/env_steps": env_steps} | ({} if run.disabled else media(run_dir, result)))
     run.define_metric("eval/return", step_metric="eval/episodes")  # the curve once more, as dashboards can average over seeds
     for episodes, mean in zip(result["episodes"], result["return_mean"], strict=True):

@@ -1,34 +1,61 @@
 """Where the training of one seed goes: metrics.jsonl, checkpoints and the wandb run of its folder."""
 
+import shutil
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from orbax.checkpoint import CheckpointManager
 
 from experiments import checkpoint, tracking
-from experiments.tracking import JsonLines
+from experiments.checkpoint_content import Owner
+from experiments.command import UserError
+from experiments.json_lines import JsonLines
 
 
 class Outputs(NamedTuple):
     """What one seed's run writes to, open."""
 
     seed: int
+    owner: Owner
     lines: JsonLines
     checkpoints: CheckpointManager
     wandb_run: Any
 
     def write(self, rows: list[dict[str, Any]]) -> None:
         """Rows of metrics, to the file and to wandb; those that an interrupted run has already written are left out."""
-        for row in self.lines.write(rows):
+        with self._or_stop(self.lines.path):
+            new = self.lines.write(rows)
+        for row in new:
             self.wandb_run.log(row)
 
     def save(self, iteration: int, state: Any, env_steps: int) -> None:
         """A checkpoint; none where the run has been further before, as one of several seeds may have been alone."""
         latest = self.checkpoints.latest_step()
         if latest is None or iteration > latest:
-            checkpoint.save(self.checkpoints, iteration, state, env_steps)
+            with self._or_stop(self.lines.path):
+                self.lines.sync()  # or a power cut could leave a checkpoint without the lines that lead to it
+            with self._or_stop(Path(self.checkpoints.directory) / str(iteration)):
+                checkpoint.save(self.checkpoints, iteration, state, env_steps, self.owner)
+
+    @contextmanager
+    def _or_stop(self, path: Path) -> Iterator[None]:
+        """Stop with one line where the disk is full or fails."""
+        try:
+            yield
+        except OSError as error:
+            latest = self.checkpoints.latest_step()
+            left = (
+                "no checkpoint was written yet"
+                if latest is None
+                else f"the last good checkpoint, iteration {latest}, is intact"
+            )
+            free = shutil.disk_usage(self.checkpoints.directory).free
+            raise UserError(
+                f"{path} cannot be written: {error.strerror or error} ({free / 1e6:,.1f} MB free). Training stopped; {left}. "
+                "Free some space, then go on with --resume."
+            ) from error
 
 
 @contextmanager
@@ -44,12 +71,16 @@ def open_outputs(
         env: for wandb.
         keep: how many of the newest checkpoints stay; all if None.
     """
+    owner = Owner(agent, env, described["wandb_id"], described["settings"]["seed"])
     wandb_run = tracking.start_wandb(run_dir, described, agent=agent, env=env, job_type="train")
     try:
         with (
             checkpoint.manager(run_dir, writing=True, keep=keep) as checkpoints,
             closing(JsonLines(run_dir / "metrics.jsonl")) as lines,
         ):
-            yield Outputs(described["settings"]["seed"], lines, checkpoints, wandb_run)
-    finally:
-        tracking.finish(wandb_run, run_dir)
+            yield Outputs(owner.seed, owner, lines, checkpoints, wandb_run)
+    except BaseException:
+        with suppress(Exception):  # the disk may be full: what stopped the run is what to say
+            tracking.finish(wandb_run, run_dir)
+        raise
+    tracking.finish(wandb_run, run_dir)

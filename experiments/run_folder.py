@@ -5,6 +5,7 @@ import datetime
 import fcntl
 import importlib.metadata
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ NOT_SETTINGS = ("run_dir", "resume", "overwrite", "profile")  # how a run is sta
 EXECUTION = ("devices", "task_batch", "remat", "on_nonfinite")  # how it is carried out: may change when it is resumed
 CONFIG = "config.json"
 RUN_FILES = (CONFIG, "metrics.jsonl", "checkpoints", "evaluation.json", "adaptation.png", "rollout.gif", "wandb", "profile")
+LEFTOVERS = ("metrics.jsonl.damaged",)  # of a power cut
 TUTORIAL_FILES = ("plain_fit.png", "batching.png", "batching.json", "deployment.png")  # of the sinusoid protocol jang
 PACKAGES = ("metarl", "jax", "jaxlib", "optax", "flax", "distrax", "gymnasium", "orbax-checkpoint", "numpy", "wandb")
 
@@ -111,8 +113,15 @@ def read_config(run_dir: Path) -> dict[str, Any]:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a crash leaves the old file or the new one, never half of one."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=2) + "\n")
-    partial.replace(path)
+    try:
+        with open(partial, "w") as file:
+            file.write(json.dumps(value, indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(f"{path} cannot be written: {error.strerror}; free some space, or give another folder.") from error
 
 
 def _refuse_other_settings(
@@ -166,7 +175,7 @@ def refuse_parent(parent: Path) -> None:
 
 def _empty(run_dir: Path) -> None:
     """Delete what a run writes, and nothing else."""
-    for name in RUN_FILES + TUTORIAL_FILES:
+    for name in RUN_FILES + LEFTOVERS + TUTORIAL_FILES:
         path = run_dir / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

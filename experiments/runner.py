@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 import jax
 
 from experiments import checkpoint
-from experiments.command import UserError
 from experiments.family_errors import NotFinite
 from experiments.guard import GUARDS, Guard, stop_at_once
 from experiments.outputs import Outputs
 from experiments.profile import profiled
 from experiments.program import MAX_BLOCKS, compile_chunk
 from experiments.progress import Progress
+from experiments.resume import begin
 from experiments.rows import add_times, nonfinite, rows_of, shown
 from experiments.signals import StopSignals
-from experiments.together import Together, of_seed, stack, together
+from experiments.together import of_seed, together
 from metarl.tasks import AT_ONCE, OverTasks
 from metarl.types import MetaLearner
 
@@ -103,7 +103,7 @@ def run(
             enough memory.
     """
     all_seeds = together(learner, [out.seed for out in outputs])
-    first, states, env_steps = _begin(learner, all_seeds, outputs)
+    first, states, env_steps = begin(learner, all_seeds, outputs)
     began, blocks, iteration, saved, profile = time.monotonic(), 1, first, first, execution.profile
     with StopSignals() as signals, Progress(schedule.num_iterations, iteration, _label(outputs)) as progress:
         program = compile_chunk(all_seeds, states, schedule.log_every, execution.guard, execution.over_tasks)
@@ -140,22 +140,6 @@ def _save(outputs: Sequence[Outputs], iteration: int, states: Any, env_steps: li
     for i, out in enumerate(outputs):
         out.save(iteration, of_seed(states, i), env_steps[i])
     return iteration
-
-
-def _begin(learner: MetaLearner, all_seeds: Together, outputs: Sequence[Outputs]) -> tuple[int, Any, list[int]]:
-    """Where training begins: the iteration, the states, and the environment steps that each seed has drawn."""
-    steps = [set(out.checkpoints.all_steps()) for out in outputs]
-    if not all(steps):  # a run killed before its first checkpoint begins anew, and its companions with it
-        states = all_seeds.init()
-        for i, out in enumerate(outputs):
-            out.save(0, of_seed(states, i), 0)
-        return 0, states, [0] * len(outputs)
-    common = set.intersection(*steps)
-    if not common:
-        newest = ", ".join(f"seed {out.seed} {out.checkpoints.latest_step()}" for out in outputs)
-        raise UserError(f"the seeds have no checkpoint in common (newest: {newest}); resume the folder of each seed alone.")
-    found = [checkpoint.restore(out.checkpoints, learner, max(common)) for out in outputs]
-    return max(common), stack([state for _, state, _ in found]), [env_steps for _, _, env_steps in found]
 
 
 def _write(outputs: Sequence[Outputs], rows: list[list[dict[str, Any]]], states: Any, iteration: int, *, whole: int) -> None:

@@ -48,7 +48,7 @@ def train_and_evaluate(
     described, locks = prepare(script, [settings_of(each) for each in configs], extendable=extendable)
     with locks:
         runs = list(zip(configs, described, strict=True))
-        done = min(checkpoint.newest(each.run_dir) for each in configs)
+        done = min(checkpoint.newest_sound(each.run_dir, learner) for each in configs)
         if done < schedule.num_iterations:
             finished = _train(runs, learner, schedule, env=env, execution=execution, probe=probe)
             if finished.signal:

@@ -1,6 +1,5 @@
-"""Where metrics go: one JSON object per line in the run folder, and a wandb run beside it, written offline."""
+"""The wandb run beside a run folder's own files: written offline, and resumed with the run."""
 
-import json
 import os
 import shutil
 import uuid
@@ -14,34 +13,6 @@ from experiments.command import UserError
 
 MODES = ("offline", "online", "disabled", "shared")
 NOT_LOGGED = ("settings", "wandb_id", "wandb_sweep", "wandb_project")  # parts of config.json that wandb gets otherwise
-
-
-class JsonLines:
-    """Append-only metrics.jsonl. After a crash, lines already written keep their bytes and are not written again."""
-
-    def __init__(self, path: Path):
-        """Open ``path``, dropping an incomplete last line."""
-        whole = path.read_bytes() if path.exists() else b""
-        complete = whole[: whole.rfind(b"\n") + 1]
-        lines = complete.splitlines()
-        last = json.loads(lines[-1]) if lines else {"iteration": 0, "time/seconds": 0.0}
-        self.last_iteration, self.last_seconds = int(last["iteration"]), float(last["time/seconds"])
-        self._file = open(path, "ab")  # noqa: SIM115 - held open as long as the run
-        if len(complete) < len(whole):
-            self._file.truncate(len(complete))
-
-    def write(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Append the rows of later iterations than the last line's; returns those."""
-        new = [row for row in rows if row["iteration"] > self.last_iteration]
-        self._file.write(b"".join(json.dumps(row).encode() + b"\n" for row in new))
-        self._file.flush()
-        if new:
-            self.last_iteration = new[-1]["iteration"]
-        return new
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 def identity() -> dict[str, str | None]:
@@ -119,18 +90,19 @@ def finish(run: wandb.Run, run_dir: Path) -> None:
     run.finish()
 
 
-def log_model(run: wandb.Run, run_dir: Path, *, used: bool) -> None:
-    """Attach the newest checkpoint to a run, as made by it or as used by it; wandb draws the lineage.
+def log_model(run: wandb.Run, run_dir: Path, *, used: bool, iteration: int | None = None) -> None:
+    """Attach the checkpoint of an iteration, or the newest, to a run, as made by it or as used by it; wandb draws the lineage.
 
     The files are hard links inside the run's wandb folder: they need no space and outlive the checkpoint's removal.
     """
     steps = [int(path.name) for path in (run_dir / "checkpoints").glob("*") if path.name.isdigit()]
     if run.disabled or not steps:
         return
-    source, folder = run_dir / "checkpoints" / str(max(steps)), run_dir.resolve() / "wandb" / f"model-{max(steps)}"
+    iteration = max(steps) if iteration is None else iteration
+    source, folder = run_dir / "checkpoints" / str(iteration), run_dir.resolve() / "wandb" / f"model-{iteration}"
     if not folder.exists():
         shutil.copytree(source, folder, copy_function=_link)
-    artifact = wandb.Artifact(f"model-{run.config['train_run']}", type="model", metadata={"iteration": max(steps)})
+    artifact = wandb.Artifact(f"model-{run.config['train_run']}", type="model", metadata={"iteration": iteration})
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             artifact.add_file(str(path), name=str(path.relative_to(folder)), policy="immutable", skip_cache=True)
