@@ -34,7 +34,8 @@ def per_iteration(run: Callable[[int], Any], count: int) -> float:
 
 
 def length(run: Callable[[int], Any], seconds: float) -> int:
-    """How many meta-iterations take about ``seconds``."""
+    """How many meta-iterations take about ``seconds``, asked after a first call, which may compile."""
+    run(1)
     count = 1
     while True:
         each = per_iteration(run, count)

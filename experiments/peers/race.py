@@ -34,7 +34,9 @@ def race(entries: list[Entry], *, rounds: int, seconds: float, say: Callable[[st
         name -> ``first_call_seconds`` (build, compile and one meta-iteration), ``seconds_per_iteration`` and
         ``times_the_reference`` (`spread` each), and ``iterations_per_turn``.
     """
-    runs, lengths, results = {}, {}, {}
+    runs: dict[str, Callable[[int], Any]] = {}
+    lengths: dict[str, int] = {}
+    results: dict[str, dict[str, Any]] = {}
     for entry in entries:
         began = time.perf_counter()
         run = entry.start()
