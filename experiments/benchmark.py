@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import jax
 
-from experiments import ceilings, cost, growth, timing, workloads
+from experiments import ceilings, chunking, cost, growth, timing, workloads
 from experiments.benchmark_files import described, refuse_folder, save
 from experiments.benchmark_table import show
 from experiments.command import UserError, at_least, between, one_line_errors, parse
@@ -36,6 +36,8 @@ class BenchmarkConfig:
     """Tasks and episodes of navigation-large."""
     growth: bool = True
     """Measure how the time of a meta-iteration grows with tasks, episodes, horizon and inner steps."""
+    chunks: bool = True
+    """Measure what it costs that a run reports about once a second, against one long compiled call."""
     precision: bool = True
     """Measure how far meta-gradients in lower precision are from those in float64."""
     quick: bool = False
@@ -70,9 +72,9 @@ def measure(workload: workloads.Workload, limits: ceilings.Ceilings, config: Ben
     """Everything about one workload."""
     timing.forget_peak()
     make, carry = workloads.meta_iterations(workload.learner)
-    compiling = timing.compile_times(make, carry, 0, 1)
+    compiling = timing.compile_times(lambda: workloads.lowered(make, carry, workload.over_tasks))
     compiled = compiling.pop("compiled")
-    run = workloads.runner_of(compiled, carry)
+    run = workloads.runner_of(compiled, carry, workload.over_tasks)
     turns = timing.steady(run, repeats=config.repeats, seconds=config.seconds)
     steps = float(run(1)[1]["time/env_steps"])
     key, state = jax.random.key(0), carry[0]
@@ -104,9 +106,10 @@ def _sampler(workload: workloads.Workload, config: BenchmarkConfig) -> dict[str,
     if workload.sampler is None:
         return {"sampler": None}
     sample, carry = workload.sampler()
-    run = workloads.runner_of(jax.jit(workloads.repeated(sample)()), carry)
+    program = workloads.compiled(workloads.repeated(sample), carry, workload.over_tasks)
+    run = workloads.runner_of(program, carry, workload.over_tasks)
     turns = timing.steady(run, repeats=config.repeats, seconds=config.seconds)
-    steps = float(run(1)[3])
+    steps = float(run(1)[-1])
     return {"sampler": {"seconds_per_iteration": turns, "env_steps": steps, "env_steps_per_second": steps / turns["median"]}}
 
 
@@ -133,8 +136,11 @@ def benchmark(config: BenchmarkConfig) -> dict[str, Any]:
         results.append(measure(workload, limits, config))
     found: dict[str, Any] = {"ceilings": limits._asdict(), "workloads": results}
     if config.growth:
-        found["growth"] = growth.measure(quick=config.quick, repeats=config.repeats, seconds=min(config.seconds, 0.5))
+        found["growth"] = growth.measure(quick=config.quick, rounds=config.repeats, seconds=min(config.seconds, 0.5))
         growth.plot(found["growth"], config.out.with_suffix(".png"))
+    if config.chunks:
+        print("measuring a training run against one long call ...")
+        found["chunks"] = chunking.measure(quick=config.quick, rounds=3, seconds=0.2 if config.quick else 8.0)
     if config.precision:
         print("measuring lower precision ...")
         sizes = (2, 3, 6, (8,)) if config.quick else (4, 20, 100, (100, 100))
@@ -148,8 +154,8 @@ def main(args: Sequence[str] | None = None) -> None:
     config = parse(BenchmarkConfig, args, "python -m experiments.benchmark")
     at_least(config, repeats=1, large=1)
     between(config, seconds=(1e-3, 600))
-    if not config.only and not config.growth:
-        raise UserError("nothing to measure: --only is empty and --no-growth was given; give one of them.")
+    if not (config.only or config.growth or config.chunks or config.precision):
+        raise UserError("nothing to measure: --only is empty and the other measurements were left out; ask for one.")
     refuse_folder(config.out)
     if config.quick:
         config = dataclasses.replace(config, repeats=2, seconds=0.01)

@@ -5,6 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from experiments.chunking import ALLOWED
 from experiments.growth import LABELS, TOLERANCE
 
 
@@ -22,6 +23,8 @@ def show(result: dict[str, Any], console: Console | None = None) -> None:
     console.print(_ceilings(result["ceilings"]))
     if "growth" in result:
         _growth(result["growth"], console)
+    if "chunks" in result:
+        _chunks(result["chunks"], console)
     if "precision" in result:
         console.print(_precision(result["precision"]))
 
@@ -32,6 +35,7 @@ def _workloads(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         table.add_column(row["name"], justify="right")
     lines = {
+        "devices": [str(row["shape"]["devices"]) for row in rows],
         "size": [_size(row["shape"]) for row in rows],
         "meta-iterations / s": [f"{row['iterations_per_second']:,.2f}" for row in rows],
         "ms each, median": [f"{1e3 * row['seconds_per_iteration']['median']:,.2f}" for row in rows],
@@ -40,7 +44,7 @@ def _workloads(rows: list[dict[str, Any]]) -> Table:
         "env steps / s of the sampler alone": [
             f"{row['sampler']['env_steps_per_second']:,.0f}" if row["sampler"] else "-" for row in rows
         ],
-        "trace + compile, no cache": [
+        "trace + compile, cache empty": [
             f"{row['compile']['trace_seconds']:.1f} + {row['compile']['compile_seconds']:.1f} s" for row in rows
         ],
         "both again, from the cache": [_seconds(row["compile"]["second_start_seconds"]) for row in rows],
@@ -105,6 +109,14 @@ def _growth(found: dict[str, Any], console: Console) -> None:
         table.add_row(LABELS[name], sizes, milliseconds, f"{entry['exponent']:.2f}", promise)
     console.print(table)
     console.print(f"Kept: an exponent of at most 1, within {TOLERANCE} for noise; inner steps are not part of the promise.")
+
+
+def _chunks(found: dict[str, Any], console: Console) -> None:
+    slower, promise = found["slower"], "kept" if found["kept"] else "not kept"
+    console.print(
+        f"a training run that reports about once a second, against one long compiled call: {slower['median']:+.1%} time "
+        f"({slower['min']:+.1%} to {slower['max']:+.1%}); at most {ALLOWED:.0%}: {promise}"
+    )
 
 
 def _precision(found: dict[str, Any]) -> Table:

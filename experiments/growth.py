@@ -19,34 +19,35 @@ TOLERANCE = 0.05  # of the exponent, for the noise of timing
 LABELS = {"num_tasks": "tasks", "num_episodes": "episodes", "horizon": "horizon", "num_inner_steps": "inner steps"}
 
 
-def measure(*, quick: bool, repeats: int, seconds: float) -> dict[str, Any]:
+def measure(*, quick: bool, rounds: int, seconds: float) -> dict[str, Any]:
     """Size -> values, seconds per meta-iteration (`timing.spread` each), and the exponent that fits them.
 
-    Promised: at no doubling does the time grow by more than the size does, within the tolerance, from the least size that
-    takes part to the greatest; see `kept`.
+    All are compiled first and then timed in turn, so that whatever else the machine does meets all alike.
     """
     base, factors = (QUICK_BASE, QUICK_FACTORS) if quick else (BASE, FACTORS)
     hidden = (8,) if quick else (100, 100)
-    found: dict[str, Any] = {"base": base, "sizes": {}}
-    at_base = None
+    values = {name: [base[name] * factor for factor in factors] for name in base}
+    runs = {}
     for name in base:
-        print(f"measuring growth with {LABELS[name]} ...")
-        values, taken = [base[name] * factor for factor in factors], []
-        for value in values:
-            if value == base[name] and at_base is not None:
-                taken.append(at_base)  # the common start is measured once
-                continue
+        print(f"compiling growth with {LABELS[name]} ...")
+        for value in values[name]:
             shape: dict[str, Any] = base | {name: value}
-            taken.append(
-                _seconds(
-                    workloads.reinforcement(name, "metarl/Navigation2D-v0", **shape, hidden_sizes=hidden), repeats, seconds
-                )
-            )
-            at_base = at_base or taken[-1]
-        exponent = fit(values, [each["median"] for each in taken])
-        entry = {"values": values, "seconds_per_iteration": taken, "exponent": exponent}
+            if _label(shape) not in runs:  # the common start is measured once
+                workload = workloads.reinforcement(name, "metarl/Navigation2D-v0", **shape, hidden_sizes=hidden)
+                runs[_label(shape)] = workloads.start(workload)
+    print("measuring growth ...")
+    taken = timing.in_turn(runs, rounds=rounds, seconds=seconds)
+    found: dict[str, Any] = {"base": base, "sizes": {}}
+    for name in base:
+        times = [taken[_label(base | {name: value})] for value in values[name]]
+        exponent = fit(values[name], [each["median"] for each in times])
+        entry = {"values": values[name], "seconds_per_iteration": times, "exponent": exponent}
         found["sizes"][name] = entry | ({"kept": kept(exponent)} if name in PROMISED else {})
     return found
+
+
+def _label(shape: dict[str, Any]) -> str:
+    return repr(sorted(shape.items()))
 
 
 def kept(exponent: float) -> bool:
@@ -57,13 +58,6 @@ def kept(exponent: float) -> bool:
 def fit(sizes: list[int], seconds: list[float]) -> float:
     """The exponent p of seconds = c * size^p, by least squares on logarithms."""
     return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
-
-
-def _seconds(workload: workloads.Workload, repeats: int, seconds: float) -> dict[str, Any]:
-    import jax
-
-    make, carry = workloads.meta_iterations(workload.learner)
-    return timing.steady(workloads.runner_of(jax.jit(make()), carry), repeats=repeats, seconds=seconds)
 
 
 def plot(found: dict[str, Any], path: Path) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
+from experiments.memory import needed_bytes
+
 CACHE_OPTIONS = (
     "jax_enable_compilation_cache",
     "jax_compilation_cache_dir",
@@ -50,38 +52,49 @@ def steady(run: Callable[[int], Any], *, repeats: int, seconds: float) -> dict[s
     return spread([per_iteration(run, count) for _ in range(repeats)]) | {"iterations_per_repeat": count}
 
 
-def compile_times(make: Callable[[], Callable], *args: Any) -> dict[str, Any]:
+def in_turn(runs: dict[str, Callable[[int], Any]], *, rounds: int, seconds: float, pause: float = 0.0) -> dict[str, Any]:
+    """Name -> `spread` of seconds per meta-iteration, every run having its turn in each round, ``pause`` seconds between.
+
+    Whatever else the machine does then meets all alike.
+    """
+    lengths = {name: length(run, seconds) for name, run in runs.items()}
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            time.sleep(pause)
+            taken[name].append(per_iteration(run, lengths[name]))
+    return {name: spread(values) | {"iterations_per_repeat": lengths[name]} for name, values in taken.items()}
+
+
+def compile_times(lower: Callable[[], Any]) -> dict[str, Any]:
     """What it costs to trace and compile, cold and at a second start.
 
     Args:
-        make: () -> the function to compile, a new object each time, so that nothing traced before is found again.
-        *args: what it is called with.
+        lower: traces a function made anew each time, so that nothing traced before is found again; returns what has `compile`.
 
     Returns:
-        ``trace_seconds`` and ``compile_seconds`` without the persistent cache; ``second_start_seconds``, trace and compile
+        ``trace_seconds`` and ``compile_seconds`` with an empty persistent cache; ``second_start_seconds``, trace and compile
         with the program in it (None where JAX does not keep it there, as with calls back to Python); ``compiled``.
     """
-    with _cache_options(None):
+    with tempfile.TemporaryDirectory() as folder, _cache_options(folder):
         began = time.perf_counter()
-        lowered = jax.jit(make()).lower(*args)
+        lowered = lower()
         traced = time.perf_counter()
         compiled = lowered.compile()
         cold = {"trace_seconds": traced - began, "compile_seconds": time.perf_counter() - traced}
-    with tempfile.TemporaryDirectory() as folder, _cache_options(folder):
-        jax.jit(make()).lower(*args).compile()
         kept = any(Path(folder).iterdir())
         began = time.perf_counter()
         if kept:
-            jax.jit(make()).lower(*args).compile()
+            lower().compile()
         again = time.perf_counter() - began if kept else None
     return cold | {"second_start_seconds": again, "compiled": compiled}
 
 
 @contextlib.contextmanager
-def _cache_options(folder: str | None) -> Iterator[None]:
-    """JAX with an empty persistent cache in ``folder``, which keeps even small programs; or with none."""
+def _cache_options(folder: str) -> Iterator[None]:
+    """JAX with its persistent cache in ``folder``, keeping even small programs."""
     before = {name: getattr(jax.config, name) for name in CACHE_OPTIONS}
-    wanted = dict(zip(CACHE_OPTIONS, (folder is not None, folder, 0.0, -1), strict=True))
+    wanted = dict(zip(CACHE_OPTIONS, (True, folder, 0.0, -1), strict=True))
     _set(wanted)
     try:
         yield
@@ -95,14 +108,11 @@ def _set(options: dict[str, Any]) -> None:
     compilation_cache.reset_cache()  # JAX decides once per process whether there is one
 
 
-def memory(compiled: Any) -> dict[str, int | None]:
-    """Bytes that a compiled program needs at once: arguments, outputs and temporaries; None where XLA does not say."""
+def memory(compiled: Any) -> dict[str, int]:
+    """Bytes that a compiled program needs at once on each of its devices: arguments, outputs and temporaries."""
     stats = compiled.memory_analysis()
-    if stats is None:
-        return dict.fromkeys(("arguments", "outputs", "temporaries", "total"))
     sizes = stats.argument_size_in_bytes, stats.output_size_in_bytes, stats.temp_size_in_bytes
-    total = sum(sizes) - stats.alias_size_in_bytes
-    return dict(zip(("arguments", "outputs", "temporaries", "total"), (*sizes, total), strict=True))
+    return dict(zip(("arguments", "outputs", "temporaries", "total"), (*sizes, needed_bytes(compiled)), strict=True))
 
 
 def forget_peak() -> None:

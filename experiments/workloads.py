@@ -6,11 +6,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from agents.networks import policy
 from experiments import sinusoid
 from experiments.config import TrainConfig, build, family_of, resolve
+from experiments.devices import choose_batch, choose_devices, everywhere, place, spread
 from metarl.rollout import rollout
+from metarl.tasks import AT_ONCE, OverTasks
 from metarl.types import MetaLearner
 
 NOWHERE = Path("benchmark")  # settings of a run need a folder; nothing is written there
@@ -23,14 +26,21 @@ class Workload(NamedTuple):
         name: in tables.
         shape: the numbers that say how large it is.
         learner: its `step` is the meta-iteration.
-        sampler: () -> (function of (carry, key), its first carry): the rollouts of one meta-iteration without any gradient;
-            None in regression.
+        over_tasks: how the tasks are spread, as `experiments.train` spreads them.
+        sampler: () -> (step of (carry, key), first carry): the rollouts of one meta-iteration without any gradient, and the
+            environment steps they took as the carry's last leaf; None in regression.
     """
 
     name: str
     shape: dict[str, Any]
     learner: MetaLearner
+    over_tasks: OverTasks = AT_ONCE
     sampler: Callable[[], tuple[Callable, Any]] | None = None
+
+
+def settings(env: str, *, hidden_sizes: tuple[int, ...] = (100, 100), run_dir: Path = NOWHERE, **flags: Any) -> TrainConfig:
+    """Those of ``python -m experiments.train``: MAML with a tanh policy, by default the 2 x 100 of published experiments."""
+    return resolve(TrainConfig(run_dir, env=env, hidden_sizes=hidden_sizes, **flags))
 
 
 def reinforcement(
@@ -44,7 +54,7 @@ def reinforcement(
     hidden_sizes: tuple[int, ...] = (100, 100),
     env_options: tuple[str, ...] = (),
 ) -> Workload:
-    """MAML with a tanh policy, by default the 2 x 100 of the published experiments."""
+    """`settings` as a workload, its tasks spread as the command would."""
     shape: dict[str, Any] = {
         "num_tasks": num_tasks,
         "num_episodes": num_episodes,
@@ -52,20 +62,29 @@ def reinforcement(
         "num_inner_steps": num_inner_steps,
         "hidden_sizes": hidden_sizes,
     }
-    config = resolve(TrainConfig(NOWHERE, env=env, env_options=env_options, **shape))
-    return Workload(name, shape | {"env": env}, build(config).learner, lambda: _sampler(config))
+    config = settings(env, env_options=env_options, **shape)
+    family = family_of(config)
+    over_tasks = spread(choose_devices(None, num_tasks, family), choose_batch(None, family))
+    shape |= {"env": env, "devices": devices_of(over_tasks), "task_batch": over_tasks.batch_size}
+    learner = build(config, over_tasks=over_tasks).learner
+    return Workload(name, shape, learner, over_tasks, lambda: _sampler(config, over_tasks))
 
 
 def supervised(name: str, *, hidden_sizes: tuple[int, ...] = (40, 40), num_tasks: int = 25, num_shots: int = 10) -> Workload:
     """MAML on sinusoids, protocol maml: 25 tasks, 10 points, one inner step, 2 x 40 relu."""
     config = sinusoid.resolve(sinusoid.SinusoidConfig(NOWHERE, num_tasks=num_tasks, hidden_sizes=hidden_sizes))
-    shape = {"num_tasks": num_tasks, "num_shots": num_shots, "num_inner_steps": 1, "hidden_sizes": hidden_sizes}
+    shape = {"num_tasks": num_tasks, "num_shots": num_shots, "num_inner_steps": 1, "hidden_sizes": hidden_sizes, "devices": 1}
     return Workload(name, shape, sinusoid.build(config, num_shots).learner)
 
 
-def _sampler(config: TrainConfig) -> tuple[Callable, Any]:
-    """The rollouts of one meta-iteration: one batch by a shared start, and one per inner step by policies of each task."""
-    family = family_of(config)
+def devices_of(over_tasks: OverTasks) -> int:
+    """How many devices work on the tasks."""
+    return 1 if over_tasks.mesh is None else over_tasks.mesh.size
+
+
+def _sampler(config: TrainConfig, over_tasks: OverTasks) -> tuple[Callable, Any]:
+    """The rollouts of one meta-iteration: one batch by a shared start, and one per inner step by a policy of each task."""
+    family, num_steps = family_of(config), config.num_inner_steps or 0
     options: dict[str, Any] = {
         "hidden_sizes": config.hidden_sizes,
         "activation": config.activation,
@@ -85,23 +104,24 @@ def _sampler(config: TrainConfig) -> tuple[Callable, Any]:
 
         return jax.vmap(episode)(jax.random.split(key, config.num_episodes))
 
+    def of_task(params, source):
+        adapted, key = source
+        key_task, *keys = jax.random.split(key, num_steps + 2)
+        task = family.sample_task(key_task)
+        batches = [play(adapted if i else params, task, key_data) for i, key_data in enumerate(keys)]
+        # Everything recorded is read once, so that the compiler leaves nothing out.
+        read = sum(jnp.sum(leaf.astype(float)) for leaf in jax.tree.leaves(batches))
+        return read, sum(jnp.sum(batch.mask) for batch in batches)
+
     def sample(carry, key):
-        params, adapted, _, _ = carry
-        key_task, *keys = jax.random.split(key, 2 + (config.num_inner_steps or 0) + 1)
-        tasks = jax.vmap(family.sample_task)(jax.random.split(key_task, config.num_tasks))
-        steps = jnp.zeros(())
-        for i in range((config.num_inner_steps or 0) + 1):
-            shared = i == 0
-            batch = jax.vmap(play, (None if shared else 0, 0, 0))
-            played = batch(params if shared else adapted, tasks, jax.random.split(keys[i], config.num_tasks))
-            steps = steps + jnp.sum(played.mask)
-        return params, adapted, played, steps  # a trajectory in the carry is one that the compiler cannot leave out
+        params, adapted, *_ = carry
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(config.num_tasks))
+        read, steps = over_tasks(of_task)(params, (adapted, keys))
+        return params, adapted, jnp.sum(read), jnp.sum(steps)
 
     params = actor_of.network.init(jax.random.key(0))
     adapted = jax.tree.map(lambda x: jnp.broadcast_to(x, (config.num_tasks, *x.shape)), params)
-    like = jax.eval_shape(sample, (params, adapted, None, None), jax.random.key(0))
-    empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like[2:])
-    return sample, (params, adapted, *empty)
+    return sample, (params, adapted, jnp.zeros(()), jnp.zeros(()))
 
 
 def repeated(step: Callable[[Any, jax.Array], Any]) -> Callable[[], Callable]:
@@ -118,7 +138,7 @@ def repeated(step: Callable[[Any, jax.Array], Any]) -> Callable[[], Callable]:
 
 
 def meta_iterations(learner: MetaLearner) -> tuple[Callable[[], Callable], Any]:
-    """`repeated` of the learner's step, metrics left out of the carry but not of the work; and the first carry."""
+    """`repeated` of the learner's step, and the first carry: a state, and the metrics of the last iteration."""
 
     def step(carry, key):
         return learner.step(carry[0], key)
@@ -128,14 +148,34 @@ def meta_iterations(learner: MetaLearner) -> tuple[Callable[[], Callable], Any]:
     return repeated(step), (state, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like))
 
 
-def runner_of(compiled: Callable, carry: Any) -> Callable[[int], Any]:
-    """``run(count)``: that many steps in one call, each time on from where the last call ended."""
-    done = 0
+def compiled(make: Callable[[], Callable], carry: Any, over_tasks: OverTasks) -> Any:
+    """The program of `repeated`, compiled for the devices of ``over_tasks``."""
+    return lowered(make, carry, over_tasks).compile()
+
+
+def lowered(make: Callable[[], Callable], carry: Any, over_tasks: OverTasks) -> Any:
+    """`compiled`, traced only."""
+    where = everywhere(over_tasks)
+    count = jax.ShapeDtypeStruct((), jnp.int32, sharding=where)
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), carry)
+    return jax.jit(make(), out_shardings=where).lower(like, count, count)
+
+
+def runner_of(program: Callable, carry: Any, over_tasks: OverTasks) -> Callable[[int], Any]:
+    """``run(count)``: that many steps in one call, each time on from where the last call ended; returns the carry."""
+    carry, done = place(carry, over_tasks), 0
 
     def run(count: int) -> Any:
         nonlocal carry, done
-        carry = jax.block_until_ready(compiled(carry, done, count))
+        numbers = place((np.int32(done), np.int32(count)), over_tasks)
+        carry = jax.block_until_ready(program(carry, *numbers))
         done += count
         return carry
 
     return run
+
+
+def start(workload: Workload) -> Callable[[int], Any]:
+    """``run(count)`` of its meta-iterations, compiled."""
+    make, carry = meta_iterations(workload.learner)
+    return runner_of(compiled(make, carry, workload.over_tasks), carry, workload.over_tasks)

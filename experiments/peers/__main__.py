@@ -51,15 +51,13 @@ def entries(config: PeersConfig, name: str) -> list[Entry]:
         if name == "sinusoid"
         else workloads.reinforcement(name, "metarl/Navigation2D-v0", **_sizes(config))
     )
-    many, carry = workloads.meta_iterations(workload.learner)
-    theta = carry[0].theta
-    compiled = jax.jit(many())
+    theta = jax.jit(workload.learner.init)(jax.random.key(0)).theta
 
     def ours() -> Callable[[int], Any]:
-        return workloads.runner_of(compiled, carry)
+        return workloads.start(workload)
 
     def one_by_one() -> Callable[[int], Any]:
-        run, step = workloads.runner_of(compiled, carry), 1
+        run, step = workloads.start(workload), 1
         return lambda count: [run(step) for _ in range(count)]
 
     peers = [

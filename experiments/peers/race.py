@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from experiments.timing import length, per_iteration, spread
+from experiments.timing import in_turn, spread
 
 PAUSE = 0.3  # seconds; threads of the runner before may still spin for a while
 
@@ -32,26 +32,20 @@ def race(entries: list[Entry], *, rounds: int, seconds: float, say: Callable[[st
 
     Returns:
         name -> ``first_call_seconds`` (build, compile and one meta-iteration), ``seconds_per_iteration`` and
-        ``times_the_reference`` (`spread` each), and ``iterations_per_turn``.
+        ``times_the_reference`` (`spread` each).
     """
     runs: dict[str, Callable[[int], Any]] = {}
-    lengths: dict[str, int] = {}
     results: dict[str, dict[str, Any]] = {}
     for entry in entries:
         began = time.perf_counter()
         run = entry.start()
         run(1)
         first = time.perf_counter() - began
-        runs[entry.name], lengths[entry.name] = run, length(run, seconds)
-        results[entry.name] = {"first_call_seconds": first, "iterations_per_turn": lengths[entry.name]}
+        runs[entry.name], results[entry.name] = run, {"first_call_seconds": first}
         say(f"{entry.name}: first call {first:.1f} s")
-    taken: dict[str, list[float]] = {entry.name: [] for entry in entries}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            time.sleep(PAUSE)
-            taken[name].append(per_iteration(run, lengths[name]))
-    reference = taken[entries[0].name]
-    for name, values in taken.items():
-        results[name]["seconds_per_iteration"] = spread(values)
-        results[name]["times_the_reference"] = spread([a / b for a, b in zip(values, reference, strict=True)])
+    taken = in_turn(runs, rounds=rounds, seconds=seconds, pause=PAUSE)
+    reference = taken[entries[0].name]["values"]
+    for name, found in taken.items():
+        results[name]["seconds_per_iteration"] = found
+        results[name]["times_the_reference"] = spread([a / b for a, b in zip(found["values"], reference, strict=True)])
     return results
