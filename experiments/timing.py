@@ -76,7 +76,7 @@ def compile_times(lower: Callable[[], Any]) -> dict[str, Any]:
         ``trace_seconds`` and ``compile_seconds`` with an empty persistent cache; ``second_start_seconds``, trace and compile
         with the program in it (None where JAX does not keep it there, as with calls back to Python); ``compiled``.
     """
-    with tempfile.TemporaryDirectory() as folder, _cache_options(folder):
+    with empty_cache() as folder:
         began = time.perf_counter()
         lowered = lower()
         traced, others = time.perf_counter(), _files(folder)  # what tracing compiles beside it
@@ -95,15 +95,15 @@ def _files(folder: str) -> int:
 
 
 @contextlib.contextmanager
-def _cache_options(folder: str) -> Iterator[None]:
-    """JAX with its persistent cache in ``folder``, keeping even small programs."""
+def empty_cache() -> Iterator[str]:
+    """JAX with an empty persistent cache, in the folder given back, that keeps even small programs."""
     before = {name: getattr(jax.config, name) for name in CACHE_OPTIONS}
-    wanted = dict(zip(CACHE_OPTIONS, (True, folder, 0.0, -1), strict=True))
-    _set(wanted)
-    try:
-        yield
-    finally:
-        _set(before)
+    with tempfile.TemporaryDirectory() as folder:
+        _set(dict(zip(CACHE_OPTIONS, (True, folder, 0.0, -1), strict=True)))
+        try:
+            yield folder
+        finally:
+            _set(before)
 
 
 def _set(options: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ A command of its own, because it needs an optional package and its compiler for 
 """
 
 import dataclasses
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from experiments import workloads
 from experiments.benchmark_files import described, refuse_folder, save
 from experiments.command import UserError, at_least, between, one_line_errors, parse
 from experiments.peers.race import Entry, race
+from experiments.timing import empty_cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +112,10 @@ def compare(config: PeersConfig) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for name in dict.fromkeys(config.only):
         print(f"{name}:")
-        found = race(entries(config, name), rounds=config.rounds, seconds=config.seconds, say=lambda line: print(f"  {line}"))
+        with empty_cache():  # first calls compile
+            found = race(
+                entries(config, name), rounds=config.rounds, seconds=config.seconds, say=lambda line: print(f"  {line}")
+            )
         theirs = {entry: result for entry, result in found.items() if entry.startswith("PyTorch")}
         best = min(theirs, key=lambda entry: theirs[entry]["seconds_per_iteration"]["median"])
         results[name] = {"entries": found, "best_peer": best, "ratio": theirs[best]["times_the_reference"]}
@@ -150,6 +155,7 @@ def main(args: Sequence[str] | None = None) -> None:
         raise UserError("--only and --threads need at least one value each.")
     if config.horizon > 10 and config.horizon % 10:
         raise UserError(f"--horizon is {config.horizon}, but must be a multiple of 10, or at most 10.")
+    os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # read at import; as with JAX, first calls compile
     try:
         torch = require("peers")
     except ImportError as error:
@@ -160,7 +166,7 @@ def main(args: Sequence[str] | None = None) -> None:
     results = compare(config)
     made = described(f"python -m experiments.peers {shlex.join(sys.argv[1:] if args is None else args)}")
     made["versions"]["torch"] = torch.__version__
-    show(results, Console())
+    show(results, Console(width=max(Console().width, 120)))
     save(config.out, made | {"settings": {"rounds": config.rounds, "seconds": config.seconds}, "results": results})
 
 
