@@ -48,7 +48,7 @@ def _workloads(rows: list[dict[str, Any]]) -> Table:
             f"{row['compile']['trace_seconds']:.1f} + {row['compile']['compile_seconds']:.1f} s" for row in rows
         ],
         "both again, from the cache": [_seconds(row["compile"]["second_start_seconds"]) for row in rows],
-        "memory of the program": [_bytes(row["memory"]["program"]["total"]) for row in rows],
+        "memory of the program, each device": [_bytes(row["memory"]["program"]["total"]) for row in rows],
         "peak memory of the process": [_bytes(row["memory"]["process_peak"]) for row in rows],
         "operations: products": [f"{row['cost']['matmul']:.3g}" for row in rows],
         "  elementwise": [f"{row['cost']['elementwise']:.3g}" for row in rows],

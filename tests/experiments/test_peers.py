@@ -158,6 +158,17 @@ def test_adam_agrees_with_optax():
     np.testing.assert_allclose(theirs.numpy(), ours, rtol=1e-5)
 
 
+def test_without_torch_and_with_bad_sizes_there_is_one_line(monkeypatch, tmp_path, error_of):
+    from experiments.peers.__main__ import main
+
+    monkeypatch.setenv("TORCHINDUCTOR_FORCE_DISABLE_CACHES", "1")
+    assert "multiple of 10" in error_of(main, "--horizon", 25)
+    assert "--rounds is 0" in error_of(main, "--rounds", 0)
+    monkeypatch.setattr("envs.optional._installed", lambda name: name != "torch")
+    assert "--editable '.[peers]'" in error_of(main, "--out", tmp_path / "peers.json")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_race_times_each_in_turn():
     turns = []
 
