@@ -141,6 +141,17 @@ def test_navigation_meta_gradients_agree(navigation):
     assert np.abs(ours["log_std"]).max() > 1e-3
 
 
+def test_settings_are_those_of_the_commands():
+    from experiments import protocols, workloads
+
+    ours, theirs = workloads.settings("metarl/Navigation2D-v0"), peer("torch_navigation")
+    assert (ours.gamma, ours.inner_lr, ours.outer_lr) == (theirs.GAMMA, theirs.INNER_LR, theirs.OUTER_LR)
+    assert ours.num_inner_steps == 1 and not ours.dice_lambda and ours.gae_lambda == 1 and ours.activation == "tanh"
+    maml, theirs = protocols.PROTOCOLS["maml"], peer("torch_sinusoid")
+    assert (maml.num_tasks, maml.train_shots) == (theirs.NUM_TASKS, theirs.NUM_SHOTS)
+    assert (maml.inner_lr, maml.outer_lr) == (theirs.INNER_LR, theirs.OUTER_LR)
+
+
 def test_adam_agrees_with_optax():
     import optax
 
