@@ -4,7 +4,12 @@ import importlib
 import importlib.util
 from types import ModuleType
 
-EXTRAS = {"mujoco": ("mujoco", "mujoco.mjx"), "box2d": ("Box2D", "pygame"), "minigrid": ("minigrid",)}  # see pyproject.toml
+EXTRAS = {  # see pyproject.toml
+    "mujoco": ("mujoco", "mujoco.mjx"),
+    "box2d": ("Box2D", "pygame"),
+    "minigrid": ("minigrid",),
+    "peers": ("torch",),  # of experiments/peers, not of a family
+}
 
 # How ids, or the places that Gymnasium's own environments come from, begin -> the extra that brings them.
 BROUGHT = {
