@@ -18,6 +18,8 @@ from experiments.run_folder import CONFIG, read_config
 from experiments.storage import first_line, os_error, quiet, reserve
 
 KEEP = 3
+# Process 0 alone writes and reads, also where there are others: orbax must not wait for them.
+ALONE = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="process-0")
 KEY_OF_EVALUATION = 2**31 - 1  # evaluation draws the same random numbers for every agent and seed
 OVERHEAD = 2**16  # bytes that a checkpoint may need besides its arrays, more than its descriptions have
 PER_ARRAY = 2**10  # and per array
@@ -34,8 +36,14 @@ def manager(run_dir: Path, *, writing: bool = False, keep: int | None = KEEP) ->
 
     Only the process that holds the run's lock may open them for writing: that removes what a killed one left half written.
     """
+    if writing:
+        (run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=writing, create=writing
+        max_to_keep=keep,
+        enable_async_checkpointing=False,
+        cleanup_tmp_directories=writing,
+        create=False,
+        multiprocessing_options=ALONE,
     )
     with quiet():
         return ocp.CheckpointManager((run_dir / "checkpoints").resolve(), options=options)

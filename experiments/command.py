@@ -18,6 +18,7 @@ from experiments.signals import Stopped
 
 Config = TypeVar("Config")
 MAX_SEED = 2**32 - 1
+OF_ONE_START = ("hosts", "hosts_wait")  # flags that a resumed run does not keep
 
 
 class UserError(Exception):
@@ -69,7 +70,7 @@ def parse(config: type[Config], args: Sequence[str] | None, prog: str) -> Config
     if not stored:
         return parsed
     names = {field.name for field in dataclasses.fields(config)}  # type: ignore[arg-type]
-    settings = {name: value for name, value in stored.items() if name in names}
+    settings = {name: value for name, value in stored.items() if name in names and name not in OF_ONE_START}
     default = from_settings(config, settings | {"resume": True, "overwrite": False})
     return tyro.cli(config, args=args, prog=prog, default=default, description=config.__doc__)
 

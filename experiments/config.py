@@ -112,6 +112,10 @@ class TrainConfig:
     """Meta-iterations between checkpoints; one more is written when SIGTERM or Ctrl-C stops the run."""
     devices: int | None = None
     """Spread the tasks over this many devices; if not given, over as many as there are and divide num_tasks."""
+    hosts: str | None = None
+    """Share the tasks among processes on several hosts: ADDRESS:PORT,PROCESSES,PROCESS, or auto; see docs/scaling.md."""
+    hosts_wait: float = 300.0
+    """Seconds to wait for the other processes at the start."""
     task_batch: int | None = None
     """Tasks worked on at once by each device; fewer need less memory. If not given, 1 on a CPU and all elsewhere."""
     remat: bool = False

@@ -13,25 +13,30 @@ from metarl.tasks import TASKS, OverTasks
 
 
 def choose_devices(asked: int | None, num_tasks: int, family: envs.TaskFamily | None = None) -> int:
-    """How many local devices to use: those asked for, or as many as there are and share the tasks equally.
+    """How many devices of each process to use: those asked for, or as many as there are and share the tasks equally.
 
     Families whose physics runs on the host share one device unless more are asked for: they have threads of their own.
 
     Raises:
         UserError: there are fewer, tasks cannot be shared equally, or the family cannot be spread.
     """
-    there = jax.local_device_count()
+    there, processes = jax.local_device_count(), jax.process_count()
+    fits = [count for count in range(1, there + 1) if num_tasks % (count * processes) == 0]
+    if processes > 1 and getattr(family, "on_host", False):
+        raise UserError("--hosts: this family's environments live in one process; leave --hosts out.")
+    if not fits:
+        raise UserError(f"--num-tasks {num_tasks} cannot be shared equally by {processes} processes; give a multiple of it.")
     if asked is None:
         alone = family is not None and calls_host(family)
-        return 1 if alone else max(count for count in range(1, there + 1) if num_tasks % count == 0)
+        return 1 if alone else fits[-1]
     if asked > there:
         more = f" On a CPU, JAX_NUM_CPU_DEVICES={asked} makes as many." if jax.default_backend() == "cpu" else ""
         raise UserError(f"--devices is {asked}, but JAX sees {there} {jax.default_backend()} device(s); ask for fewer.{more}")
-    if num_tasks % asked:
-        fits = [count for count in range(1, there + 1) if num_tasks % count == 0]
+    if asked not in fits:
+        of_each = "" if processes == 1 else f" of each of {processes} processes"
         raise UserError(
-            f"--num-tasks {num_tasks} cannot be shared equally by --devices {asked}; give a multiple of {asked}, "
-            f"or --devices {' or '.join(map(str, fits))}."
+            f"--num-tasks {num_tasks} cannot be shared equally by --devices {asked}{of_each}; give a multiple of "
+            f"{asked * processes}, or --devices {' or '.join(map(str, fits))}."
         )
     if asked > 1 and getattr(family, "on_host", False):
         raise UserError(f"--devices is {asked}, but this family's environments live in one process; leave --devices out.")
@@ -62,10 +67,9 @@ def calls_host(family: envs.TaskFamily) -> bool:
 
 
 def spread(devices: int | None, task_batch: int | None = None) -> OverTasks:
-    """Tasks over the first ``devices`` local devices, ``task_batch`` of them at once on each."""
-    if devices is None or devices == 1:
-        return OverTasks(None, task_batch)
-    return OverTasks(Mesh(np.array(jax.local_devices()[:devices]), (TASKS,)), task_batch)
+    """Tasks over the first ``devices`` devices of each process, ``task_batch`` of them at once on each device."""
+    chosen = [device for process in range(jax.process_count()) for device in jax.local_devices(process)[: devices or 1]]
+    return OverTasks(None if len(chosen) == 1 else Mesh(np.array(chosen), (TASKS,)), task_batch)
 
 
 def everywhere(over_tasks: OverTasks) -> NamedSharding | None:
@@ -76,4 +80,9 @@ def everywhere(over_tasks: OverTasks) -> NamedSharding | None:
 def place(tree: Any, over_tasks: OverTasks) -> Any:
     """Put ``tree`` where parameters lie."""
     sharding = everywhere(over_tasks)
-    return tree if sharding is None else jax.device_put(tree, sharding)
+    if sharding is None:
+        return tree
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+    # Every process has the same values; device_put would spend an all-gather per leaf on making sure.
+    return jax.tree.map(lambda x: jax.make_array_from_callback(np.shape(x), sharding, np.asarray(x).__getitem__), tree)

@@ -20,7 +20,14 @@ from experiments import tracking
 from experiments.command import UserError, flag, load_json
 from experiments.seed_folders import seed_folder, seed_folders
 
-NOT_SETTINGS = ("run_dir", "resume", "overwrite", "profile")  # how a run is started, not what it computes
+NOT_SETTINGS = (
+    "run_dir",
+    "resume",
+    "overwrite",
+    "profile",
+    "hosts",
+    "hosts_wait",
+)  # how a run is started, not what it computes
 EXECUTION = ("devices", "task_batch", "remat", "on_nonfinite")  # how it is carried out: may change when it is resumed
 CONFIG = "config.json"
 RUN_FILES = (CONFIG, "metrics.jsonl", "checkpoints", "evaluation.json", "adaptation.png", "rollout.gif", "wandb", "profile")

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
-from experiments import checkpoint
+from experiments import checkpoint, hosts
 from experiments.family_errors import NotFinite
 from experiments.guard import GUARDS, Guard, stop_at_once
 from experiments.outputs import Outputs
@@ -104,13 +105,20 @@ def run(
     """
     all_seeds = together(learner, [out.seed for out in outputs])
     first, states, env_steps = begin(learner, all_seeds, outputs)
+    hosts.broadcast((np.int64(first), states))
+    hosts.note_checkpoint(first)
     began, blocks, iteration, saved, profile = time.monotonic(), 1, first, first, execution.profile
+    received: str | None = None
     with StopSignals() as signals, Progress(schedule.num_iterations, iteration, _label(outputs)) as progress:
         program = compile_chunk(all_seeds, states, schedule.log_every, execution.guard, execution.over_tasks)
         progress.tell(program.summary())
-        while iteration < schedule.num_iterations and signals.received is None:
+        hosts.meet()
+        while iteration < schedule.num_iterations:
             tracing = profile is not None and (iteration > first or schedule.num_iterations - first <= schedule.log_every)
-            called, stop = time.monotonic(), _stop(iteration, 1 if tracing else blocks, schedule)
+            stop, received = hosts.agree(_stop(iteration, 1 if tracing else blocks, schedule), signals.received)
+            if received:
+                break
+            called = time.monotonic()
             with profiled(profile if tracing else None):
                 states, sums, counted, reached = jax.block_until_ready(program.call(states, iteration, stop))
             now, done = time.monotonic(), int(reached)
@@ -132,13 +140,14 @@ def run(
             blocks, profile = _next_blocks(blocks, now - called), None if tracing else profile
         if saved < iteration:
             _save(outputs, iteration, states, env_steps)
-    return Finished([of_seed(states, i) for i in _each(outputs)], iteration, signals.received)
+    return Finished([of_seed(states, i) for i in _each(outputs)], iteration, received or signals.received)
 
 
 def _save(outputs: Sequence[Outputs], iteration: int, states: Any, env_steps: list[int]) -> int:
     """A checkpoint of every seed; returns the iteration."""
     for i, out in enumerate(outputs):
         out.save(iteration, of_seed(states, i), env_steps[i])
+    hosts.note_checkpoint(iteration)
     return iteration
 
 

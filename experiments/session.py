@@ -7,8 +7,9 @@ from contextlib import ExitStack
 from typing import Any
 
 import agents
-from experiments import checkpoint, runner
+from experiments import checkpoint, hosts, runner
 from experiments.command import MAX_SEED, UserError, at_least
+from experiments.follow import follow
 from experiments.outputs import open_outputs
 from experiments.run_folder import CONFIG, EXECUTION, prepare, refuse_parent, settings_of, write_json
 from experiments.seed_folders import seed_folder
@@ -45,17 +46,18 @@ def train_and_evaluate(
         Stopped: a signal ended the training early; all is saved.
     """
     configs = one_per_seed(config)
+    if not hosts.is_first():
+        if hosts.announce(None):  # there is something to train
+            _stopped(follow(learner, [each.seed for each in configs], schedule, execution), script, config.run_dir, schedule)
+        return
     described, locks = prepare(script, [settings_of(each) for each in configs], extendable=extendable)
     with locks:
         runs = list(zip(configs, described, strict=True))
         done = min(checkpoint.newest_sound(each.run_dir, learner) for each in configs)
-        if done < schedule.num_iterations:
-            finished = _train(runs, learner, schedule, env=env, execution=execution, probe=probe)
-            if finished.signal:
-                raise Stopped(
-                    f"{finished.signal}: stopped after iteration {finished.iteration} of {schedule.num_iterations} and saved; "
-                    f"go on with: python -m experiments.{script} --run-dir {config.run_dir} --resume"
-                )
+        if hosts.announce(done < schedule.num_iterations):
+            _stopped(
+                _train(runs, learner, schedule, env=env, execution=execution, probe=probe), script, config.run_dir, schedule
+            )
         else:
             advice = "raise --num-iterations to go on" if extendable else "its schedule ends there"
             print(f"{config.run_dir} already has its {done} iterations; {advice}.")
@@ -66,6 +68,15 @@ def train_and_evaluate(
                 if len(runs) > 1:
                     print(f"{each.run_dir}:")
                 evaluate(each, description)
+
+
+def _stopped(finished: runner.Finished, script: str, run_dir: Any, schedule: runner.Schedule) -> None:
+    """Say so if a signal ended the training early."""
+    if finished.signal:
+        raise Stopped(
+            f"{finished.signal}: stopped after iteration {finished.iteration} of {schedule.num_iterations} and saved; "
+            f"go on with: python -m experiments.{script} --run-dir {run_dir} --resume"
+        )
 
 
 def one_per_seed(config: Any) -> list[Any]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import agents
-from experiments import runner
+from experiments import hosts, runner
 from experiments.command import UserError, one_line_errors, parse
 from experiments.config import TrainConfig, build, family_of, resolve
 from experiments.devices import choose_batch, choose_devices, spread
@@ -18,6 +18,11 @@ from experiments.session import train_and_evaluate
 
 def train(config: TrainConfig) -> None:
     """Meta-train as ``config`` says and write the run folder, or one for each of several seeds."""
+    with hosts.joined(config) as settings:
+        _train(settings)
+
+
+def _train(config: TrainConfig) -> None:
     refuse_another_agent(config)
     config = resolve(config)
     family = family_of(config)
