@@ -38,6 +38,7 @@ ANNEALED = {"maml++"}  # their schedules depend on num_iterations
 REGRESSION_ONLY = {"multitask", "mann"}
 REINFORCEMENT_ONLY = {"maml-trpo", "promp", "e-maml", "rl2"}
 REUSE = {"imaml"}  # in reinforcement learning all inner steps use one batch of episodes
+NOT_SPREAD = {"rl2", "oracle"}  # PPO's minibatches mix the trials of all tasks: on several devices the data would have to move
 MEMORY = {"rl2"}  # their budget on a new task is counted in episodes of a trial, one per step
 
 

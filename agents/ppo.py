@@ -52,7 +52,9 @@ def trial_learner(world: World, settings: Settings, actor_critic: ActorCritic, t
         memory, trials, value = settings.over_tasks(one_task)(state.theta, keys)
         opt_state, scale = state.opt_state
         batch, scale = record(play, memory, trials, value, scale, state.iteration)
-        theta, opt_state, metrics = optimise(loss, optimizer, state.theta, opt_state, batch, key_deal, settings.ppo)
+        theta, opt_state, metrics = optimise(
+            loss, optimizer, state.theta, opt_state, batch, key_deal, settings.ppo, settings.over_tasks
+        )
         score = jnp.mean(jnp.sum(trials.trajectory.reward, axis=-1), axis=1)
         reward, mask = (x.reshape(-1, *x.shape[2:]) for x in (trials.trajectory.reward, trials.trajectory.mask))
         explained = explained_by_episode(play, reward, value.reshape(reward.shape), mask, scale)

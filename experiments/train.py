@@ -26,7 +26,7 @@ def _train(config: TrainConfig) -> None:
     refuse_another_agent(config)
     config = resolve(config)
     family = family_of(config)
-    devices = choose_devices(config.devices, config.num_tasks, family)
+    devices = choose_devices(config.devices, config.num_tasks, family, config.agent)
     config = dataclasses.replace(config, devices=devices, task_batch=choose_batch(config.task_batch, family))
     over_tasks = spread(config.devices, config.task_batch)
     built = build(config, over_tasks=over_tasks)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from metarl.types import Tree
 
@@ -43,6 +43,15 @@ class OverTasks(NamedTuple):
         # Families and problems return constants that are the same for all tasks, which the check of what varies refuses.
         here = PartitionSpec(TASKS)
         return jax.shard_map(all_here, mesh=self.mesh, in_specs=(PartitionSpec(), here), out_specs=here, check_vma=False)
+
+    def share(self, rows: Tree) -> Tree:
+        """Ask the compiler to work on leaves [B, ...] where tasks are worked on, each device on its part of the rows.
+
+        As they are where the devices do not divide B.
+        """
+        if self.mesh is None or jax.tree.leaves(rows)[0].shape[0] % self.mesh.shape[TASKS]:
+            return rows
+        return jax.lax.with_sharding_constraint(rows, NamedSharding(self.mesh, PartitionSpec(TASKS)))
 
 
 AT_ONCE = OverTasks()  # all tasks in one batch on one device
