@@ -12,6 +12,7 @@ from experiments import checkpoint, tracking
 from experiments.checkpoint_content import Owner
 from experiments.command import UserError
 from experiments.json_lines import JsonLines
+from experiments.run_folder import CONFIG, write_json
 
 
 class Outputs(NamedTuple):
@@ -19,6 +20,7 @@ class Outputs(NamedTuple):
 
     seed: int
     owner: Owner
+    described: dict[str, Any]
     lines: JsonLines
     checkpoints: CheckpointManager
     wandb_run: Any
@@ -29,6 +31,12 @@ class Outputs(NamedTuple):
             new = self.lines.write(rows)
         for row in new:
             self.wandb_run.log(row)
+
+    def describe(self, program: dict[str, Any]) -> None:
+        """Note what the compiled program costs, in config.json and in wandb: that of the newest start."""
+        self.described["program"] = program
+        write_json(self.lines.path.parent / CONFIG, self.described)
+        self.wandb_run.config.update({"program": program}, allow_val_change=True)
 
     def save(self, iteration: int, state: Any, env_steps: int) -> None:
         """A checkpoint; none where the run has been further before, as one of several seeds may have been alone."""
@@ -78,7 +86,7 @@ def open_outputs(
             checkpoint.manager(run_dir, writing=True, keep=keep) as checkpoints,
             closing(JsonLines(run_dir / "metrics.jsonl")) as lines,
         ):
-            yield Outputs(owner.seed, owner, lines, checkpoints, wandb_run)
+            yield Outputs(owner.seed, owner, described, lines, checkpoints, wandb_run)
     except BaseException:
         with suppress(Exception):  # the disk may be full: what stopped the run is what to say
             tracking.finish(wandb_run, run_dir)

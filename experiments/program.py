@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import cost
 from experiments.devices import everywhere, place
 from experiments.guard import Guard
 from experiments.memory import refuse_too_large
@@ -25,15 +26,29 @@ class Program(NamedTuple):
             iterations start..stop-1. Metrics are summed within each block over the iterations that count.
         compile_seconds: tracing and compiling, or finding it in the cache.
         memory_bytes: what a call needs, predicted by the compiler, on each device (on a CPU: on all).
+        flops: operations of one meta-iteration of all seeds, counted as `experiments.cost` says.
+        matmul_bytes: of operands and results of its matrix products.
     """
 
     call: Callable
     compile_seconds: float
     memory_bytes: int
+    flops: float
+    matmul_bytes: float
 
     def summary(self) -> str:
         """A line about what it cost."""
-        return f"compiled in {self.compile_seconds:.1f} s; a call needs {self.memory_bytes / 2**20:,.0f} MiB"
+        work = f"{self.flops / 1e9:.3g} GFLOP and {self.matmul_bytes / 1e9:.3g} GB of matrices per meta-iteration"
+        return f"compiled in {self.compile_seconds:.1f} s: {self.memory_bytes / 2**20:,.0f} MiB of memory, {work}"
+
+    def description(self) -> dict[str, float]:
+        """The same for config.json and wandb."""
+        return {
+            "compile_seconds": round(self.compile_seconds, 3),
+            "memory_bytes": self.memory_bytes,
+            "flops_per_iteration": self.flops,
+            "matmul_bytes_per_iteration": self.matmul_bytes,
+        }
 
 
 def make_chunk(all_seeds: Together, log_every: int, guard: Guard) -> Callable:
@@ -77,10 +92,12 @@ def compile_chunk(all_seeds: Together, states: Any, log_every: int, guard: Guard
     where = everywhere(over_tasks)
     index = jax.ShapeDtypeStruct((), jnp.int32, sharding=where)
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), states)
-    compiled = jax.jit(make_chunk(all_seeds, log_every, guard), out_shardings=where).lower(like, index, index).compile()
+    chunk = jax.jit(make_chunk(all_seeds, log_every, guard), out_shardings=where)
+    compiled = chunk.lower(like, index, index).compile()
+    work = cost.count(chunk, like, index, index)  # the body of its loop, one meta-iteration, counts once
     memory = refuse_too_large(compiled, 1 if over_tasks.mesh is None else over_tasks.mesh.local_mesh.size)
 
     def call(states, start: int, stop: int):
         return compiled(*place((states, np.int32(start), np.int32(stop)), over_tasks))
 
-    return Program(call, time.monotonic() - began, memory)
+    return Program(call, time.monotonic() - began, memory, work.total, work.product_bytes)

@@ -112,6 +112,8 @@ def run(
     with StopSignals() as signals, Progress(schedule.num_iterations, iteration, _label(outputs)) as progress:
         program = compile_chunk(all_seeds, states, schedule.log_every, execution.guard, execution.over_tasks)
         progress.tell(program.summary())
+        for out in outputs:
+            out.describe(program.description())
         hosts.meet()
         while iteration < schedule.num_iterations:
             tracing = profile is not None and (iteration > first or schedule.num_iterations - first <= schedule.log_every)

@@ -1,5 +1,6 @@
 """What runs of days need: they stop when asked to with everything saved, drop bad updates, and know what they need before."""
 
+import json
 import os
 import signal
 import threading
@@ -134,6 +135,14 @@ def test_what_a_program_needs_is_at_least_what_it_holds():
     assert 3 * 2**20 <= memory.needed_bytes(compiled) <= 8 * 2**20
     free = memory.available_bytes()
     assert free is not None and 2**20 < free < 2**50
+
+
+def test_what_a_program_costs_is_noted(finished_run):
+    program = json.loads((finished_run / "config.json").read_text())["program"]
+    assert 0 < program["compile_seconds"] < 100 and program["memory_bytes"] > 1000
+    # Two tasks, two batches of three episodes of six steps, through a network of 2 x 8 and 8 x 2.
+    forward = 2 * 2 * 2 * 3 * 6 * (2 * 8 + 8 * 2)
+    assert forward < program["flops_per_iteration"] < 1000 * forward
 
 
 def test_a_profile_is_written_once(tmp_path, capsys):
