@@ -33,7 +33,9 @@ def choose_devices(asked: int | None, num_tasks: int, family: envs.TaskFamily | 
         return 1 if alone else fits[-1]
     if asked > there:
         more = f" On a CPU, JAX_NUM_CPU_DEVICES={asked} makes as many." if jax.default_backend() == "cpu" else ""
-        raise UserError(f"--devices is {asked}, but JAX sees {there} {jax.default_backend()} device(s); ask for fewer.{more}")
+        raise UserError(
+            f"--devices is {asked}, but JAX sees {there} {jax.default_backend()} device(s); ask for fewer, also where a resumed run had more.{more}"
+        )
     if asked not in fits:
         of_each = "" if processes == 1 else f" of each of {processes} processes"
         raise UserError(

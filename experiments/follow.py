@@ -21,7 +21,7 @@ def follow(learner: MetaLearner, seeds: Sequence[int], schedule: Schedule, execu
     begin, states = hosts.broadcast((np.int64(0), like))
     iteration, received = int(begin), None
     with StopSignals() as signals:
-        program = compile_chunk(all_seeds, states, schedule.log_every, execution.guard, execution.over_tasks)
+        program = compile_chunk(all_seeds, states, schedule.log_every, execution.guard, execution.over_tasks, execution.savers)
         hosts.meet()
         while iteration < schedule.num_iterations:
             stop, received = hosts.agree(0, signals.received)

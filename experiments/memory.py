@@ -35,12 +35,13 @@ def available_bytes() -> int | None:
     return None if not stats or "bytes_limit" not in stats else stats["bytes_limit"] - stats.get("bytes_in_use", 0)
 
 
-def refuse_too_large(compiled: Any, num_devices: int) -> int:
+def refuse_too_large(compiled: Any, num_devices: int, savers: str) -> int:
     """The bytes that a program needs, predicted before it runs.
 
     Args:
         compiled: the program.
         num_devices: local ones that it runs on.
+        savers: the flags that make it smaller.
 
     Raises:
         UserError: there is not as much.
@@ -51,21 +52,21 @@ def refuse_too_large(compiled: Any, num_devices: int) -> int:
         needed, where = needed * num_devices, "this machine"
     if available is not None and needed > available:
         raise UserError(
-            f"a meta-iteration needs {needed / GIB:.3g} GiB, but {where} has {available / GIB:.3g} GiB free; try a smaller "
-            "--task-batch (1 needs least), --remat, or fewer --num-tasks, --num-episodes or --horizon."
+            f"a meta-iteration needs {needed / GIB:.3g} GiB, but {where} has {available / GIB:.3g} GiB free; try {savers}."
         )
     return needed
 
 
-def _host_bytes() -> int | None:
-    """Free memory of this machine or, if that is less, of its control group."""
+def _host_bytes(meminfo: Path = Path("/proc/meminfo"), group: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Free memory of this machine or, if that is less, of its control group. Files that were read count as free."""
     try:
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         free = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return None
     try:
-        limit, used = (Path("/sys/fs/cgroup", name).read_text().strip() for name in ("memory.max", "memory.current"))
-        return free if limit == "max" else min(free, int(limit) - int(used))
-    except (OSError, ValueError):
+        limit, used = (group / "memory.max").read_text().strip(), int((group / "memory.current").read_text())
+        held = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return free if limit == "max" else min(free, int(limit) - used + int(held["active_file"]) + int(held["inactive_file"]))
+    except (OSError, KeyError, ValueError):
         return free

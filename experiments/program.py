@@ -82,8 +82,10 @@ def make_chunk(all_seeds: Together, log_every: int, guard: Guard) -> Callable:
     return chunk
 
 
-def compile_chunk(all_seeds: Together, states: Any, log_every: int, guard: Guard, over_tasks: OverTasks) -> Program:
-    """Compile it for ``states``, and refuse it where there is not enough memory for it.
+def compile_chunk(
+    all_seeds: Together, states: Any, log_every: int, guard: Guard, over_tasks: OverTasks, savers: str = "fewer tasks"
+) -> Program:
+    """Compile it for ``states``, and refuse it where there is not enough memory for it; ``savers`` is what to try then.
 
     Raises:
         UserError: it needs more memory than there is.
@@ -95,7 +97,7 @@ def compile_chunk(all_seeds: Together, states: Any, log_every: int, guard: Guard
     chunk = jax.jit(make_chunk(all_seeds, log_every, guard), out_shardings=where)
     compiled = chunk.lower(like, index, index).compile()
     work = cost.count(chunk, like, index, index)  # the body of its loop, one meta-iteration, counts once
-    memory = refuse_too_large(compiled, 1 if over_tasks.mesh is None else over_tasks.mesh.local_mesh.size)
+    memory = refuse_too_large(compiled, 1 if over_tasks.mesh is None else over_tasks.mesh.local_mesh.size, savers)
 
     def call(states, start: int, stop: int):
         return compiled(*place((states, np.int32(start), np.int32(stop)), over_tasks))

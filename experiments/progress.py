@@ -8,12 +8,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as RichProgress
 
 
+LONGEST_SILENCE = 30.0  # seconds between plain lines, or a twentieth of the run if that is sooner
+
+
 class Progress:
     """A context manager that shows iteration, score before and after adaptation, steps per second and time left."""
 
     def __init__(self, total: int, completed: int, label: str = "iteration"):
         self._total, self._plain_from, self._label = total, completed, label
-        self._skipped = 0
+        self._skipped, self._spoke = 0, time.monotonic()
         self._began: tuple[float, int] | None = None  # after compilation
         console = Console()
         self._live = console.is_terminal
@@ -42,7 +45,7 @@ class Progress:
 
     def tell(self, line: str) -> None:
         """Print a line; training begins after it."""
-        self._bar.console.print(line, highlight=False)
+        self._bar.console.print(line, highlight=False, soft_wrap=True)
         self._began = (time.monotonic(), self._plain_from)
 
     def update(self, iteration: int, row: dict[str, Any] | None = None) -> None:
@@ -54,9 +57,11 @@ class Progress:
             self._skipped += row["outer/skipped"]
             scores += f" {self._skipped} skipped" if self._skipped else ""
         self._bar.update(self._task, completed=iteration, scores=scores)
-        if not self._live and (iteration - self._plain_from >= self._total / 20 or iteration == self._total):
+        silent = time.monotonic() - self._spoke
+        due = iteration - self._plain_from >= self._total / 20 or silent >= LONGEST_SILENCE or iteration == self._total
+        if not self._live and due:
             print(f"{self._label} {iteration}/{self._total}  {scores}{self._left(iteration)}".rstrip(), flush=True)
-            self._plain_from = iteration
+            self._plain_from, self._spoke = iteration, time.monotonic()
 
     def _left(self, iteration: int) -> str:
         """Time left at the speed since training began, as h:mm:ss."""

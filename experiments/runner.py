@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from experiments import checkpoint, hosts
+from experiments.command import flag
 from experiments.family_errors import NotFinite
 from experiments.guard import GUARDS, Guard, stop_at_once
 from experiments.outputs import Outputs
@@ -48,11 +49,13 @@ class Execution(NamedTuple):
         over_tasks: the devices that tasks are spread over; the learner was built with it.
         guard: what happens to updates that are not finite, see `experiments.guard`.
         profile: the folder of a JAX profiler trace of one compiled call; none if None.
+        savers: the flags that make a run need less memory.
     """
 
     over_tasks: OverTasks = AT_ONCE
     guard: Guard = stop_at_once
     profile: Path | None = None
+    savers: str = "fewer tasks"
 
 
 PLAINLY = Execution()  # on one device
@@ -60,7 +63,10 @@ PLAINLY = Execution()  # on one device
 
 def execution_of(config: Any, over_tasks: OverTasks = AT_ONCE) -> Execution:
     """As a configuration with on_nonfinite and profile says."""
-    return Execution(over_tasks, GUARDS[config.on_nonfinite], config.run_dir / "profile" if config.profile else None)
+    smaller = ("task_batch", "num_tasks", "num_episodes", "horizon", "train_shots", "hidden_sizes")
+    savers = [f"a smaller {flag(name)}" for name in smaller if hasattr(config, name)] + ["--remat"] * hasattr(config, "remat")
+    profile = config.run_dir / "profile" if config.profile else None
+    return Execution(over_tasks, GUARDS[config.on_nonfinite], profile, " or ".join([", ".join(savers[:-1]), savers[-1]]))
 
 
 class Finished(NamedTuple):
@@ -109,15 +115,17 @@ def run(
     hosts.note_checkpoint(first)
     began, blocks, iteration, saved, profile = time.monotonic(), 1, first, first, execution.profile
     received: str | None = None
+    written = min(out.lines.last_iteration for out in outputs)
     with StopSignals() as signals, Progress(schedule.num_iterations, iteration, _label(outputs)) as progress:
-        program = compile_chunk(all_seeds, states, schedule.log_every, execution.guard, execution.over_tasks)
+        program = compile_chunk(all_seeds, states, schedule.log_every, execution.guard, execution.over_tasks, execution.savers)
         progress.tell(program.summary())
         for out in outputs:
             out.describe(program.description())
         hosts.meet()
         while iteration < schedule.num_iterations:
             tracing = profile is not None and (iteration > first or schedule.num_iterations - first <= schedule.log_every)
-            stop, received = hosts.agree(_stop(iteration, 1 if tracing else blocks, schedule), signals.received)
+            stop = _stop(iteration, 1 if tracing else blocks, schedule, written)
+            stop, received = hosts.agree(stop, signals.received)
             if received:
                 break
             called = time.monotonic()
@@ -135,11 +143,12 @@ def run(
                 if probe is not None and (iteration == 0 or done == schedule.num_iterations):
                     rows[i][-1] |= probe(of_seed(states, i))
             _write(outputs, rows, states, done, whole=(done - iteration) // schedule.log_every)
+            done_blocks = -(-(done - iteration) // schedule.log_every)
             iteration, env_steps = done, [row[-1]["time/env_steps"] for row in rows]
             progress.update(iteration, shown(rows))
             if iteration % schedule.checkpoint_every == 0:
                 saved = _save(outputs, iteration, states, env_steps)
-            blocks, profile = _next_blocks(blocks, now - called), None if tracing else profile
+            blocks, profile = _next_blocks(done_blocks, now - called), None if tracing else profile
         if saved < iteration:
             _save(outputs, iteration, states, env_steps)
     return Finished([of_seed(states, i) for i in _each(outputs)], iteration, received or signals.received)
@@ -178,10 +187,14 @@ def _label(outputs: Sequence[Outputs]) -> str:
     return "iteration" if len(outputs) == 1 else f"{len(outputs)} seeds"
 
 
-def _stop(iteration: int, blocks: int, schedule: Schedule) -> int:
-    """Where the next call ends: at a whole number of blocks, no later than the next checkpoint or the end."""
+def _stop(iteration: int, blocks: int, schedule: Schedule, written: int = 0) -> int:
+    """Where the next call ends: at a whole number of blocks, no later than the next checkpoint or the end.
+
+    Nor beyond the last line that was ``written`` before, which may end a shorter block: that of a run that was to end there.
+    """
     until_checkpoint = schedule.checkpoint_every - iteration % schedule.checkpoint_every
-    return min(iteration + min(blocks * schedule.log_every, until_checkpoint), schedule.num_iterations)
+    stop = min(iteration + min(blocks * schedule.log_every, until_checkpoint), schedule.num_iterations)
+    return written if iteration < written < stop else stop
 
 
 def _next_blocks(blocks: int, seconds: float) -> int:

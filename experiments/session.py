@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -75,7 +76,7 @@ def _stopped(finished: runner.Finished, script: str, run_dir: Any, schedule: run
     if finished.signal:
         raise Stopped(
             f"{finished.signal}: stopped after iteration {finished.iteration} of {schedule.num_iterations} and saved; "
-            f"go on with: python -m experiments.{script} --run-dir {run_dir} --resume"
+            f"go on with: python -m experiments.{script} --run-dir {shlex.quote(str(run_dir))} --resume"
         )
 
 

@@ -39,6 +39,6 @@ class StopSignals:
         print(f"\n{self.received}: finishing this compiled call, then saving (again: at once) ...", file=sys.stderr, flush=True)
 
     def _restore(self) -> None:
-        while self._before:
-            number, handler = self._before.popitem()
+        before, self._before = self._before, {}
+        for number, handler in before.items():
             signal.signal(number, handler)

@@ -94,7 +94,7 @@ def cosine(grads: Tree) -> jax.Array:
     scale = jnp.where(norm > 0, 1 / jnp.where(norm > 0, norm, 1.0), 0.0)
     # The squared norm of the sum of unit vectors is M, from each with itself, plus the cosines of all ordered pairs.
     squared = sum(jnp.sum((scale @ leaf) ** 2) for leaf in leaves)
-    return (squared - jnp.sum(norm > 0)) / (num_tasks * (num_tasks - 1))
+    return (squared - jnp.sum(norm > 0)) / (float(num_tasks) * (num_tasks - 1))  # as integers too many for 32 bits
 
 
 def repeat(update: OuterUpdate, num_steps: int, over_tasks: OverTasks = AT_ONCE) -> OuterUpdate:
