@@ -70,8 +70,7 @@ def entries(config: PeersConfig, name: str) -> list[Entry]:
     return [Entry("ours", ours), Entry("ours, one call per meta-iteration", one_by_one), *peers]
 
 
-# What PyTorch is tried with. Its fastest form takes long to compile: ten sinusoid meta-iterations in a graph called from C++ take
-# about a minute.
+# What PyTorch is tried with. Ten sinusoid meta-iterations in one graph, called from C++, take about a minute to compile.
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "sinusoid": {"": {}, ", 10 per call from C++": {"steps_per_call": 10, "cpp_wrapper": True}},
     "navigation": {"": {"steps_per_call": 1}, ", 10 time steps per call": {"steps_per_call": 10}},
