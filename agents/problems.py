@@ -198,13 +198,20 @@ def regression(
         return error(network.apply(params, x), y)
 
     def outer_loss(path, experience):
-        losses = jax.vmap(loss, (0, None))(path, judged_by(experience))
-        num_query = experience.query[0].shape[0]
-        return losses[-1], {"score": -losses, "num_samples": jnp.asarray(num_shots + num_query)}
+        outcome = loss(last(path), judged_by(experience))
+        # Removes terms that are zero: losses before the last step are reported, not followed.
+        earlier = losses_along(jax.lax.stop_gradient(jax.tree.map(lambda x: x[:-1], path)), experience)
+        return outcome, report(jnp.append(earlier, outcome), experience)
 
     def step_losses(path, experience):
-        _, metrics = outer_loss(path, experience)
-        return -metrics["score"][1:], metrics
+        losses = losses_along(path, experience)
+        return losses[1:], report(losses, experience)
+
+    def losses_along(path, experience):
+        return jax.vmap(loss, (0, None))(path, judged_by(experience))
+
+    def report(losses, experience):
+        return {"score": -losses, "num_samples": jnp.asarray(num_shots + experience.query[0].shape[0])}
 
     draw_query = None if sample_query is None else lambda params, task, key: sample_query(task, key)
 

@@ -19,6 +19,17 @@ def inner_step(rule: InnerRule, inner_loss, theta: Theta, fast, batch, k):
     return rule.step(theta, fast, grads, k)
 
 
+def loop(step, fast: Fast, inputs):
+    """`jax.lax.scan`, but for a single step no loop: there the compiler sees that all tasks start from the same parameters.
+
+    The first step is then one product for all tasks, and what `collect` computed need not be computed again to be replayed.
+    """
+    if jax.tree.leaves(inputs)[0].shape[0] != 1:
+        return jax.lax.scan(step, fast, inputs)
+    fast, output = step(fast, jax.tree.map(lambda x: x[0], inputs))
+    return fast, jax.tree.map(lambda x: jnp.expand_dims(x, 0), output)
+
+
 def adapt(rule: InnerRule, inner_loss, theta: Theta, support, *, remat: bool = False) -> Path:
     """Replay K inner steps on recorded support batches; differentiable in ``theta``.
 
@@ -48,7 +59,7 @@ def adapt(rule: InnerRule, inner_loss, theta: Theta, support, *, remat: bool = F
 
     fast = rule.begin(theta)
     start = jax.tree.map(lambda x: jnp.expand_dims(x, 0), rule.read(theta, fast))
-    _, rest = jax.lax.scan(step, fast, (support, jnp.arange(num_steps)))
+    _, rest = loop(step, fast, (support, jnp.arange(num_steps)))
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), start, rest)
 
 
@@ -60,7 +71,7 @@ def solve(rule: InnerRule, inner_loss, theta: Theta, support) -> Fast:
         return inner_step(rule, inner_loss, theta, fast, batch, k), None
 
     num_steps = jax.tree.leaves(support)[0].shape[0]
-    fast, _ = jax.lax.scan(step, rule.begin(theta), (support, jnp.arange(num_steps)))
+    fast, _ = loop(step, rule.begin(theta), (support, jnp.arange(num_steps)))
     return fast
 
 
@@ -96,10 +107,10 @@ def collect(
         return inner_step(rule, problem.inner_loss, theta, fast, batch, k), None
 
     if resample:
-        fast, support = jax.lax.scan(step, start, jnp.arange(num_steps))
+        fast, support = loop(step, start, jnp.arange(num_steps))
     else:
         batch = problem.sample_batch(rule.read(theta, start), task, key_support)
-        fast, _ = jax.lax.scan(step_again, start, jnp.arange(num_steps))
+        fast, _ = loop(step_again, start, jnp.arange(num_steps))
         support = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_steps, *x.shape)), batch)
     sample_query = problem.sample_query or problem.sample_batch
     query = sample_query(rule.read(theta, fast), task, key_query)

@@ -44,11 +44,11 @@ def iteration(layers: Layers, state: Any) -> tuple[Layers, Any]:
 
 
 def make(layers: Layers, *, steps_per_call: int = 1, **options: Any) -> Callable[[int], Any]:
-    """Compile; the function takes a number of meta-iterations and goes on from where it left off.
+    """Compile; the function takes at least a number of meta-iterations and goes on from where it left off.
 
     Args:
         layers: where training starts.
-        steps_per_call: meta-iterations unrolled into one compiled graph. More than 1 compiled for minutes and was no faster.
+        steps_per_call: meta-iterations unrolled into one compiled graph. It runs as a whole, so a number is rounded up.
         **options: of the compiler.
     """
 
@@ -63,7 +63,7 @@ def make(layers: Layers, *, steps_per_call: int = 1, **options: Any) -> Callable
     def run(num_iterations: int) -> Layers:
         nonlocal carry
         with torch.no_grad():  # torch.func differentiates by itself; nothing else is to be recorded
-            for _ in range(num_iterations // steps_per_call):
+            for _ in range(math.ceil(num_iterations / steps_per_call)):
                 carry = compiled(*carry)
         return carry[0]
 

@@ -169,6 +169,45 @@ def test_adam_agrees_with_optax():
     np.testing.assert_allclose(theirs.numpy(), ours, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("steps_per_call", "asked", "taken"), [(1, 3, 3), (10, 1, 10), (10, 21, 30)])
+def test_a_graph_of_several_iterations_runs_as_a_whole(steps_per_call, asked, taken, monkeypatch):
+    torch_sinusoid = peer("torch_sinusoid")
+    import torch
+
+    count = 0
+
+    def iteration(layers, state):
+        nonlocal count
+        count += 1
+        return layers, state
+
+    monkeypatch.setattr(torch, "compile", lambda function, options: function)
+    monkeypatch.setattr(torch_sinusoid, "iteration", iteration)
+    torch_sinusoid.make([(torch.zeros(1, 1), torch.zeros(1))], steps_per_call=steps_per_call)(asked)
+    assert count == taken
+
+
+def test_the_best_median_counts_as_pytorchs_best(monkeypatch, capsys):
+    from rich.console import Console
+
+    from experiments.peers import __main__ as peers
+
+    def found(*seconds):
+        values = {"median": sorted(seconds)[1], "min": min(seconds), "max": max(seconds)}
+        return {"first_call_seconds": 1.0, "seconds_per_iteration": values, "times_the_reference": values}
+
+    raced = {"ours": found(1, 1, 4), "PyTorch, 1 thread": found(2, 5, 6), "PyTorch, 2 threads": found(3, 4, 5)}
+    monkeypatch.setattr(peers, "race", lambda entries, **options: raced)
+    monkeypatch.setattr(peers, "entries", lambda config, name: [])
+    results = peers.compare(peers.PeersConfig(only=("sinusoid",)))
+    assert results["sinusoid"]["best_peer"] == "PyTorch, 2 threads"
+    assert results["sinusoid"]["ratio"]["median"] == 4
+    assert results["sinusoid"]["ratio_of_minima"] == 3
+    peers.show(results, Console(width=120))
+    shown = capsys.readouterr().out
+    assert all(entry in shown for entry in raced) and "fastest turns alone: 3.00" in shown
+
+
 def test_without_torch_and_with_bad_sizes_there_is_one_line(monkeypatch, tmp_path, error_of):
     from experiments.peers.__main__ import main
 
