@@ -34,7 +34,8 @@ def choose_devices(asked: int | None, num_tasks: int, family: envs.TaskFamily | 
     if asked > there:
         more = f" On a CPU, JAX_NUM_CPU_DEVICES={asked} makes as many." if jax.default_backend() == "cpu" else ""
         raise UserError(
-            f"--devices is {asked}, but JAX sees {there} {jax.default_backend()} device(s); ask for fewer, also where a resumed run had more.{more}"
+            f"--devices is {asked}, but JAX sees {there} {jax.default_backend()} device(s); ask for fewer (a resumed run "
+            f"asks for those it had).{more}"
         )
     if asked not in fits:
         of_each = "" if processes == 1 else f" of each of {processes} processes"

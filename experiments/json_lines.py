@@ -67,7 +67,7 @@ def sound_lines(whole: bytes) -> tuple[int, list[dict[str, Any]]]:
     for line in whole.splitlines(keepends=True):
         try:
             row = json.loads(line)
-            later = row["iteration"] > (rows[-1]["iteration"] if rows else 0)
+            later = row["iteration"] > (rows[-1]["iteration"] if rows else 0) and row["time/seconds"] >= 0
         except (ValueError, TypeError, KeyError):  # UnicodeDecodeError is a ValueError
             break
         if not line.endswith(b"\n") or not later:

@@ -7,7 +7,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-
 LONGEST_SILENCE = 30.0  # seconds between plain lines, or a twentieth of the run if that is sooner
 
 

@@ -182,7 +182,7 @@ def refuse_parent(parent: Path) -> None:
 
 def _empty(run_dir: Path) -> None:
     """Delete what a run writes, and nothing else."""
-    for name in RUN_FILES + LEFTOVERS + TUTORIAL_FILES:
+    for name in sorted(RUN_FILES + LEFTOVERS + TUTORIAL_FILES, key=CONFIG.__eq__):  # config.json last: it makes it a run
         path = run_dir / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -19,6 +19,8 @@ def reserve(folder: Path, size: int) -> None:
     Raises:
         OSError: it has not.
     """
+    if not hasattr(os, "posix_fallocate"):  # macOS; a full disk then shows when the checkpoint is written
+        return
     with tempfile.TemporaryFile(dir=folder) as file:
         os.posix_fallocate(file.fileno(), 0, size)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import resource
 import shutil
 from pathlib import Path
@@ -48,7 +49,7 @@ def train_toy(folders, iterations, learner=LEARNER, *, seeds=(0, 1), agent="toy"
         outputs = []
         for folder, seed in zip(folders, seeds, strict=False):
             folder.mkdir(exist_ok=True)
-            described = {"wandb_id": wandb_id, "settings": {"seed": seed}}
+            described = {"script": "toy", "wandb_id": wandb_id, "settings": {"seed": seed}}
             outputs.append(stack.enter_context(open_outputs(folder, described, agent=agent, env="toy")))
         runner.run(learner, outputs, runner.Schedule(iterations, 1, 2))
     jax.effects_barrier()
@@ -317,7 +318,12 @@ def test_a_checkpoint_holds_what_a_run_goes_on_with(six):
 
 def test_lines_reach_the_disk_before_the_checkpoint_that_they_lead_to(tmp_path, monkeypatch):
     order, save = [], checkpoint.save
-    monkeypatch.setattr("experiments.json_lines.os.fsync", lambda file: order.append("lines"))
+
+    def fsync(file):
+        if os.readlink(f"/proc/self/fd/{file}").endswith("metrics.jsonl"):
+            order.append("lines")
+
+    monkeypatch.setattr("experiments.json_lines.os.fsync", fsync)
     monkeypatch.setattr(checkpoint, "save", lambda *args: (order.append("checkpoint"), save(*args)))
     train_toy([tmp_path / "run"], 4)
     assert order == ["lines", "checkpoint"] * 3

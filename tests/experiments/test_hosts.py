@@ -206,18 +206,28 @@ def test_each_has_a_number_of_its_own_and_all_the_same_count():
     assert sum("process 1 expects 2 processes, process 0 3" in reason for reason in others) == 1
 
 
+def connected(port):
+    """A connection to ``port`` as soon as somebody listens there."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port))
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
 def test_those_that_meet_can_talk_and_strangers_cannot():
     first = Place("127.0.0.1", meeting.free_port(), 2, 0)
 
     def stranger_then_second():
-        with socket.create_connection(("127.0.0.1", first.port)) as stranger:
+        with connected(first.port) as stranger:
             stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
             assert stranger.recv(1) == b""
         return meeting.come(first._replace(process=1), 5)
 
     with ThreadPoolExecutor(2) as pool:
         gathering = pool.submit(meeting.gather, first, 5)
-        time.sleep(0.1)
         coming = pool.submit(stranger_then_second)
         gathering.result()[1].send(coordinator=1)
         link, message = coming.result()

@@ -1,7 +1,9 @@
 """What runs of days need: they stop when asked to with everything saved, drop bad updates, and know what they need before."""
 
+import dataclasses
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -11,7 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import memory, runner, sinusoid, step_function, train
+from experiments import memory, run_folder, runner, sinusoid, step_function, train
+from experiments.command import flag
+from experiments.config import TrainConfig
 from experiments.guard import skip_update, stop_at_once
 from experiments.program import compile_chunk
 from experiments.signals import StopSignals
@@ -20,6 +24,7 @@ from metarl.tasks import AT_ONCE
 from metarl.types import MetaLearner, MetaState
 from tests.experiments.conftest import SMALL, read_lines, small_run
 
+USUAL = (signal.default_int_handler, signal.SIG_DFL)
 FIELDS = ("meta/pre", "meta/post", "outer/loss")
 
 
@@ -32,9 +37,12 @@ def interrupt_after(lines, path, number):
 
     def watch():
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and not (path.exists() and path.read_bytes().count(b"\n") >= lines):
+        while not (path.exists() and path.read_bytes().count(b"\n") >= lines):
+            if time.monotonic() > deadline:
+                return
             time.sleep(0.002)
-        os.kill(os.getpid(), number)
+        if signal.getsignal(number) not in USUAL:  # else the run has ended, and the signal would end the tests
+            os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -59,7 +67,7 @@ def test_a_signal_stops_a_run_with_everything_saved(number, tmp_path, capsys):
     )
     assert f"{name}: finishing this compiled call" in captured.err
     assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["0", str(done)]
-    assert signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL)
+    assert signal.getsignal(number) in USUAL
     train.main(["--run-dir", str(tmp_path / "run"), "--resume", "--num-iterations", str(done + 2)])
     assert [line["iteration"] for line in read_lines(tmp_path / "run")] == list(range(1, done + 3))
     whole = small_run(tmp_path / "whole", "--num-iterations", str(done + 2), "--eval-tasks", "0")
@@ -120,12 +128,23 @@ def test_skipped_updates_are_counted_in_the_lines(tmp_path, capsys):
     assert "iteration 4/4  " in (out := capsys.readouterr().out) and "env steps/s 4 skipped" in out
 
 
+def flags_of(main):
+    config = {
+        train.main: TrainConfig,
+        sinusoid.main: sinusoid.SinusoidConfig,
+        step_function.main: step_function.StepFunctionConfig,
+    }
+    return {flag(field.name) for field in dataclasses.fields(config[main])}
+
+
 @pytest.mark.parametrize("main", [train.main, sinusoid.main, step_function.main])
 def test_a_run_that_will_not_fit_is_refused_before_it_runs(main, monkeypatch, tmp_path, error_of):
     monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
     flags = [*SMALL] if main is train.main else ["--num-iterations", "5", "--num-tasks", "2"]
     error = error_of(main, "--run-dir", tmp_path / "run", *flags)
     assert "GiB, but this machine has 9.31e-07 GiB free; try" in error
+    named = re.findall(r"--[a-z-]+", error)
+    assert "--num-tasks" in named and all(known in flags_of(main) for known in named)
     assert not (tmp_path / "run" / "metrics.jsonl").read_text()
 
 
@@ -157,3 +176,46 @@ def test_calls_grow_to_about_a_second_and_shrink_with_slower_ones():
         blocks.append(runner._next_blocks(blocks[-1], blocks[-1] * 0.01))  # a block takes ten milliseconds
     assert blocks[:4] == [1, 4, 16, 64] and blocks[-1] == 100
     assert runner._next_blocks(100, 4.0) == 25 and runner._next_blocks(1, 60.0) == 1
+
+
+def test_calls_cut_short_by_a_checkpoint_do_not_make_the_next_ones_long():
+    """Iterations of a thirtieth of a second, a checkpoint every 41: no call takes longer than two seconds."""
+    schedule = runner.Schedule(2000, log_every=1, checkpoint_every=41)
+    iteration, blocks, calls = 0, 1, []
+    while iteration < 2000:
+        stop = runner._stop(iteration, blocks, schedule)
+        calls.append((stop - iteration) / 30)
+        blocks, iteration = runner._next_blocks(stop - iteration, calls[-1]), stop
+    assert max(calls) < 2 and np.median(calls) > 0.3
+
+
+def test_a_line_that_ended_a_short_block_stays_the_end_of_one():
+    """A run of 250 with lines of 100 ends with line 250; one that goes on from checkpoint 200 has it again, and then 350."""
+    schedule = runner.Schedule(500, log_every=100, checkpoint_every=500)
+    assert runner._stop(200, 3, schedule, written=250) == 250
+    assert runner._stop(250, 1, schedule, written=250) == 350
+    assert runner._stop(200, 3, schedule) == 500
+
+
+def test_memory_of_a_control_group_counts_files_that_were_read_as_free(tmp_path):
+    (tmp_path / "meminfo").write_text("MemTotal: 100 kB\nMemAvailable:   90 kB\n")
+    for name, text in {"max": "65536", "current": "61440", "stat": "anon 1\nactive_file 4096\ninactive_file 8192\n"}.items():
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert memory._host_bytes(tmp_path / "meminfo", tmp_path) == 4096 + 4096 + 8192
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory._host_bytes(tmp_path / "meminfo", tmp_path) == 90 * 1024
+    assert memory._host_bytes(tmp_path / "meminfo", tmp_path / "none") == 90 * 1024
+
+
+def test_an_interrupted_overwrite_leaves_a_run_that_can_be_overwritten(tmp_path, monkeypatch):
+    """Killed while the old run is being deleted."""
+    run = small_run(tmp_path / "run", "--eval-tasks", "0")
+
+    def killed(path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(run_folder.shutil, "rmtree", killed)
+        small_run(run, "--eval-tasks", "0", "--overwrite")
+    small_run(run, "--eval-tasks", "0", "--overwrite")
+    assert len(read_lines(run)) == 4

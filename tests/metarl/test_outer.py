@@ -29,6 +29,11 @@ def test_cosine_at_its_limits():
     assert outer.cosine(jnp.zeros((3, 5))) == 0
 
 
+def test_cosine_of_very_many_tasks():
+    """Their pairs are more than 32 bits count."""
+    np.testing.assert_allclose(outer.cosine(jnp.ones((70_000, 1))), 1.0, rtol=1e-3)
+
+
 def descent(num_steps):
     """Gradient descent on the mean over tasks of (theta - target)^2 / 2, ``num_steps`` times on the same targets."""
 
