@@ -14,7 +14,7 @@ import tyro
 
 import envs
 from experiments.seed_folders import seed_folders
-from experiments.signals import Stopped
+from experiments.signals import Stopped, Terminated, ended_by_sigterm
 
 Config = TypeVar("Config")
 MAX_SEED = 2**32 - 1
@@ -28,25 +28,25 @@ class UserError(Exception):
 def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
     """Print a `UserError`, or what an ordinary environment failed with, as one line on stderr and exit with 2.
 
-    Training that was asked to stop, and has saved itself, exits with 0; Ctrl-C elsewhere with 130.
+    Training that was asked to stop, and has saved itself, exits with 0; Ctrl-C elsewhere with 130 and SIGTERM with 143, and a line.
     """
 
     @functools.wraps(main)
     def wrapped(*args: Any, **kwargs: Any) -> None:
         try:
-            with host_errors():
+            with ended_by_sigterm(), host_errors():
                 main(*args, **kwargs)
         except (UserError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
         except Stopped as stopped:
             print(stopped)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             print(
                 "interrupted; a training run goes on from its last checkpoint with --resume, other commands when given again",
                 file=sys.stderr,
             )
-            sys.exit(130)
+            sys.exit(143 if isinstance(interrupt, Terminated) else 130)
 
     return wrapped
 

@@ -1,14 +1,37 @@
 """SIGTERM and Ctrl-C during training: finish what is running, save, and leave in peace."""
 
+import contextlib
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 
 class Stopped(Exception):
     """Training ended early because it was asked to, with everything saved; the message says how to go on."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM where there is nothing to finish: it ends a command as Ctrl-C does."""
+
+
+@contextlib.contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Within it SIGTERM raises `Terminated` in the main thread, so that files are closed and a line is said."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class StopSignals:

@@ -11,6 +11,7 @@ import pytest
 from experiments import (
     ant,
     bandits,
+    benchmark,
     bias_variance,
     compare,
     dashboard,
@@ -32,6 +33,7 @@ COMMANDS = re.findall(r"^python -m experiments\.(\w+)(.*)$", README, re.MULTILIN
 OWN = ("# hover.py", "# swing.py")  # files of a user's own
 MAIN = {
     "train": train.main,
+    "benchmark": benchmark.main,
     "evaluate": evaluate.main,
     "compare": compare.main,
     "dashboard": dashboard.main,
@@ -51,6 +53,7 @@ FEWER = {
     "train": "--num-iterations 2 --num-tasks 2 --num-episodes 2 --horizon 6 --eval-tasks 3 --hidden-sizes 8",
     "evaluate": "--num-tasks 3",
     "compare": "",
+    "benchmark": "--quick --only sinusoid --no-growth --no-chunks --no-precision --repeats 1 --seconds 0.05",
     "dashboard": "",
     "navigation": "--num-iterations 0 --num-seeds 1 --eval-tasks 1",
     "step_function": "--num-iterations 20 --log-every 10 --checkpoint-every 10 --hidden-sizes 8",

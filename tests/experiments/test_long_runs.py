@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from experiments import memory, run_folder, runner, sinusoid, step_function, train
-from experiments.command import flag
+from experiments.command import flag, one_line_errors
 from experiments.config import TrainConfig
 from experiments.guard import skip_update, stop_at_once
 from experiments.program import compile_chunk
@@ -41,7 +41,9 @@ def interrupt_after(lines, path, number):
             if time.monotonic() > deadline:
                 return
             time.sleep(0.002)
-        if signal.getsignal(number) not in USUAL:  # else the run has ended, and the signal would end the tests
+        if isinstance(
+            getattr(signal.getsignal(number), "__self__", None), StopSignals
+        ):  # else the run has ended, and the signal would end the tests
             os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=watch)
@@ -219,3 +221,15 @@ def test_an_interrupted_overwrite_leaves_a_run_that_can_be_overwritten(tmp_path,
         small_run(run, "--eval-tasks", "0", "--overwrite")
     small_run(run, "--eval-tasks", "0", "--overwrite")
     assert len(read_lines(run)) == 4
+
+
+def test_sigterm_outside_training_says_how_to_go_on(capsys):
+    @one_line_errors
+    def main():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert signal.getsignal(signal.SIGTERM) in USUAL
+    assert stop.value.code == 143 and "--resume" in capsys.readouterr().err
