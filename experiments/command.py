@@ -28,7 +28,7 @@ class UserError(Exception):
 def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
     """Print a `UserError`, or what an ordinary environment failed with, as one line on stderr and exit with 2.
 
-    Training that was asked to stop, and has saved itself, exits with 0; Ctrl-C elsewhere with 130 and SIGTERM with 143, and a line.
+    Training that was asked to stop, and has saved itself, exits with 0. Elsewhere Ctrl-C exits with 130 and SIGTERM with 143.
     """
 
     @functools.wraps(main)
