@@ -40,6 +40,8 @@ if "xla_force_host_platform_device_count" not in os.environ["XLA_FLAGS"]:
     os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(cores, MAX_CPU_DEVICES)))
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _keep_compiled_programs()
+if not os.environ.get("JAX_NUM_CPU_DEVICES", "1").isdigit():
+    sys.exit(f"error: JAX_NUM_CPU_DEVICES is {os.environ['JAX_NUM_CPU_DEVICES']!r}, but must be a whole number of devices.")
 # Orbax and XLA report routine events at INFO and WARNING.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

@@ -91,9 +91,9 @@ def _ceilings(limits: dict[str, Any]) -> Table:
     table.add_row("products of large matrices", f"{limits['matmul'] / 1e9:,.1f} GFLOP")
     for name, rate in limits["matmul_of_work"].items():
         table.add_row(f"  {name}", f"{rate / 1e9:,.1f} GFLOP")
-    table.add_row("elementwise", f"{limits['elementwise'] / 1e9:,.1f} G")
-    table.add_row("tanh", f"{limits['tanh'] / 1e9:,.2f} G")
-    table.add_row("exp", f"{limits['exp'] / 1e9:,.2f} G")
+    table.add_row("elementwise", f"{limits['elementwise'] / 1e9:,.1f} G operations")
+    table.add_row("tanh", f"{limits['tanh'] / 1e9:,.2f} G values")
+    table.add_row("exp", f"{limits['exp'] / 1e9:,.2f} G values")
     table.add_row("memory", f"{limits['bandwidth'] / 1e9:,.1f} GB")
     return table
 

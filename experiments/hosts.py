@@ -19,7 +19,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from experiments import lifeline, meeting, relay
-from experiments.command import UserError, from_settings, host_errors
+from experiments.command import UserError, at_least, from_settings, host_errors
 from experiments.meeting import LOOPBACK, Place
 from experiments.signals import Stopped
 
@@ -73,6 +73,7 @@ def joined(config: Config) -> Iterator[Config]:
     What goes wrong in one process ends all of them, each with one line.
     """
     flag, seconds = config.hosts, config.hosts_wait  # type: ignore[attr-defined]
+    at_least(config, hosts_wait=1)
     here = place(flag) if flag else None
     if here is None or here.num_processes == 1:
         yield config

@@ -38,8 +38,8 @@ class Program(NamedTuple):
 
     def summary(self) -> str:
         """A line about what it cost."""
-        work = f"{self.flops / 1e9:.3g} GFLOP and {self.matmul_bytes / 1e9:.3g} GB of matrices per meta-iteration"
-        return f"compiled in {self.compile_seconds:.1f} s: {self.memory_bytes / 2**20:,.0f} MiB of memory, {work}"
+        work = f"{self.flops / 1e9:.3g} GFLOP and {self.matmul_bytes / 1e9:.3g} GB in and out of matrix products"
+        return f"compiled in {self.compile_seconds:.1f} s; needs {self.memory_bytes / 2**20:,.1f} MiB; a meta-iteration: {work}"
 
     def description(self) -> dict[str, float]:
         """The same for config.json and wandb."""

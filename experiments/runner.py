@@ -211,7 +211,7 @@ def _nonfinite_message(bad: dict[int, list[str]], iteration: int, outputs: Seque
     elif any(name.startswith(("policy/kl", "inner/kl")) for name in names):  # from finite parameters
         advice = "Inner steps throw the policy too far: try a smaller --inner-lr or a larger --initial-std."
     else:
-        advice = "Try a smaller --inner-lr or --outer-lr."
+        advice = "Try a smaller --inner-lr or --outer-lr, with --overwrite or in another --run-dir."
     seeds = ", ".join(str(outputs[i].seed) for i in bad)
     who = "" if len(outputs) == 1 else f"seed {seeds}, " if len(bad) == 1 else f"seeds {seeds}, "
     return (

@@ -59,7 +59,7 @@ class StopSignals:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number).name
         self._restore()
-        print(f"\n{self.received}: finishing this compiled call, then saving (again: at once) ...", file=sys.stderr, flush=True)
+        print(f"\n{self.received}: finishing what is running, then saving (again: at once) ...", file=sys.stderr, flush=True)
 
     def _restore(self) -> None:
         before, self._before = self._before, {}

@@ -67,7 +67,7 @@ def test_a_signal_stops_a_run_with_everything_saved(number, tmp_path, capsys):
         f"{name}: stopped after iteration {done} of 3000 and saved; go on with: "
         f"python -m experiments.train --run-dir {tmp_path / 'run'} --resume"
     )
-    assert f"{name}: finishing this compiled call" in captured.err
+    assert f"{name}: finishing what is running" in captured.err
     assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["0", str(done)]
     assert signal.getsignal(number) in USUAL
     train.main(["--run-dir", str(tmp_path / "run"), "--resume", "--num-iterations", str(done + 2)])
@@ -144,9 +144,9 @@ def test_a_run_that_will_not_fit_is_refused_before_it_runs(main, monkeypatch, tm
     monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
     flags = [*SMALL] if main is train.main else ["--num-iterations", "5", "--num-tasks", "2"]
     error = error_of(main, "--run-dir", tmp_path / "run", *flags)
-    assert "GiB, but this machine has 9.31e-07 GiB free; try" in error
+    assert "GiB and some headroom, but this machine has 9.31e-07 GiB free; try" in error
     named = re.findall(r"--[a-z-]+", error)
-    assert "--num-tasks" in named and all(known in flags_of(main) for known in named)
+    assert "--num-tasks" in named and all(known in flags_of(main) for known in named), named
     assert not (tmp_path / "run" / "metrics.jsonl").read_text()
 
 
