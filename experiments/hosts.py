@@ -73,7 +73,7 @@ def joined(config: Config) -> Iterator[Config]:
     What goes wrong in one process ends all of them, each with one line.
     """
     flag, seconds = config.hosts, config.hosts_wait  # type: ignore[attr-defined]
-    at_least(config, hosts_wait=1)
+    at_least(config, hosts_wait=0)
     here = place(flag) if flag else None
     if here is None or here.num_processes == 1:
         yield config
