@@ -65,7 +65,7 @@ def calls_host(family: envs.TaskFamily) -> bool:
     def step(key):
         task = family.sample_task(key)
         state = family.initial(key, task)
-        action = jnp.zeros(family.action_space.shape, family.action_space.dtype)
+        action = jnp.zeros(family.action_space.shape, jax.dtypes.canonicalize_dtype(family.action_space.dtype))
         return family.transition(state, action, key, task)
 
     return "callback" in str(jax.make_jaxpr(step)(jax.random.key(0)))
