@@ -83,7 +83,7 @@ def plot(found: dict[str, Any], path: Path) -> None:
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xlabel("size / size at the start")
     start = statistics.median(entry["seconds_per_iteration"][0]["median"] for entry in found["sizes"].values())
-    axes.set_ylabel(f"seconds per meta-iteration / {start:.2g} s")
+    axes.set_ylabel(f"time per meta-iteration / that at the start ({1e3 * start:.2g} ms)")
     axes.set_title("2D navigation, MAML: how time grows (bars: all repeats)")
     axes.legend()
     axes.grid(alpha=0.3)
