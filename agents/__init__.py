@@ -1,4 +1,4 @@
-"""Agents by name. Each factory takes ``(world, settings)`` and gives a `metarl.types.MetaLearner`."""
+"""Agents by name. Each factory takes ``(world, settings)`` and gives a `metarl.interfaces.MetaLearner`."""
 
 import difflib
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from agents.maml_trpo import maml_trpo
 from agents.mann import mann
 from agents.multitask import multitask
 from agents.oracle import oracle
+from agents.parts.world import Settings, World
 from agents.pretrained import pretrained
 from agents.promp import promp
 from agents.rl2 import rl2
-from agents.world import Settings, World
-from metarl.types import MetaLearner
+from metarl.interfaces import MetaLearner
 
 AGENTS: dict[str, Callable[[World, Settings], MetaLearner]] = {
     "maml": maml,

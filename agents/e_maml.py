@@ -3,14 +3,14 @@
 import jax
 import jax.numpy as jnp
 
-from agents.gradient import gradient_learner
 from agents.maml import adam_along
-from agents.world import Settings, World, must_play
+from agents.parts.gradient_learner import gradient_learner
+from agents.parts.world import Settings, World, must_play
 from metarl import meta, rules
 from metarl.advantages import discounted_sum
+from metarl.interfaces import MetaLearner
 from metarl.outer import OuterUpdate, recorded
 from metarl.surrogates import reinforce
-from metarl.types import MetaLearner
 
 
 def e_maml(world: World, settings: Settings) -> MetaLearner:

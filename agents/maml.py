@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from agents.gradient import gradient_learner
-from agents.networks import with_context
-from agents.world import Settings, World
+from agents.parts.gradient_learner import gradient_learner
+from agents.parts.networks import with_context
+from agents.parts.world import Settings, World
 from metarl import meta, outer, rules
+from metarl.interfaces import InnerRule, MetaLearner
 from metarl.surrogates import loaded_dice
-from metarl.types import InnerRule, MetaLearner
 
 # MAML++ leaves the multi-step loss, and first order, behind after these shares of training. The first is 15 of 100 epochs in
 # the released code (AntreasAntoniou/HowToTrainYourMAMLPytorch); the paper switches too (Antoniou et al. 2019, Section 4), after

@@ -1,11 +1,11 @@
 """MAML as in its published reinforcement-learning experiments: a trust region outside."""
 
-from agents.gradient import gradient_learner
-from agents.world import Settings, World, must_play
+from agents.parts.gradient_learner import gradient_learner
+from agents.parts.world import Settings, World, must_play
 from metarl import meta, rules
+from metarl.interfaces import MetaLearner
 from metarl.surrogates import loaded_dice
 from metarl.trust_region import trust_region
-from metarl.types import MetaLearner
 
 
 def maml_trpo(world: World, settings: Settings) -> MetaLearner:

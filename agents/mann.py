@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from agents.gradient import report
-from agents.networks import mlp
-from agents.world import Settings, World
+from agents.parts.gradient_learner import report
+from agents.parts.networks import mlp
+from agents.parts.world import Settings, World
 from metarl import outer
-from metarl.types import AdaptationCurve, Experience, MetaLearner, MetaState
+from metarl.interfaces import AdaptationCurve, Experience, MetaLearner, MetaState
 
 HIDDEN = 64
 

@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 
-from agents.gradient import adaptation, predictions, report
-from agents.world import Settings, World
+from agents.parts.gradient_learner import adaptation, predictions, report
+from agents.parts.world import Settings, World
 from metarl import outer, rules
-from metarl.types import MetaLearner, MetaState
+from metarl.interfaces import MetaLearner, MetaState
 
 TRAIN_TASKS = 0x7A5C  # the fixed training tasks come from this constant, whatever the seed
 

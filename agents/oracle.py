@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 
-from agents.actor_critic import informed
 from agents.maml import maml
-from agents.ppo import trial_learner
-from agents.world import Settings, World
-from metarl.types import AdaptationCurve, Experience, MetaLearner
+from agents.parts.actor_critic import informed
+from agents.parts.trial_learner import trial_learner
+from agents.parts.world import Settings, World
+from metarl.interfaces import AdaptationCurve, Experience, MetaLearner
 
 
 def oracle(world: World, settings: Settings) -> MetaLearner:

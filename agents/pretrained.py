@@ -5,12 +5,12 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from agents.gradient import gradient_learner
 from agents.maml import adam_along
-from agents.networks import Network
-from agents.world import Settings, World
+from agents.parts.gradient_learner import gradient_learner
+from agents.parts.networks import Network
+from agents.parts.world import Settings, World
 from metarl import meta, rules
-from metarl.types import InnerRule, MetaLearner, Problem
+from metarl.interfaces import InnerRule, MetaLearner, Problem
 
 LOWER_BY = 0.3  # each earlier layer's rate, relative to the next
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1)  # tried by cross-validation

@@ -2,12 +2,12 @@
 
 import jax.numpy as jnp
 
-from agents.gradient import gradient_learner
 from agents.maml import adam_along
-from agents.world import Settings, World, must_play
+from agents.parts.gradient_learner import gradient_learner
+from agents.parts.world import Settings, World, must_play
 from metarl import meta, outer, rules
+from metarl.interfaces import MetaLearner
 from metarl.surrogates import clipped_ratio, loaded_dice
-from metarl.types import MetaLearner
 
 
 def promp(world: World, settings: Settings) -> MetaLearner:

@@ -1,9 +1,9 @@
 """RL2: a recurrent policy learns to learn; its memory lasts over the episodes of a trial."""
 
-from agents.actor_critic import recurrent
-from agents.ppo import trial_learner
-from agents.world import Settings, World
-from metarl.types import MetaLearner
+from agents.parts.actor_critic import recurrent
+from agents.parts.trial_learner import trial_learner
+from agents.parts.world import Settings, World
+from metarl.interfaces import MetaLearner
 
 
 def rl2(world: World, settings: Settings) -> MetaLearner:

@@ -8,11 +8,11 @@ from typing import Any
 
 import gymnasium
 
+from envs.contract import check_family, explain
 from envs.family import TaskFamily
-from envs.static_check import check_family, explain
 
-ENTRY_POINT = "envs.task_env:TaskEnv"
-VECTOR_ENTRY_POINT = "envs.task_vector_env:TaskVectorEnv"
+ENTRY_POINT = "envs.to_gymnasium.task_env:TaskEnv"
+VECTOR_ENTRY_POINT = "envs.to_gymnasium.task_vector_env:TaskVectorEnv"
 
 
 def build_family(family: Any, **options: Any) -> TaskFamily:

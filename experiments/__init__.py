@@ -33,8 +33,8 @@ def _keep_compiled_programs() -> None:
 # Threads inside the small products of meta-learning cost more than they gain. Set before jax starts, unless the user did.
 if "xla_cpu_multi_thread_eigen" not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
-# A device per core, so that tasks can be shared among cores (experiments.devices). No import from our rooms before this: jax
-# reads it when it is imported.
+# A device per core, so that tasks can be shared among cores (`experiments.training.devices`). No import from our rooms before
+# this: jax reads it when it is imported.
 if "xla_force_host_platform_device_count" not in os.environ["XLA_FLAGS"]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(cores, MAX_CPU_DEVICES)))

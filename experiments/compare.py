@@ -6,12 +6,13 @@ from pathlib import Path
 
 import tyro
 
-from experiments import plots
-from experiments.command import one_line_errors, parse
-from experiments.compare_html import page
-from experiments.comparison import Comparison, gather
-from experiments.comparison_table import cells, markdown, print_cells
-from experiments.run_folder import write_json
+from experiments.cli.errors import one_line_errors
+from experiments.cli.flags import parse
+from experiments.reporting import figures
+from experiments.reporting.comparison import Comparison, gather
+from experiments.reporting.html_page import page
+from experiments.reporting.tables import cells, markdown, print_cells
+from experiments.runs.folder import write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +45,11 @@ def compare(config: CompareConfig) -> None:
 def draw(path: Path, comparison: Comparison) -> None:
     """The picture."""
     if comparison.supervised:
-        plots.error_comparison(path, comparison.rows)
+        figures.error_comparison(path, comparison.rows)
     else:
         like = next(iter(comparison.runs.values()))[0].result
         lines = {agent: [run.lines for run in its] for agent, its in comparison.runs.items()}
-        plots.comparison(path, like, comparison.rows, lines)
+        figures.comparison(path, like, comparison.rows, lines)
 
 
 def write_page(out: Path, comparison: Comparison) -> Path:

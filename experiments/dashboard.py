@@ -15,11 +15,12 @@ import wandb
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 
-from experiments import upload
-from experiments.command import UserError, one_line_errors, parse
+from experiments.cli.errors import UserError, one_line_errors
+from experiments.cli.flags import parse
 from experiments.compare import write_page
-from experiments.comparison import Comparison, gather
-from experiments.run_folder import NOT_SETTINGS
+from experiments.reporting.comparison import Comparison, gather
+from experiments.runs import wandb_upload
+from experiments.runs.folder import NOT_SETTINGS
 
 VIEW = "metarl: agents compared"
 STEPS, GROUP = "time/env_steps", "Group"  # a run's group is <agent>/<env>
@@ -56,7 +57,7 @@ class DashboardConfig:
 def dashboard(config: DashboardConfig) -> None:
     """Save the view, or write the page."""
     comparison = gather(config.runs)
-    if not upload.has_account():
+    if not wandb_upload.has_account():
         page = write_page(config.out, comparison)
         print(f"no wandb account is set up (wandb login), so the comparison is in {page}")
         return
@@ -71,7 +72,7 @@ def dashboard(config: DashboardConfig) -> None:
 
 def save(config: DashboardConfig, comparison: Comparison) -> ws.Workspace:
     """Save the view in wandb."""
-    trouble = upload.check_server()
+    trouble = wandb_upload.check_server()
     if trouble:
         raise UserError(trouble)
     entity = config.entity or os.environ.get("WANDB_ENTITY") or wandb.Api(timeout=TIMEOUT).default_entity

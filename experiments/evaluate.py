@@ -14,14 +14,19 @@ from rich.table import Table
 
 import agents
 import envs
-from experiments import agent_flags, checkpoint, evaluation_log, plots, rollout_video, sinusoid, step_function
-from experiments.command import UserError, at_least, between, from_settings, one_line_errors, parse
-from experiments.config import TrainConfig, build
-from experiments.family_errors import NotFinite, blame
-from experiments.load import Trained, load
-from experiments.run_folder import lock, read_config, write_json
-from experiments.seed_folders import seed_folders
-from experiments.statistics import bootstrap_ci95, iqm, share_ci95, task_hash
+from experiments import sinusoid, step_function
+from experiments.cli.errors import UserError, one_line_errors
+from experiments.cli.family_errors import NotFinite, blame
+from experiments.cli.flags import at_least, between, from_settings, parse
+from experiments.evaluation import rollout_video, wandb_evaluation
+from experiments.evaluation.trained import Trained, load
+from experiments.reporting import figures
+from experiments.reporting.intervals import bootstrap_ci95, iqm, share_ci95, task_hash
+from experiments.runs import checkpoint
+from experiments.runs.folder import lock, read_config, write_json
+from experiments.runs.seed_folders import seed_folders
+from experiments.training import agent_flags
+from experiments.training.config import TrainConfig, build
 
 TASKS_AT_ONCE = 20  # bounds memory; results do not depend on it
 TASKS_DRAWN = 4  # paths shown in the picture
@@ -87,7 +92,7 @@ def evaluate(config: EvaluateConfig, described: dict[str, Any]) -> None:
     first = jax.tree.map(lambda x: x[0], curves | {"tasks": tasks})
     episodes = {name: (first[name][0], first["actions"][i], first[name][1]) for i, name in enumerate(("before", "after"))}
     rollout_video.write(config.run_dir / "rollout.gif", trained.family, first["tasks"], episodes)
-    evaluation_log.log(config.run_dir, described, result, trained.env_steps)
+    wandb_evaluation.log(config.run_dir, described, result, trained.env_steps)
 
 
 def adapts_by(agent: str) -> str:
@@ -164,7 +169,7 @@ def draw(path: Path, family: Any, tasks: Any, result: dict[str, Any], curves: di
     episodes = None
     if family.plane(np.zeros(family.observation_space.shape or ()), family.default_params) is not None:
         episodes = jax.tree.map(lambda x: x[:TASKS_DRAWN], (curves["before"], curves["after"]))
-    plots.adaptation(path, result, family, jax.device_get(tasks), episodes)
+    figures.adaptation(path, result, family, jax.device_get(tasks), episodes)
 
 
 def print_table(result: dict[str, Any]) -> None:

@@ -10,19 +10,23 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 import agents
-from agents.networks import ACTIVATIONS
+from agents.parts.networks import ACTIVATIONS
+from agents.parts.world import regression_world
 from agents.pretrained import RECIPES
-from agents.world import regression_world
-from envs.regression import RegressionFamily, sinusoid
-from experiments import checkpoint, maml_in_jax, protocols, runner, seeds, selection, supervised
-from experiments.command import MAX_SEED, UserError, at_least, between, multiple, one_line_errors, parse
-from experiments.config import SCHEDULES
-from experiments.devices import choose_devices, spread
-from experiments.progress import Progress
-from experiments.protocols import ProtocolName
-from experiments.session import build_agent, train_and_evaluate
+from envs.families.regression import RegressionFamily, sinusoid
+from experiments.cli.errors import UserError, one_line_errors
+from experiments.cli.flags import MAX_SEED, at_least, between, multiple, parse
+from experiments.runs import checkpoint
+from experiments.runs.folder import to_resume
+from experiments.supervised import evaluation, protocols, selection, tutorial
+from experiments.supervised.protocols import ProtocolName
+from experiments.training import loop, without_folders
+from experiments.training.config import SCHEDULES
+from experiments.training.devices import choose_devices, spread
+from experiments.training.progress import Progress
+from experiments.training.session import build_agent, train_and_evaluate
+from metarl.interfaces import MetaLearner
 from metarl.tasks import AT_ONCE, OverTasks
-from metarl.types import MetaLearner
 
 ENV = "sinusoid"
 GRID_POINTS = 100
@@ -32,7 +36,7 @@ GRID_POINTS = 100
 class SinusoidConfig:
     """Meta-train on sinusoids; test with 5, 10 and 20 points and 0..10 inner steps on held-out ones.
 
-    Settings without a value are the protocol's: see experiments/protocols.py.
+    Settings without a value are the protocol's: see experiments/supervised/protocols.py.
     """
 
     run_dir: Path
@@ -130,7 +134,7 @@ def build(config: SinusoidConfig, num_shots: int, *, test: bool = False, over_ta
         config: resolved settings.
         num_shots: points in the support set.
         test: draw queries as the protocol tests; otherwise as the configuration trains.
-        over_tasks: how training works on tasks: see `experiments.devices`.
+        over_tasks: how training works on tasks: see `experiments.training.devices`.
     """
     protocol = protocols.PROTOCOLS[config.protocol]
     family = sinusoid(protocol.amplitude, protocol.phase)
@@ -171,7 +175,7 @@ def run(config: SinusoidConfig) -> None:
     over_tasks = spread(config.devices, config.task_batch)
     built = build(config, config.train_shots or 1, over_tasks=over_tasks)
     keep = None if protocols.PROTOCOLS[config.protocol].select else checkpoint.KEEP
-    schedule = runner.Schedule(config.num_iterations or 0, config.log_every, config.checkpoint_every, keep)
+    schedule = loop.Schedule(config.num_iterations or 0, config.log_every, config.checkpoint_every, keep)
     train_and_evaluate(
         "sinusoid",
         config,
@@ -180,7 +184,7 @@ def run(config: SinusoidConfig) -> None:
         finish,
         env=ENV,
         extendable=config.outer_schedule == "constant" and config.agent not in agents.ANNEALED,
-        execution=runner.execution_of(config, over_tasks),
+        execution=loop.execution_of(config, over_tasks),
     )
 
 
@@ -188,7 +192,7 @@ def finish(config: SinusoidConfig, described: dict[str, Any]) -> None:
     """What follows training: the tutorial's pictures under its protocol, and always the evaluation."""
     if config.protocol == "jang":
         built = build(config, config.train_shots or 1)
-        maml_in_jax.draw(config, built, checkpoint.load(config.run_dir, built.learner)[1], build)
+        tutorial.draw(config, built, checkpoint.load(config.run_dir, built.learner)[1], build)
     evaluate(config, described)
 
 
@@ -204,7 +208,7 @@ def train_seeds(config: SinusoidConfig, seed_list: Sequence[int], label: str) ->
     """States [S, ...] of several seeds of a resolved configuration, selected as its protocol does; without run folders."""
     num_iterations = config.num_iterations or 0
     with Progress(num_iterations, 0, label) as progress:
-        states, _ = seeds.train(
+        states, _ = without_folders.train(
             build(config, config.train_shots or 1).learner,
             seed_list,
             num_iterations,
@@ -227,10 +231,10 @@ def evaluate(config: SinusoidConfig, described: dict[str, Any]) -> None:
         kept = checkpoint.load_all(config.run_dir, learner)
         labels["selected_iteration"], state, _ = min(kept, key=lambda found: float(error(found[1])))
         print(f"evaluating iteration {labels['selected_iteration']}: of {len(kept)} checkpoints the best on training tasks.")
-    supervised.evaluate(
+    evaluation.evaluate(
         config.run_dir,
         labels,
-        {shots: build(config, shots, test=True) for shots in supervised.TEST_SHOTS},
+        {shots: build(config, shots, test=True) for shots in evaluation.TEST_SHOTS},
         state,
         num_tasks=config.eval_tasks,
         described=described,
@@ -240,7 +244,7 @@ def evaluate(config: SinusoidConfig, described: dict[str, Any]) -> None:
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    run(parse(SinusoidConfig, args, "python -m experiments.sinusoid"))
+    run(parse(SinusoidConfig, args, "python -m experiments.sinusoid", to_resume))
 
 
 if __name__ == "__main__":

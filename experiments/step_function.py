@@ -13,15 +13,18 @@ from flax import linen as nn
 
 import agents
 import envs
-from agents.problems import judged_by_support, mean_squared_error
-from agents.world import regression_world
-from envs.regression import RegressionFamily, step_function
-from experiments import checkpoint, plots, runner
-from experiments.command import MAX_SEED, at_least, between, multiple, one_line_errors, parse
-from experiments.run_folder import write_json
-from experiments.session import build_agent, train_and_evaluate
-from experiments.statistics import bootstrap_ci95, task_hash
-from metarl.types import MetaLearner
+from agents.parts.problems import judged_by_support, mean_squared_error
+from agents.parts.world import regression_world
+from envs.families.regression import RegressionFamily, step_function
+from experiments.cli.errors import one_line_errors
+from experiments.cli.flags import MAX_SEED, at_least, between, multiple, parse
+from experiments.reporting import figures
+from experiments.reporting.intervals import bootstrap_ci95, task_hash
+from experiments.runs import checkpoint
+from experiments.runs.folder import to_resume, write_json
+from experiments.training import loop
+from experiments.training.session import build_agent, train_and_evaluate
+from metarl.interfaces import MetaLearner
 
 ENV = "step-function"
 NUM_POINTS = 100
@@ -141,7 +144,7 @@ def draw(config: StepFunctionConfig, built: Built, state: Any, tasks: Any) -> No
 
     few = jax.tree.map(lambda leaf: leaf[:PANELS], tasks)
     panels = jax.jit(jax.vmap(one))(few, jax.random.split(jax.random.key(0), PANELS))
-    plots.step_fits(config.run_dir / "adaptation.png", np.asarray(x), jax.device_get(panels), config.agent)
+    figures.step_fits(config.run_dir / "adaptation.png", np.asarray(x), jax.device_get(panels), config.agent)
 
 
 def run(config: StepFunctionConfig) -> None:
@@ -151,11 +154,11 @@ def run(config: StepFunctionConfig) -> None:
         "step_function",
         config,
         built.learner,
-        runner.Schedule(config.num_iterations, config.log_every, config.checkpoint_every),
+        loop.Schedule(config.num_iterations, config.log_every, config.checkpoint_every),
         lambda run, described: evaluate(run, built),
         env=ENV,
         extendable=config.agent not in agents.ANNEALED,
-        execution=runner.execution_of(config),
+        execution=loop.execution_of(config),
         probe=lambda state: {"eval/objective": float(validate(built, state, config.num_inner_steps)[1][:, -1].mean())},
     )
 
@@ -163,7 +166,7 @@ def run(config: StepFunctionConfig) -> None:
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    run(parse(StepFunctionConfig, args, "python -m experiments.step_function"))
+    run(parse(StepFunctionConfig, args, "python -m experiments.step_function", to_resume))
 
 
 if __name__ == "__main__":

@@ -5,20 +5,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import agents
-from experiments import hosts, runner
-from experiments.command import UserError, one_line_errors, parse
-from experiments.config import TrainConfig, build, family_of, resolve
-from experiments.devices import choose_batch, choose_devices, spread
+from experiments.cli.errors import UserError, one_line_errors
+from experiments.cli.family_errors import blame
+from experiments.cli.flags import parse
+from experiments.distributed import group
 from experiments.evaluate import EvaluateConfig, evaluate
-from experiments.family_errors import blame
-from experiments.run_folder import CONFIG, read_config
-from experiments.seed_folders import seed_folders
-from experiments.session import train_and_evaluate
+from experiments.runs.folder import CONFIG, read_config, to_resume
+from experiments.runs.seed_folders import seed_folders
+from experiments.training import loop
+from experiments.training.config import TrainConfig, build, family_of, resolve
+from experiments.training.devices import choose_batch, choose_devices, spread
+from experiments.training.session import train_and_evaluate
 
 
 def train(config: TrainConfig) -> None:
     """Meta-train as ``config`` says and write the run folder, or one for each of several seeds."""
-    with hosts.joined(config) as settings:
+    with group.joined(config) as settings:
         _train(settings)
 
 
@@ -30,7 +32,7 @@ def _train(config: TrainConfig) -> None:
     config = dataclasses.replace(config, devices=devices, task_batch=choose_batch(config.task_batch, family))
     over_tasks = spread(config.devices, config.task_batch)
     built = build(config, over_tasks=over_tasks)
-    schedule = runner.Schedule(config.num_iterations, log_every=1, checkpoint_every=config.checkpoint_every)
+    schedule = loop.Schedule(config.num_iterations, log_every=1, checkpoint_every=config.checkpoint_every)
 
     def evaluate_run(run: TrainConfig, described: dict[str, Any]) -> None:
         settings = EvaluateConfig(
@@ -47,7 +49,7 @@ def _train(config: TrainConfig) -> None:
             evaluate_run if config.eval_tasks else None,
             env=config.env,
             extendable=config.outer_schedule == "constant" and config.agent not in agents.ANNEALED,
-            execution=runner.execution_of(config, over_tasks),
+            execution=loop.execution_of(config, over_tasks),
         )
 
 
@@ -63,7 +65,7 @@ def refuse_another_agent(config: TrainConfig) -> None:
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    train(parse(TrainConfig, args, "python -m experiments.train"))
+    train(parse(TrainConfig, args, "python -m experiments.train", to_resume))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl.adapt import adapt, solve
+from metarl.inner_loop import adapt, solve
+from metarl.interfaces import Experience, InnerRule, Metrics, Params, Path, Problem, Theta
 from metarl.rules import proximal
-from metarl.types import Experience, InnerRule, Metrics, Params, Path, Problem, Theta
 
 MetaGradient = Callable[[Theta, Experience], tuple[Theta, Metrics]]
 
@@ -34,7 +34,7 @@ def final(loss):
 def objective(problem: Problem, rule: InnerRule, *, remat: bool = False):
     """MAML's objective for one task: the outer loss after adapting on the support (Finn et al. 2017, Eq. 1).
 
-    ``remat`` trades time for memory, see `metarl.adapt.adapt`.
+    ``remat`` trades time for memory, see `metarl.inner_loop.adapt`.
 
     Returns:
         ``(theta, experience) -> (scalar, metrics)``, a deterministic function that can be checked by finite differences.

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from metarl.interfaces import Experience, MetaState, Metrics, Theta, Tree
 from metarl.meta import MetaGradient
 from metarl.tasks import AT_ONCE, OverTasks, mean_over_tasks
-from metarl.types import Experience, MetaState, Metrics, Theta, Tree
 
 Draw = Callable[[Theta, Tree], Experience]  # theta, what one task is drawn from -> its experience
 

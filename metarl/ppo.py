@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from metarl.interfaces import Key, Metrics, Theta, Tree
 from metarl.surrogates import clipped_ratio
 from metarl.tasks import AT_ONCE, OverTasks
-from metarl.types import Key, Metrics, Theta, Tree
 
 
 class PPO(NamedTuple):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from metarl.types import Fast, InnerRule, Params, Tree
+from metarl.interfaces import Fast, InnerRule, Params, Tree
 
 
 def sgd(learning_rate: float) -> InnerRule:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from metarl.types import Tree
+from metarl.interfaces import Tree
 
 TASKS = "tasks"  # the mesh axis that tasks are spread over
 

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from metarl.advantages import generalized_advantage
-from metarl.rollout import rollout_with_memory
-from metarl.types import Environment, Key, Task, Trajectory, Tree
+from metarl.interfaces import Environment, Key, Task, Trajectory, Tree
+from metarl.sampler import rollout_with_memory
 
 
 class Feedback(NamedTuple):
@@ -61,10 +61,10 @@ def play_trial(
     horizon: int,
     unroll: int = 5,
 ) -> Trial:
-    """Play one trial of one task. Episode e uses fold_in(key, e) as `metarl.rollout.rollout` uses its key.
+    """Play one trial of one task. Episode e uses fold_in(key, e) as `metarl.sampler.rollout` uses its key.
 
     Args:
-        environment: see `metarl.rollout.rollout`.
+        environment: see `metarl.sampler.rollout`.
         actor: (memory, observation, feedback, key) -> (memory, action, log_prob, distribution), parameters closed over.
         memory: at the start of the trial.
         no_action: [...], the last action of the feedback at the very first step, of the dtype of actions.
@@ -72,7 +72,7 @@ def play_trial(
         key: typed key.
         num_episodes: E.
         horizon: T, of each episode.
-        unroll: see `metarl.rollout.rollout`.
+        unroll: see `metarl.sampler.rollout`.
     """
 
     def act(carry, observation, key_action):

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from metarl.interfaces import Experience, MetaState, Metrics, Theta, Tree
 from metarl.outer import Draw, OuterUpdate, cosine
 from metarl.tasks import AT_ONCE, OverTasks, mean_over_tasks
-from metarl.types import Experience, MetaState, Metrics, Theta, Tree
 
 
 def trust_region(

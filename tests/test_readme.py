@@ -1,5 +1,6 @@
 """The README cannot rot: its snippets are executed and its commands run, with fewer iterations."""
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -8,65 +9,36 @@ from pathlib import Path
 
 import pytest
 
-from experiments import (
-    ant,
-    bandits,
-    benchmark,
-    bias_variance,
-    compare,
-    dashboard,
-    evaluate,
-    explain,
-    families,
-    half_cheetah,
-    mjx_iterations,
-    navigation,
-    sinusoid,
-    sinusoid_table,
-    step_function,
-    train,
-)
+from experiments import train
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-COMMANDS = re.findall(r"^python -m experiments\.(\w+)(.*)$", README, re.MULTILINE)
+COMMANDS = re.findall(r"^python -m experiments\.([\w.]+)(.*)$", README, re.MULTILINE)
 OWN = ("# hover.py", "# swing.py")  # files of a user's own
-MAIN = {
-    "train": train.main,
-    "benchmark": benchmark.main,
-    "evaluate": evaluate.main,
-    "compare": compare.main,
-    "dashboard": dashboard.main,
-    "navigation": navigation.main,
-    "sinusoid": sinusoid.main,
-    "sinusoid_table": sinusoid_table.main,
-    "step_function": step_function.main,
-    "bias_variance": bias_variance.main,
-    "explain": explain.main,
-    "mjx_iterations": mjx_iterations.main,
-    "half_cheetah": half_cheetah.main,
-    "ant": ant.main,
-    "families": families.main,
-    "bandits": bandits.main,
-}
 FEWER = {
     "train": "--num-iterations 2 --num-tasks 2 --num-episodes 2 --horizon 6 --eval-tasks 3 --hidden-sizes 8",
     "evaluate": "--num-tasks 3",
     "compare": "",
     "benchmark": "--quick --only sinusoid --no-growth --no-chunks --no-precision --repeats 1 --seconds 0.05",
     "dashboard": "",
-    "navigation": "--num-iterations 0 --num-seeds 1 --eval-tasks 1",
+    "studies.navigation": "--num-iterations 0 --num-seeds 1 --eval-tasks 1",
     "step_function": "--num-iterations 20 --log-every 10 --checkpoint-every 10 --hidden-sizes 8",
     "sinusoid": "--num-iterations 20 --log-every 10 --checkpoint-every 10 --eval-tasks 5",
-    "sinusoid_table": "--num-iterations 2 --eval-tasks 2 --num-seeds 1 --protocols maml --agents oracle",
-    "bias_variance": "",
-    "explain": "--num-iterations 2 --surface-points 3",
-    "mjx_iterations": "--iterations 2 --num-episodes 2 --horizon 2",
-    "half_cheetah": "--agents random --num-iterations 0 --eval-tasks 1",
-    "ant": "--agents random --num-iterations 0 --eval-tasks 1 --tasks goal",
-    "families": "--no-train",
-    "bandits": "--num-iterations 1 --pulls 2 --arms 2 --eval-tasks 2",
+    "studies.sinusoid": "--num-iterations 2 --eval-tasks 2 --num-seeds 1 --protocols maml --agents oracle",
+    "studies.surrogates": "",
+    "studies.explain": "--num-iterations 2 --surface-points 3",
+    "studies.mjx_iterations": "--iterations 2 --num-episodes 2 --horizon 2",
+    "studies.half_cheetah": "--agents random --num-iterations 0 --eval-tasks 1",
+    "studies.ant": "--agents random --num-iterations 0 --eval-tasks 1 --tasks goal",
+    "studies.families": "--no-train",
+    "studies.bandits": "--num-iterations 1 --pulls 2 --arms 2 --eval-tasks 2",
 }
+
+
+def main_of(name):
+    """The entry point of a command, which is a file or a folder with ``__main__``."""
+    module = importlib.import_module(f"experiments.{name}")
+    return getattr(module, "main", None) or importlib.import_module(f"experiments.{name}.__main__").main
 
 
 def own_file(name="hover.py"):
@@ -76,7 +48,7 @@ def own_file(name="hover.py"):
 
 
 def test_there_is_something_to_test():
-    assert len(PYTHON) >= 3 and {name for name, _ in COMMANDS} == set(MAIN)
+    assert len(PYTHON) >= 3 and {name for name, _ in COMMANDS} == set(FEWER)
 
 
 @pytest.mark.parametrize("code", [code for code in PYTHON if not code.startswith(OWN) and "runs/" not in code])
@@ -94,7 +66,7 @@ def test_commands_run_in_the_order_given(tmp_path, monkeypatch):
     for name, flags in COMMANDS:
         if "hover:" not in flags and "swing:" not in flags:
             flags = flags.replace("--all", "--agents random")  # every agent is for those who have the time
-            MAIN[name](shlex.split(flags.split("#")[0] + " " + FEWER[name]))
+            main_of(name)(shlex.split(flags.split("#")[0] + " " + FEWER[name]))
     for code in PYTHON:
         if "runs/" in code:
             exec(compile(code, "README.md", "exec"), {"__name__": "readme"})

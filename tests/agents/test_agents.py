@@ -8,8 +8,8 @@ import pytest
 from flax import linen as nn
 
 import agents
-from agents.world import policy_gradient_world, regression_world
-from envs.regression import sinusoid
+from agents.parts.world import policy_gradient_world, regression_world
+from envs.families.regression import sinusoid
 from metarl.surrogates import loaded_dice, reinforce
 from tests.agents.probe import Guess, GuessDiscrete
 

@@ -9,10 +9,10 @@ from flax import linen as nn
 
 import agents
 from agents.maml import ANNEAL_STEPS_UNTIL, FIRST_ORDER_UNTIL, step_weights
-from agents.world import regression_world
-from envs.regression import sinusoid
+from agents.parts.world import regression_world
+from envs.families.regression import sinusoid
 from metarl import rules
-from metarl.adapt import collect
+from metarl.inner_loop import collect
 
 NETWORK = {"hidden_sizes": (6,), "activation": "tanh", "init": nn.initializers.lecun_normal()}
 WORLD = regression_world(sinusoid(), NETWORK, num_shots=5)

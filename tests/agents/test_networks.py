@@ -7,7 +7,7 @@ import pytest
 from gymnasium.spaces import Box, Dict, Discrete
 from scipy import stats
 
-from agents.networks import policy
+from agents.parts.networks import policy
 
 OBSERVATIONS = Box(-1, 1, (3,), np.float32)
 SETTINGS = {"hidden_sizes": (8, 8), "activation": "tanh", "initial_std": 0.5}

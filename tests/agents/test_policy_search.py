@@ -8,9 +8,9 @@ import pytest
 
 import agents
 from agents.e_maml import better_than_others
-from agents.world import policy_gradient_world
+from agents.parts.world import policy_gradient_world
 from metarl import meta, rules
-from metarl.adapt import adapt, collect
+from metarl.inner_loop import adapt, collect
 from metarl.surrogates import loaded_dice, reinforce
 from tests.agents.probe import Guess
 

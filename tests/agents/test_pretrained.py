@@ -8,9 +8,9 @@ from flax import linen as nn
 from jax.flatten_util import ravel_pytree
 
 import agents
+from agents.parts.world import regression_world
 from agents.pretrained import FOLDS, LOWER_BY, RATES, RECIPES, choose_rate
-from agents.world import regression_world
-from envs.regression import Sinusoid, sinusoid
+from envs.families.regression import Sinusoid, sinusoid
 
 RATE = 0.01
 TASK = Sinusoid(jnp.float32(2.0), jnp.float32(1.0))

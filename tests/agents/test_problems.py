@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import envs
-from agents.networks import policy
-from agents.problems import policy_gradient
-from envs.navigation import Goal
+from agents.parts.networks import policy
+from agents.parts.problems import policy_gradient
+from envs.families.navigation import Goal
+from metarl.interfaces import Experience
 from metarl.surrogates import loaded_dice, reinforce
-from metarl.types import Experience
 from tests.agents.probe import Guess
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box
 
-from agents.actor_critic import informed, recurrent
+from agents.parts.actor_critic import informed, recurrent
+from agents.parts.trials import ReturnScale, act_by_mode, play_trials, record
+from agents.parts.world import Settings, policy_gradient_world
 from agents.rl2 import rl2
-from agents.trials import ReturnScale, act_by_mode, play_trials, record
-from agents.world import Settings, policy_gradient_world
 from metarl.ppo import PPO
 from metarl.surrogates import loaded_dice, reinforce
 from metarl.trial import Feedback

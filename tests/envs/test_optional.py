@@ -6,7 +6,8 @@ import gymnasium
 import pytest
 
 import envs
-from envs import check, optional
+from envs import optional
+from envs.check import __main__ as check
 from experiments import train
 from tests.agents.probe import Guess
 

@@ -11,9 +11,9 @@ import pytest
 from gymnasium.spaces import Box, Discrete
 
 import envs
+from envs.families.gridworld import Cell
+from envs.families.navigation import Goal
 from envs.family import check_task_space
-from envs.gridworld import Cell
-from envs.navigation import Goal
 from envs.registration import construct
 from tests.agents.probe import Guess, Target
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import agents
-from experiments import runner, train
+from experiments import train
+from experiments.training import loop
 from tests.experiments.conftest import SMALL, read_lines, small_run
 
 
@@ -68,7 +69,7 @@ def without_time(rows):
 
 
 def test_same_seed_same_run_whatever_the_chunks(finished_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "MAX_BLOCKS", 1)
+    monkeypatch.setattr(loop, "MAX_BLOCKS", 1)
     again = small_run(tmp_path / "again", "--eval-tasks", "0")
     assert without_time(read_lines(again)) == without_time(read_lines(finished_run))
     other = small_run(tmp_path / "other", "--seed", "1", "--eval-tasks", "0")
@@ -140,7 +141,7 @@ def test_refuses_to_resume_as_another_agent(finished_run, error_of):
 
 
 def test_refuses_a_run_in_use(finished_run, error_of):
-    from experiments.run_folder import lock
+    from experiments.runs.folder import lock
 
     with lock(finished_run):
         assert "in use" in error_of(train.main, "--run-dir", finished_run, "--overwrite")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from metarl import meta, rules
-from metarl.adapt import adapt
-from metarl.types import Experience, Problem
+from metarl.inner_loop import adapt
+from metarl.interfaces import Experience, Problem
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -7,8 +7,8 @@ import pytest
 from jax.test_util import check_grads
 
 from metarl import meta, rules
-from metarl.adapt import adapt, collect
-from metarl.types import Experience, Problem
+from metarl.inner_loop import adapt, collect
+from metarl.interfaces import Experience, Problem
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from metarl import outer
-from metarl.types import MetaState
+from metarl.interfaces import MetaState
 
 
 def test_cosine_is_the_mean_over_pairs_of_tasks(float64):

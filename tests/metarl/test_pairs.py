@@ -8,8 +8,8 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from metarl import meta, rules
-from metarl.adapt import adapt
-from metarl.types import Experience
+from metarl.inner_loop import adapt
+from metarl.interfaces import Experience
 from tests.metarl.test_algorithms import ALPHA, ANIL, LAMBDA, THETA, B, merge_head, problem_of, split_head
 
 pytestmark = pytest.mark.usefixtures("float64")

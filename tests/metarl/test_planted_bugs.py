@@ -8,14 +8,14 @@ import inspect
 
 import pytest
 
-from experiments import bias_variance
-from metarl import adapt, advantages, meta, rollout, rules, surrogates
-from tests.metarl import test_advantages, test_algorithms, test_meta_gradients, test_rollout, test_surrogates
+from experiments.studies import surrogates as bias_variance
+from metarl import advantages, inner_loop, meta, rules, sampler, surrogates
+from tests.metarl import test_advantages, test_algorithms, test_meta_gradients, test_sampler, test_surrogates
 
 pytestmark = pytest.mark.usefixtures("float64")
 
-LIBRARY = [adapt, advantages, meta, rollout, rules, surrogates]
-TESTS = [bias_variance, test_advantages, test_algorithms, test_meta_gradients, test_rollout, test_surrogates]
+LIBRARY = [advantages, inner_loop, meta, sampler, rules, surrogates]
+TESTS = [bias_variance, test_advantages, test_algorithms, test_meta_gradients, test_sampler, test_surrogates]
 
 
 def broken(function, right, wrong):
@@ -57,11 +57,11 @@ def replay():
     test_meta_gradients.test_replay_equals_collect_and_a_loop_by_hand(True)
 
 
-a, t = test_algorithms, test_rollout
+a, t = test_algorithms, test_sampler
 BUGS = {
     # dropped terms
     "maml without curvature": (
-        adapt.inner_step,
+        inner_loop.inner_step,
         "fast, grads, k)",
         "fast, jax.lax.stop_gradient(grads), k)",
         closed_form("second"),
@@ -145,19 +145,19 @@ BUGS = {
     "ratios to nothing": (surrogates.loaded_dice, "log_prob - behaviour_log_prob", "log_prob", gradient_of("lam=0.0")),
     # stale or wrong data
     "support of the second step from the start": (
-        adapt.collect,
+        inner_loop.collect,
         "sample_batch(rule.read(theta, fast), task",
         "sample_batch(rule.read(theta, start), task",
         replay,
     ),
     "query from the start": (
-        adapt.collect,
+        inner_loop.collect,
         "sample_query(rule.read(theta, fast)",
         "sample_query(rule.read(theta, rule.begin(theta))",
         replay,
     ),
     "one key for every step": (
-        adapt.collect,
+        inner_loop.collect,
         "jax.random.fold_in(key_support, k)",
         "key_support",
         replay,
@@ -170,7 +170,7 @@ BUGS = {
     ),
     "outer loss before adaptation": (meta.last, "x[-1]", "x[0]", closed_form("second")),
     "every replayed step on the first batch": (
-        adapt.adapt,
+        inner_loop.adapt,
         "(support, jnp.arange(num_steps))",
         "(jax.tree.map(lambda x: jnp.stack([x[0]] * num_steps), support), jnp.arange(num_steps))",
         replay,
@@ -190,13 +190,13 @@ BUGS = {
     ),
     "discount one step late": (surrogates.decay_matrix, "exponent >= 0", "exponent > 0", dice_hessian),
     "reward after the end": (
-        rollout.rollout_with_memory,
+        sampler.rollout_with_memory,
         "jnp.where(alive, reward, 0.0)",
         "reward",
         t.test_nothing_counts_after_the_end,
     ),
     "life after the end": (
-        rollout.rollout_with_memory,
+        sampler.rollout_with_memory,
         "alive & ~terminated, next_memory",
         "~terminated, next_memory",
         t.test_nothing_counts_after_the_end,

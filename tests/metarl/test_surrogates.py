@@ -1,7 +1,7 @@
 """Surrogates against exact enumeration of every trajectory of a tiny MDP with state-dependent termination.
 
 The truth comes from the expected return as a function of the policy (a product of matrices); the surrogates are averaged over
-all trajectories with their exact probabilities (`experiments.bias_variance`). Neither route uses the other's formula.
+all trajectories with their exact probabilities (`experiments.studies.surrogates`). Neither route uses the other's formula.
 """
 
 import jax
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import rlax
 
-from experiments import bias_variance
-from experiments.bias_variance import SURROGATES, THETA, enumerate_all, expected_return, probability, relative
+from experiments.studies import surrogates
+from experiments.studies.surrogates import SURROGATES, THETA, enumerate_all, expected_return, probability, relative
 from metarl.surrogates import clipped_ratio, loaded_dice
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -21,7 +21,7 @@ INNER_LR = 1.0
 
 
 def returns_to_go(every):
-    return every.advantage + every.mask * bias_variance.BASELINE[every.state]
+    return every.advantage + every.mask * surrogates.BASELINE[every.state]
 
 
 def minus_baseline(every):
@@ -33,7 +33,7 @@ def errors(surrogate, ends, advantage_of):
     theta, every = jnp.asarray(THETA), enumerate_all(ends)
     weight = probability(theta, every)
     truth = [f(expected_return)(theta, ends) for f in (jax.grad, jax.hessian)]
-    found = bias_variance.per_trajectory(surrogate, theta, every._replace(advantage=advantage_of(every)))
+    found = surrogates.per_trajectory(surrogate, theta, every._replace(advantage=advantage_of(every)))
     means = (jnp.einsum("b,b...->...", weight, values) for values in found)
     return [relative(mean, exact.reshape(mean.shape)) for mean, exact in zip(means, truth, strict=True)]
 
@@ -43,7 +43,7 @@ def test_trajectories_are_a_distribution(ends):
     every = enumerate_all(ends)
     weight = probability(jnp.asarray(THETA), every)
     np.testing.assert_allclose(weight.sum(), 1.0)
-    rewards = bias_variance.REWARD[every.state, every.action] * every.mask
+    rewards = surrogates.REWARD[every.state, every.action] * every.mask
     np.testing.assert_allclose(weight @ rewards.mean(axis=1), expected_return(jnp.asarray(THETA), ends), rtol=1e-12)
 
 
@@ -72,10 +72,10 @@ def test_others_have_a_wrong_hessian(ends):
 @pytest.mark.parametrize("num_steps", [0, 1, 2])
 def test_meta_gradient_through_enumerated_inner_steps(ends, num_steps):
     """The whole core on policy gradients: with lam=1 exact through two inner steps, otherwise biased by any step."""
-    truth = bias_variance.true_meta_gradient(ends, num_steps, INNER_LR)
+    truth = surrogates.true_meta_gradient(ends, num_steps, INNER_LR)
     error = {}
     for name, surrogate in SURROGATES.items():
-        error[name] = relative(bias_variance.enumerated_meta_gradient(surrogate, ends, num_steps, INNER_LR), truth)
+        error[name] = relative(surrogates.enumerated_meta_gradient(surrogate, ends, num_steps, INNER_LR), truth)
     assert error["lam=1.0"] < 1e-12
     for name in set(SURROGATES) - {"lam=1.0"}:
         assert (error[name] > 0.01) == (num_steps > 0), error
@@ -84,9 +84,9 @@ def test_meta_gradient_through_enumerated_inner_steps(ends, num_steps):
 
 def test_table_of_bias_and_variance(capsys, monkeypatch):
     """Only lam=1 is unbiased in every column, and it pays with the largest spread of those that curve."""
-    tables, show = [], bias_variance.print_table
-    monkeypatch.setattr(bias_variance, "print_table", lambda title, rows: (tables.append(rows), show(title, rows)))
-    bias_variance.main([])
+    tables, show = [], surrogates.print_table
+    monkeypatch.setattr(surrogates, "print_table", lambda title, rows: (tables.append(rows), show(title, rows)))
+    surrogates.main([])
     printed = capsys.readouterr().out
     assert all(name in printed for name in SURROGATES) and printed.count("relative to the true derivative") == 2
     assert len(tables) == 2
@@ -102,10 +102,10 @@ def test_spread_agrees_with_sampling():
     """Standard deviations are of single trajectories: 20,000 sampled ones have them, to a few percent."""
     theta, every = jnp.asarray(THETA), enumerate_all(1.0)
     drawn = jax.random.choice(jax.random.key(0), len(every.world), (20_000,), p=probability(theta, every))
-    _, hessians = bias_variance.per_trajectory(loaded_dice(1.0), theta, every)
+    _, hessians = surrogates.per_trajectory(loaded_dice(1.0), theta, every)
     truth = jax.hessian(expected_return)(theta, 1.0)
     sampled = jnp.sqrt(jnp.sum(jnp.var(hessians[drawn], axis=0))) / jnp.linalg.norm(truth)
-    np.testing.assert_allclose(bias_variance.measure(loaded_dice(1.0), 1.0, INNER_LR)["hessian std"], sampled, rtol=0.05)
+    np.testing.assert_allclose(surrogates.measure(loaded_dice(1.0), 1.0, INNER_LR)["hessian std"], sampled, rtol=0.05)
 
 
 def test_trap_returns_to_go_in_a_cumulative_box():
@@ -116,7 +116,7 @@ def test_trap_returns_to_go_in_a_cumulative_box():
         return jnp.mean(mask * jnp.exp(w - jax.lax.stop_gradient(w)) * advantage)
 
     def rewards_alone(every):
-        return every.mask * bias_variance.REWARD[every.state, every.action]
+        return every.mask * surrogates.REWARD[every.state, every.action]
 
     assert max(errors(cumulative, 0.0, rewards_alone)) < 1e-12
     assert errors(cumulative, 0.0, returns_to_go)[0] > 0.1

@@ -8,8 +8,8 @@ import pytest
 from jax.sharding import Mesh
 
 from metarl import outer
+from metarl.interfaces import MetaState
 from metarl.tasks import TASKS, OverTasks
-from metarl.types import MetaState
 
 M = 8
 WAYS = [(devices, batch) for devices in (None, 1, 2, 4) for batch in (None, 1, 3)]

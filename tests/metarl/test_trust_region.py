@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from metarl.interfaces import MetaState
 from metarl.outer import recorded
 from metarl.tasks import OverTasks
 from metarl.trust_region import trust_region
-from metarl.types import MetaState
 
 pytestmark = pytest.mark.usefixtures("float64")
 

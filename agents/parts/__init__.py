@@ -1,0 +1,1 @@
+"""What agents are assembled from: networks, problems, and the two kinds of meta-learner."""

@@ -1,0 +1,221 @@
+"""Problems: what an agent draws and which losses it follows. Here parameters meet data."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from agents.parts.networks import Network, Policy
+from metarl import advantages
+from metarl.interfaces import Experience, Problem, Trajectory
+from metarl.meta import last
+from metarl.sampler import rollout
+from metarl.surrogates import Surrogate
+
+
+class Episodes(NamedTuple):
+    """A batch for policy gradients. Leaves [N, T, ...]; everything but the trajectory's actions is fixed data.
+
+    Attributes:
+        trajectory: the episodes, with the behaviour policy's log-probabilities and distribution parameters.
+        advantage: [N, T], zero after the end.
+        episode_return: [N], undiscounted.
+        explained_variance: [N], the share of the returns' variance that the baseline explains, one number for the batch.
+    """
+
+    trajectory: Trajectory
+    advantage: jax.Array
+    episode_return: jax.Array
+    explained_variance: jax.Array
+
+
+# observation [N, T, ...], target [N, T], mask [N, T] -> value [N, T]
+Baseline = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+
+
+def policy_gradient(
+    family: Any,
+    policy: Policy,
+    *,
+    num_episodes: int,
+    inner_surrogate: Surrogate,
+    outer_surrogate: Surrogate,
+    gamma: float = 0.99,
+    gae_lambda: float = 1.0,
+    baseline: Baseline = advantages.linear_baseline,
+    unroll: int = 5,
+) -> Problem:
+    """Policy-gradient adaptation on a family of environments.
+
+    A batch is ``num_episodes`` episodes of ``family.horizon`` steps, with generalised advantages over a baseline that is
+    fitted to the batch, centred and scaled (Finn et al. 2017, Appendix A.2).
+
+    Args:
+        family: the environments, with ``horizon``.
+        policy: maps observations to action distributions.
+        num_episodes: N.
+        inner_surrogate: maximised by inner steps; see `metarl.surrogates`.
+        outer_surrogate: maximised by the outer update, at the last parameters on the query batch.
+        gamma: discount of the advantages.
+        gae_lambda: 1 gives discounted returns minus the baseline.
+        baseline: fitted to every batch; see `metarl.advantages`.
+        unroll: see `metarl.sampler.rollout`.
+    """
+
+    def play(params, task, key, choose):
+        def actor(observation, key_action):
+            parameters = policy.network.apply(params, observation)
+            action, log_prob = choose(policy.distribution(parameters), key_action)
+            return action, log_prob, parameters
+
+        def episode(key_episode):
+            return rollout(family, actor, task, key_episode, horizon=family.horizon, unroll=unroll)
+
+        return jax.vmap(episode)(jax.random.split(key, num_episodes))
+
+    def sample(distribution, key_action):
+        return distribution.sample_and_log_prob(seed=key_action)
+
+    def mode(distribution, key_action):
+        del key_action
+        return distribution.mode(), jnp.zeros(())
+
+    def sample_batch(params, task, key):
+        trajectory = play(params, task, key, sample)
+        returns = advantages.discounted_sum(trajectory.reward, gamma)
+        value = baseline(trajectory.observation, returns, trajectory.mask)
+        explained = advantages.explained_variance(value, returns, trajectory.mask)
+        value = jnp.pad(value, ((0, 0), (0, 1)))  # the horizon is part of the task: nothing follows it
+        advantage = jax.vmap(advantages.generalized_advantage, (0, 0, None, None))(trajectory.reward, value, gamma, gae_lambda)
+        advantage = advantages.normalize(advantage, trajectory.mask)
+        episode_return = jnp.sum(trajectory.reward, axis=1)
+        return Episodes(trajectory, advantage, episode_return, jnp.broadcast_to(explained, episode_return.shape))
+
+    def evaluate(params, task, key):
+        key_sample, key_mode = jax.random.split(key)
+        returns = [jnp.sum(play(params, task, k, how).reward, axis=1) for k, how in ((key_sample, sample), (key_mode, mode))]
+        return jnp.mean(returns[0]), jnp.mean(returns[1])
+
+    def loss(surrogate, params, batch):
+        trajectory = batch.trajectory
+        distribution = policy.distribution(policy.network.apply(params, trajectory.observation))
+        log_prob = distribution.log_prob(trajectory.action)
+        return -surrogate(log_prob, trajectory.log_prob, batch.advantage, trajectory.mask)
+
+    def inner_loss(params, batch):
+        return loss(inner_surrogate, params, batch), {}
+
+    def outer_loss(path, experience):
+        support, query = experience.support, experience.query
+        num_steps = support.advantage.shape[0]
+        before = support if num_steps else jax.tree.map(lambda x: x[None], query)
+        metrics = {
+            "score": jnp.append(jnp.mean(support.episode_return, axis=1), jnp.mean(query.episode_return)),
+            "num_samples": jnp.sum(support.trajectory.mask) + jnp.sum(query.trajectory.mask),
+            "policy/entropy": entropy(query.trajectory),
+            "policy/kl": kl_of_adaptation(path, query.trajectory),
+            "baseline/explained_variance_pre": before.explained_variance[0, 0],
+            "baseline/explained_variance_post": query.explained_variance[0],
+        }
+        if jax.tree.leaves(path)[0].shape[0] == num_steps + 1:  # a meta-gradient may know the ends of the path alone
+            moved = jax.vmap(kl)(jax.tree.map(lambda x: x[1:], path), jax.tree.map(lambda x: x[:, :1], support.trajectory))
+            metrics |= {f"inner/kl_{k + 1}": moved[k] for k in range(num_steps)}
+        return loss(outer_surrogate, last(path), query), metrics
+
+    def entropy(trajectory):
+        per_step = policy.distribution(trajectory.distribution).entropy()
+        return jnp.sum(trajectory.mask * per_step) / jnp.sum(trajectory.mask)
+
+    def kl(params, trajectory):
+        # KL(behaviour || params), mean over the states of episodes [N, T].
+        now = policy.distribution(policy.network.apply(params, trajectory.observation))
+        per_step = policy.distribution(trajectory.distribution).kl_divergence(now)
+        return jnp.sum(trajectory.mask * per_step) / jnp.sum(trajectory.mask)
+
+    def kl_of_adaptation(path, trajectory):
+        # KL(before || after) over the states of one query episode: enough states, at a fraction of a pass over all.
+        episode = jax.tree.map(lambda x: x[0], trajectory)
+        before = policy.network.apply(jax.tree.map(lambda x: x[0], path), episode.observation)
+        per_step = policy.distribution(before).kl_divergence(policy.distribution(episode.distribution))
+        return jnp.sum(episode.mask * per_step) / jnp.sum(episode.mask)
+
+    def divergence(path, experience):
+        batches = jax.tree.map(lambda s, q: jnp.concatenate([s, q[None]]), experience.support, experience.query)
+        return jax.vmap(kl)(path, batches.trajectory)
+
+    def step_losses(path, experience):
+        # The batch drawn after step k judges it: the next step's support, or the query.
+        support, query = experience.support, experience.query
+        batches = jax.tree.map(lambda s, q: jnp.concatenate([s[1:], q[None]]), support, query)
+        losses = jax.vmap(loss, (None, 0, 0))(outer_surrogate, jax.tree.map(lambda x: x[1:], path), batches)
+        return losses, outer_loss(path, experience)[1]
+
+    return Problem(sample_batch, inner_loss, outer_loss, step_losses=step_losses, divergence=divergence, evaluate=evaluate)
+
+
+def mean_squared_error(prediction: jax.Array, y: jax.Array) -> jax.Array:
+    """Mean over points of the squared error."""
+    return jnp.mean((prediction - y) ** 2)
+
+
+def judged_by_query(experience: Experience) -> Any:
+    """The batch that the outer loss is taken on: usually the query set."""
+    return experience.query
+
+
+def judged_by_support(experience: Experience) -> Any:
+    """The first support set, where the outer loss is taken on the points that inner steps saw."""
+    return jax.tree.map(lambda x: x[0], experience.support)
+
+
+def regression(
+    family: Any,
+    network: Network,
+    *,
+    num_shots: int,
+    sample_query: Callable | None = None,
+    error: Callable = mean_squared_error,
+    judged_by: Callable = judged_by_query,
+) -> Problem:
+    """K-shot regression, the same error inside and out. A batch is (x [N, 1], y [N, 1]).
+
+    Args:
+        family: ``sample(task, key, num_points) -> (x, y)``.
+        network: maps x to predictions.
+        num_shots: points in the support set, and as many fresh ones in the query set.
+        sample_query: (task, key) -> (x, y), if the query set is drawn otherwise.
+        error: (prediction [N, 1], y [N, 1]) -> scalar.
+        judged_by: experience -> the batch of the outer loss.
+    """
+
+    def sample_batch(params, task, key):
+        del params
+        return family.sample(task, key, num_shots)
+
+    def loss(params, batch):
+        x, y = batch
+        return error(network.apply(params, x), y)
+
+    def outer_loss(path, experience):
+        outcome = loss(last(path), judged_by(experience))
+        # Removes terms that are zero: losses before the last step are reported, not followed.
+        earlier = losses_along(jax.lax.stop_gradient(jax.tree.map(lambda x: x[:-1], path)), experience)
+        return outcome, report(jnp.append(earlier, outcome), experience)
+
+    def step_losses(path, experience):
+        losses = losses_along(path, experience)
+        return losses[1:], report(losses, experience)
+
+    def losses_along(path, experience):
+        return jax.vmap(loss, (0, None))(path, judged_by(experience))
+
+    def report(losses, experience):
+        return {"score": -losses, "num_samples": jnp.asarray(num_shots + experience.query[0].shape[0])}
+
+    draw_query = None if sample_query is None else lambda params, task, key: sample_query(task, key)
+
+    def inner_loss(params, batch):
+        return loss(params, batch), {}
+
+    return Problem(sample_batch, inner_loss, outer_loss, draw_query, step_losses)

@@ -1,0 +1,155 @@
+"""What the linter looks at: sampled tasks, and random episodes of a few of them, compiled once for all checks."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium.spaces import Box
+
+from envs.contract import explain
+from envs.family import Task, TaskFamily, can_render
+from envs.to_gymnasium.task_env import TaskEnv
+from envs.to_gymnasium.task_vector_env import TaskVectorEnv
+
+NUM_SAMPLES = 32  # tasks drawn, training and held out
+NUM_TASKS = 4  # of them played, different ones
+SEEDS = (0, 1)  # episodes of each task; the seeds and the actions are those of every task
+MAX_STEPS = 50  # longer horizons are not played out
+BEYOND = 3.0  # how far the second episode's actions reach beyond a box, as those of a Gaussian policy do
+
+
+class Episodes(NamedTuple):
+    """Random steps of M tasks under S seeds, from vectorised environments; an episode that ends begins anew.
+
+    Attributes:
+        observation: [T+1, M, S, ...].
+        action: [T, S, ...], the same for every task.
+        reward: [T, M, S].
+        terminated, truncated: [T, M, S] bool.
+        state: the last one, leaves [M, S, ...].
+        ends: (state, task) of some of the steps that terminated.
+    """
+
+    observation: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    state: Any
+    ends: list[tuple[Any, Task]]
+
+    def fresh(self) -> np.ndarray:
+        """[T+1, M, S]: whether an observation is an episode's first, met by a step whose action is not used."""
+        over = self.terminated | self.truncated
+        return np.concatenate([np.ones_like(over[:1]), np.zeros_like(over[:1]), over[:-1]])
+
+
+class Evidence:
+    """Of one family; each part is made when a check first asks for it."""
+
+    def __init__(self, family: TaskFamily):
+        self.family = family
+        self.name = type(family).__name__
+
+    @functools.cached_property
+    def keys(self) -> jax.Array:
+        """[NUM_SAMPLES] keys of sampled tasks."""
+        return jax.vmap(jax.random.key)(np.arange(NUM_SAMPLES))
+
+    @functools.cached_property
+    def samples(self) -> tuple[Task, Task]:
+        """Training and held-out tasks of the same keys, drawn under jit and vmap: leaves [NUM_SAMPLES, ...]."""
+        draw = lambda key: (self.family.sample_task(key), self.family.sample_held_out_task(key))
+        try:
+            return jax.device_get(jax.jit(jax.vmap(draw))(self.keys))
+        except Exception as error:  # whatever a user's function raises becomes one line
+            raise ValueError(f"{self.name}.sample_task or sample_held_out_task fails under vmap: {explain(error)}") from error
+
+    @functools.cached_property
+    def chosen(self) -> list[int]:
+        """Indices of up to NUM_TASKS sampled tasks that differ from one another."""
+        rows = as_rows(self.samples[0])
+        _, first = np.unique(rows, axis=0, return_index=True)
+        return sorted(first.tolist())[:NUM_TASKS]
+
+    @functools.cached_property
+    def tasks(self) -> Task:
+        """The chosen tasks: leaves [M, ...]."""
+        return jax.tree.map(lambda leaf: leaf[np.array(self.chosen)], self.samples[0])
+
+    def task(self, index: int) -> Task:
+        """One of the chosen tasks."""
+        return jax.tree.map(lambda leaf: leaf[index], self.tasks)
+
+    @functools.cached_property
+    def vector(self) -> TaskVectorEnv:
+        """Every chosen task under every seed."""
+        each = jax.tree.map(lambda leaf: np.repeat(leaf, len(SEEDS), axis=0), self.tasks)
+        return TaskVectorEnv(self.family, len(self.chosen) * len(SEEDS), task=each)
+
+    @functools.cached_property
+    def env(self) -> TaskEnv:
+        """One environment, of the first chosen task; it draws if the family can."""
+        return TaskEnv(self.family, task=self.task(0), render_mode="rgb_array" if can_render(self.family) else None)
+
+    @functools.cached_property
+    def episodes(self) -> Episodes:
+        """The first random episodes."""
+        try:
+            return self.play(0)
+        except Exception as error:  # whatever a user's function raises becomes one line
+            raise ValueError(f"{self.name} fails in a random episode under jit and vmap: {explain(error)}") from error
+
+    def play(self, first_seed: int) -> Episodes:
+        """Random episodes under other seeds; compiled the first time."""
+        num_steps, num_tasks, num_seeds = min(self.family.horizon + 2, MAX_STEPS), len(self.chosen), len(SEEDS)
+        actions = random_actions(self.family, num_steps, first_seed)
+        grid = lambda array: array.reshape(num_tasks, num_seeds, *array.shape[1:])
+        observation, _ = self.vector.reset(seed=[first_seed + seed for seed in SEEDS] * num_tasks)
+        observations, steps = [grid(observation)], []
+        ends: list[tuple[Any, Task]] = []
+        for action in actions:
+            observation, *step, _ = self.vector.step(np.concatenate([action] * num_tasks))
+            observations.append(grid(observation))
+            steps.append([grid(array) for array in step])
+            for i in np.flatnonzero(step[1])[: 3 - len(ends)]:
+                ends.append(jax.tree.map(lambda leaf, i=i: leaf[i], (self.vector._episode[2], self.vector.task)))
+        reward, terminated, truncated = (np.stack(series) for series in zip(*steps, strict=True))
+        state = jax.tree.map(grid, self.vector._episode[2])
+        return Episodes(np.stack(observations), actions, reward, terminated, truncated, state, ends)
+
+    def play_alone(self, index: int, seed: int, actions: np.ndarray) -> tuple[list[np.ndarray], list[tuple[float, bool, bool]]]:
+        """The same episode of one task step by step, without vmap: observations [T+1], and reward and ends of each step."""
+        observation, _ = self.env.reset(seed=seed, options={"task": self.task(index)})
+        observations, steps = [observation], []
+        for action in actions:
+            observation, reward, terminated, truncated, _ = self.env.step(action)
+            observations.append(observation)
+            steps.append((reward, terminated, truncated))
+            if terminated or truncated:
+                break
+        return observations, steps
+
+
+def random_actions(family: TaskFamily, num_steps: int, seed: int) -> np.ndarray:
+    """[T, S, ...] actions from the family's space; of the last seed's, those of a box reach beyond it."""
+    space = family.action_space
+    space.seed(seed)
+    actions = np.stack([np.stack([space.sample() for _ in SEEDS]) for _ in range(num_steps)])
+    if isinstance(space, Box) and np.issubdtype(space.dtype, np.floating):
+        actions[:, -1] *= BEYOND
+    return actions
+
+
+def as_rows(tasks: Task) -> np.ndarray:
+    """Tasks as a matrix, to compare them: [tasks, numbers]."""
+    leaves = [np.asarray(jnp.asarray(leaf)) for leaf in jax.tree.leaves(tasks)]
+    return np.concatenate([leaf.reshape(len(leaf), -1).astype(np.float64) for leaf in leaves], axis=1)
+
+
+def same(a: Any, b: Any, tolerance: float) -> bool:
+    """Whether two trees of one structure hold the same numbers."""
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.allclose(x, y, rtol=tolerance, atol=tolerance, equal_nan=True) for x, y in pairs)

@@ -1,0 +1,82 @@
+"""Checks of what a family is and of the tasks it draws. Each raises ValueError, or returns a note or nothing."""
+
+import jax
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+
+from envs.check.evidence import NUM_SAMPLES, Evidence, as_rows, same
+from envs.contract import check_family
+from envs.family import check_task_space
+
+
+def functions_shapes_and_dtypes(evidence: Evidence) -> None:
+    """Attributes, spaces, and what the functions return; no episode is played."""
+    check_family(evidence.family)
+
+
+def spaces_suit_the_policies(evidence: Evidence) -> None:
+    """Policies read Box observations and act in Discrete spaces from 0, or Box spaces of one axis."""
+    observations, actions = evidence.family.observation_space, evidence.family.action_space
+    if not isinstance(observations, Box):
+        raise ValueError(
+            f"{evidence.name}.observation_space is {observations}, but policies read Box observations; put all into one array."
+        )
+    discrete = isinstance(actions, Discrete) and actions.start == 0
+    if not discrete and not (isinstance(actions, Box) and len(actions.shape) == 1):
+        raise ValueError(
+            f"{evidence.name}.action_space is {actions}, but policies act in Discrete spaces from 0 or Box spaces of one axis."
+        )
+
+
+def tasks_under_jit_and_vmap(evidence: Evidence) -> None:
+    """A key gives the same task twice, and alone as in a batch."""
+    tasks, _ = evidence.samples
+    for i in range(2):
+        alone = [evidence.family.sample_task(evidence.keys[i]) for _ in range(2)]
+        first, second = (jax.device_get(task) for task in alone)
+        if not same(first, second, 0.0):
+            raise ValueError(
+                f"{evidence.name}.sample_task gives {first} and then {second} for the same key; use no state or random "
+                "numbers but the key's."
+            )
+        inside = jax.tree.map(lambda leaf, i=i: leaf[i], tasks)
+        if not same(first, inside, 1e-5):
+            raise ValueError(
+                f"{evidence.name}.sample_task gives {first} alone, but {inside} under jit and vmap; it must not depend on "
+                "Python state or on the other tasks of a batch."
+            )
+
+
+def tasks_are_numbers(evidence: Evidence) -> None:
+    """No leaf of a sampled task is NaN."""
+    for method, tasks in zip(("sample_task", "sample_held_out_task"), evidence.samples, strict=True):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tasks):
+            if np.isnan(leaf).any():
+                raise ValueError(f"{evidence.name}.{method}: task{jax.tree_util.keystr(path)} is nan for some keys; mend it.")
+
+
+def tasks_in_their_space(evidence: Evidence) -> str | None:
+    """Sampled tasks lie in ``task_space``, where there is one."""
+    for method, tasks in zip(("sample_task", "sample_held_out_task"), evidence.samples, strict=True):
+        try:
+            check_task_space(evidence.family, tasks, 1)
+        except ValueError as error:
+            raise ValueError(f"{evidence.name}.{method} leaves task_space: {error}") from error
+    return None if evidence.family.task_space is not None else "the family declares no task_space"
+
+
+def held_out_tasks_have_their_own_stream(evidence: Evidence) -> str | None:
+    """Keys matter, and held-out tasks are not those that training draws with the same keys."""
+    train, held_out = map(as_rows, evidence.samples)
+    num_train, num_held_out = (len(np.unique(rows, axis=0)) for rows in (train, held_out))
+    if num_train == 1:
+        raise ValueError(f"{evidence.name}.sample_task gives the same task, {evidence.task(0)}, for every key; use the key.")
+    # In a set of two tasks half of the keys agree by chance; nearly all do only where the stream is the same.
+    if np.all(train == held_out, axis=1).mean() > 0.9:
+        raise ValueError(
+            f"{evidence.name}.sample_held_out_task gives the task that sample_task gives for the same key; leave it out, or "
+            "fold a constant into the key."
+        )
+    if num_train < NUM_SAMPLES:
+        return f"{num_train} different tasks among {NUM_SAMPLES}: a finite set, from which held-out tasks come too"
+    return f"{num_held_out} different held-out tasks among {NUM_SAMPLES}" if num_held_out < NUM_SAMPLES else None

@@ -1,0 +1,1 @@
+"""Task families, one file each. Their ids are in the table of `envs`."""

@@ -1,0 +1,1 @@
+"""Legged robots on MuJoCo."""

@@ -1,0 +1,89 @@
+"""The half-cheetah that runs at a velocity, or in a direction, that it does not see."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium.spaces import Box
+
+from envs.families.locomotion.base import Locomotion, effort, normal_noise
+from envs.mujoco.physics import Robot
+from envs.options import is_range
+from envs.task_spaces import Such, finite
+
+HALF_CHEETAH = Robot("half_cheetah.xml", 5, normal_noise(0.1), place="root", unobserved=1)
+EFFORT_COST = 0.05  # of the squared action, in the code of Finn et al. 2017 and in ProMP's
+
+
+class Speed(NamedTuple):
+    """The task: the velocity along x to run at, m/s, scalar float32."""
+
+    velocity: jax.Array
+
+
+class Direction(NamedTuple):
+    """The task: where to run along x, scalar float32, +1 or -1."""
+
+    sign: jax.Array
+
+
+SIGN: Any = Such(Box(-1.0, 1.0, (), np.float32), lambda x: np.abs(x) == 1.0, "either -1 or 1")
+
+
+class HalfCheetahVel(Locomotion):
+    """Run at a given speed (Finn et al. 2017, Section 5.3).
+
+    - Task: velocity uniform in ``speeds``, [0, 2] m/s (Finn et al., CAVIA); ProMP and PEARL have (0, 3). Held-out velocities:
+      the same range, their own key stream.
+    - Observation: [17], as HalfCheetah-v5: 8 positions without x, 9 velocities. Start: as HalfCheetah-v5.
+    - Action: [6], torques in [-1, 1], clipped. A step lasts 0.05 s (5 physics steps).
+    - Reward: -|v - task| - 0.05 |action|^2, v the mean velocity along x over the step.
+    - End: none. Horizon: 200 steps; 100 in pytorch-maml-rl.
+    """
+
+    robot = HALF_CHEETAH
+    task_space = Speed(finite())  # any velocity may be tried
+
+    def __init__(
+        self,
+        horizon: int | None = None,
+        speeds: tuple[float, float] = (0.0, 2.0),
+        backend: str = "auto",
+        iterations: int = 4,
+        threads: int | None = None,
+    ):
+        super().__init__(horizon, backend, iterations, threads)
+        self.speeds = speed_range(type(self).__name__, speeds)
+
+    def sample_task(self, key):
+        return Speed(jax.random.uniform(key, (), jnp.float32, *self.speeds))
+
+    def reward(self, state, action, next_state, rng, params):
+        return -jnp.abs(next_state.velocity[0] - params.velocity) - EFFORT_COST * effort(action)
+
+
+class HalfCheetahDir(Locomotion):
+    """Run forwards or backwards (Finn et al. 2017, Section 5.3).
+
+    - Task: +1 or -1, equally likely; held-out tasks are of necessity the same two.
+    - Observation, action, start: as `HalfCheetahVel`.
+    - Reward: task * v - 0.05 |action|^2, v the mean velocity along x over the step.
+    - End: none. Horizon: 200 steps (Finn et al., CAVIA); 100 in ProMP and pytorch-maml-rl.
+    """
+
+    robot = HALF_CHEETAH
+    task_space = Direction(SIGN)
+
+    def sample_task(self, key):
+        return Direction(jax.random.rademacher(key, (), jnp.float32))
+
+    def reward(self, state, action, next_state, rng, params):
+        return params.sign * next_state.velocity[0] - EFFORT_COST * effort(action)
+
+
+def speed_range(name: str, speeds: tuple[float, float]) -> tuple[float, float]:
+    """``speeds`` as two numbers, the smaller first."""
+    if not is_range(speeds):
+        raise ValueError(f"{name}: speeds is {speeds!r}, but must be a lowest and a highest velocity, such as [0, 2].")
+    return float(speeds[0]), float(speeds[1])

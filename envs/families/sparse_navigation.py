@@ -1,0 +1,156 @@
+"""A point walks in the plane and is paid only near what it looks for: it must explore before it can adapt."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium.spaces import Box
+
+from envs import drawing
+from envs.families.navigation import Goal, Navigation2D
+from envs.family import TaskFamily
+from envs.options import one_of
+
+# PEARL's sparse point robot (katerakelly/oyster, rlkit/envs/point_robot.py and configs/sparse-point-robot.json).
+MAX_STEP = 0.1  # how far one action can move along each axis
+NUM_GOALS = 100  # equally spaced on the half circle of radius 1, both ends included
+HELD_OUT_EVERY = 5  # of them, every fifth is held out: 80 to train on, 20 to test on
+RADIUS = 0.2  # how near the goal a reward is paid
+
+# ProMP's MetaPointEnvCorner (jonasrothfuss/ProMP, meta_policy_search/envs/point_envs/point_env_2d_corner.py).
+CORNER = 2.0  # goals are (+-CORNER, +-CORNER)
+CORNER_MAX_STEP = 0.2
+START_RANGE = 0.2  # the start is uniform in [-START_RANGE, START_RANGE]^2
+NO_REWARD = 0.5  # closer to the origin than this, in |x| + |y|, nothing is paid
+
+
+class Navigation2DSparse(TaskFamily):
+    """The sparse point robot of Rakelly et al. 2019 (PEARL), as in the code released with the paper.
+
+    - Task: one of 100 goals equally spaced on the unit half circle y >= 0. Held-out goals: 20 of them that are never trained
+      on, every fifth from the third. (That code also trains on 80 and tests on the other 20, after a shuffle.)
+    - Observation: position [2]; the goal is not observed. Start: the origin.
+    - Action: [2], clipped to [-1, 1], times 0.1 = the move along each axis.
+    - Reward: 1 - distance to the goal after the move where that distance is at most 0.2, else 0. ``reward="dense"``: minus the
+      distance, everywhere, which that code trains its policy on while its context holds the sparse form; VariBAD's
+      sparse point robot pays the sparse form throughout.
+    - End: never. Horizon: 20 steps.
+
+    A walk that knows the goal returns 13.36 on average over the half circle; standing still returns 0.
+    """
+
+    horizon = 20
+    action_space = Box(-1.0, 1.0, (2,), np.float32)
+    task_space = Navigation2D.task_space
+
+    def __init__(self, horizon: int | None = None, reward: str = "sparse"):
+        super().__init__(horizon)
+        self.form = one_of(type(self).__name__, "reward", reward, ("sparse", "dense"))
+        self.observation_space = _within(MAX_STEP * self.horizon)
+
+    def sample_task(self, key):
+        index = jax.random.randint(key, (), 0, NUM_GOALS - NUM_GOALS // HELD_OUT_EVERY)
+        group, place = index // (HELD_OUT_EVERY - 1), index % (HELD_OUT_EVERY - 1)
+        return self._goal(HELD_OUT_EVERY * group + place + (place >= HELD_OUT_EVERY // 2))
+
+    def sample_held_out_task(self, key):
+        group = jax.random.randint(key, (), 0, NUM_GOALS // HELD_OUT_EVERY)
+        return self._goal(HELD_OUT_EVERY * group + HELD_OUT_EVERY // 2)
+
+    @staticmethod
+    def _goal(index):
+        angle = jnp.pi * index.astype(jnp.float32) / (NUM_GOALS - 1)
+        return Goal(jnp.stack([jnp.cos(angle), jnp.sin(angle)]))
+
+    def initial(self, rng, params):
+        return jnp.zeros(2, jnp.float32)
+
+    def transition(self, state, action, rng, params):
+        return state + MAX_STEP * jnp.clip(action, -1.0, 1.0).astype(jnp.float32)
+
+    def observation(self, state, rng, params):
+        return state
+
+    def reward(self, state, action, next_state, rng, params):
+        distance = _distance(next_state, params.position)
+        return -distance if self.form == "dense" else jnp.where(distance <= RADIUS, 1.0 - distance, 0.0)
+
+    def terminal(self, state, rng, params):
+        return jnp.asarray(False)
+
+    def plane(self, observation, task):
+        return observation, task.position
+
+    def render_init(self, params, **kwargs):
+        return []  # the positions drawn so far: the trail
+
+    def render_image(self, state, render_state, params):
+        trail = [*render_state, np.asarray(state)]
+        return trail, drawing.draw_walk(np.stack(trail), np.asarray(params.position)[None], 1.5, RADIUS)
+
+
+class NavigationCorner(TaskFamily):
+    """The four corners of Rothfuss et al. 2019 (ProMP), as in the code released with the paper.
+
+    - Task: the goal is one of (-2, -2), (2, -2), (-2, 2), (2, 2). Held-out tasks: the same four.
+    - Observation: position [2]; the goal is not observed. Start: uniform in [-0.2, 0.2]^2.
+    - Action: [2], clipped to [-1, 1], times 0.2 = the move along each axis (that code clips to [-0.2, 0.2] and normalises).
+    - Reward: how much closer the move came to the goal, but 0 where |x| + |y| < 0.5 after it or another corner is nearer.
+      ``reward="dense"``: minus the distance; ``reward="dense_squared"``: minus its square.
+    - End: never. Horizon: 100 steps.
+
+    A straight walk from the origin to the goal returns 2.55: of the distance 2.83 the first move is not paid.
+    """
+
+    horizon = 100
+    action_space = Box(-1.0, 1.0, (2,), np.float32)
+    task_space = Navigation2D.task_space
+
+    def __init__(self, horizon: int | None = None, reward: str = "sparse"):
+        super().__init__(horizon)
+        self.form = one_of(type(self).__name__, "reward", reward, ("sparse", "dense", "dense_squared"))
+        self.observation_space = _within(START_RANGE + CORNER_MAX_STEP * self.horizon)
+
+    def sample_task(self, key):
+        return Goal(CORNER * jax.random.rademacher(key, (2,), jnp.float32))
+
+    def initial(self, rng, params):
+        return jax.random.uniform(rng, (2,), jnp.float32, -START_RANGE, START_RANGE)
+
+    def transition(self, state, action, rng, params):
+        return state + CORNER_MAX_STEP * jnp.clip(action, -1.0, 1.0).astype(jnp.float32)
+
+    def observation(self, state, rng, params):
+        return state
+
+    def reward(self, state, action, next_state, rng, params):
+        distance = _distance(next_state, params.position)
+        if self.form == "dense":
+            return -distance
+        if self.form == "dense_squared":
+            return -(distance**2)
+        # The nearest corner is the goal if both coordinates have its sign; on an axis two corners are equally near.
+        nearest = jnp.all(next_state * params.position >= 0.0)
+        outside = jnp.sum(jnp.abs(next_state)) >= NO_REWARD
+        return jnp.where(outside & nearest, _distance(state, params.position) - distance, 0.0)
+
+    def terminal(self, state, rng, params):
+        return jnp.asarray(False)
+
+    def plane(self, observation, task):
+        return observation, task.position
+
+    def render_init(self, params, **kwargs):
+        return []  # the positions drawn so far: the trail
+
+    def render_image(self, state, render_state, params):
+        trail, goal = [*render_state, np.asarray(state)], np.asarray(params.position)
+        corners = np.stack([goal, goal * [1, -1], goal * [-1, 1], -goal])
+        return trail, drawing.draw_walk(np.stack(trail), corners, 1.5 * CORNER)
+
+
+def _distance(position, goal):
+    return jnp.sqrt(jnp.sum((position - goal) ** 2))
+
+
+def _within(reach):
+    return Box(-1.01 * reach, 1.01 * reach, (2,), np.float32)

@@ -1,0 +1,1 @@
+"""Any ordinary Gymnasium environment as a task family."""

@@ -1,0 +1,266 @@
+"""Any ordinary Gymnasium environment as a task family: `from_gymnasium`."""
+
+import contextlib
+import functools
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium import spaces
+
+from envs.family import TaskFamily
+from envs.from_gymnasium import arguments
+from envs.from_gymnasium import source as sources
+from envs.from_gymnasium import spaces as layouts
+from envs.from_gymnasium.pool import Pool
+from envs.from_gymnasium.processes import Processes
+from envs.from_gymnasium.worker import Environments, HostError, Recipe, task_of
+from envs.processors import num_processors
+
+
+class HostState(NamedTuple):
+    """What the last step gave, and the number under which the environment itself is found on the host."""
+
+    episode: jax.Array
+    t: jax.Array
+    observation: jax.Array
+    reward: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+
+
+class HostFamily(TaskFamily):
+    """An ordinary, stateful Gymnasium environment behind the functions of a family; made by `from_gymnasium`.
+
+    - Task: a dict of arrays, uniform in ``task_space``; held-out tasks uniform in ``held_out_task_space``, if there is one.
+    - Observation: the environment's, flattened to float32; whole numbers become floats, Discrete fields one-hot.
+    - Action: Discrete, numbered from 0; or Box, where [-1, 1] stands for the environment's finite range and what lies outside
+      is clipped. Axes without finite bounds take the policy's action as it is.
+    - Reward: the environment's. End: terminated, or truncated by the environment itself before the horizon.
+    - Horizon: the time limit of the environment's registration, or the one given, which then replaces it.
+
+    An episode's randomness comes from `seed_of` its first key alone: ``env.reset(seed=seed_of(key))``. States are plain arrays
+    and may be kept, batched and stepped again; going back replays the recorded actions, so it costs what it costs, and the
+    environment must follow from its seed. One callback steps all episodes of a batch; ended ones cost nothing more.
+    """
+
+    on_host = True
+    """Nothing reads it yet. An option that shards tasks over devices must refuse families that have it: all their episodes live
+    in one pool of this process, and programs over several devices cannot share that."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        task_space: spaces.Dict,
+        held_out_task_space: spaces.Dict | None,
+        observation_space: spaces.Box,
+        action_space: spaces.Box | spaces.Discrete,
+        horizon: int,
+    ):
+        super().__init__(horizon)
+        self.train_task_space, self.held_out_task_space = task_space, held_out_task_space
+        self.task_space = dict(task_space.spaces) if held_out_task_space is None else None  # _refuse_outside knows both
+        self.observation_space, self.action_space = observation_space, action_space
+        self.pool = pool
+
+    def sample_task(self, key):
+        return sample_from(self.train_task_space, key)
+
+    def sample_held_out_task(self, key):
+        if self.held_out_task_space is None:
+            return super().sample_held_out_task(key)
+        return sample_from(self.held_out_task_space, key)
+
+    def get_default_params(self, **kwargs):
+        return self.sample_task(jax.random.key(0))  # starts not at its end: ends are only asked of states after a step
+
+    def initial(self, rng, params):
+        number, observation = jax.pure_callback(
+            self._reset,
+            (_like(None, jnp.int32), _like(self.pool.recipe.observed.size, jnp.float32)),
+            seed_of(rng),
+            dict(params),
+            vmap_method="broadcast_all",
+        )
+        nothing = jnp.zeros((), jnp.int32), observation, jnp.zeros((), jnp.float32), jnp.asarray(False), jnp.asarray(False)
+        return HostState(number, *nothing)
+
+    def transition(self, state, action, rng, params):
+        ended = state.terminated | state.truncated | (state.t >= self.horizon)
+        scalar = _like(None, jnp.float32), _like(None, bool), _like(None, bool)
+        shapes = _like(None, jnp.int32), _like(self.pool.recipe.observed.size, jnp.float32), *scalar
+        answer = jax.pure_callback(
+            self._step, shapes, state.episode, state.t, ended, jnp.asarray(action), vmap_method="broadcast_all"
+        )
+        number, observation, reward, terminated, truncated = answer
+        stood = state._replace(reward=jnp.zeros((), jnp.float32))
+        moved = HostState(number, state.t + 1, observation, reward, terminated, truncated)
+        return jax.tree.map(lambda old, new: jnp.where(ended, old, new), stood, moved)
+
+    def observation(self, state, rng, params):
+        return state.observation
+
+    def reward(self, state, action, next_state, rng, params):
+        return next_state.reward
+
+    def terminal(self, state, rng, params):
+        return state.terminated | state.truncated
+
+    def close(self) -> None:
+        """End the environments and worker processes; they begin anew when needed."""
+        self.pool.close()
+
+    def _reset(self, seeds, tasks):
+        tasks = {
+            name: np.asarray(tasks[name]).reshape(-1, *(space.shape or ()))
+            for name, space in self.train_task_space.spaces.items()
+        }
+        self._refuse_outside(tasks)
+        return _shaped(np.shape(seeds), self.pool.reset(np.asarray(seeds).reshape(-1), tasks))
+
+    def _step(self, numbers, t, ended, actions):
+        batch = np.shape(numbers)
+        actions = np.asarray(actions, np.float32).reshape(-1, *(self.action_space.shape or ()))
+        numbers, t, ended = (np.asarray(x).reshape(-1) for x in (numbers, t, ended))
+        return _shaped(batch, self.pool.step(numbers, t, ended, actions))
+
+    def _refuse_outside(self, tasks: dict[str, np.ndarray]) -> None:
+        wrong = dict(layouts.outside(self.train_task_space, tasks))
+        bad = np.any(list(wrong.values()), axis=0)
+        if self.held_out_task_space is not None:
+            bad &= np.any([out for _, out in layouts.outside(self.held_out_task_space, tasks)], axis=0)
+        if bad.any():
+            i = int(np.flatnonzero(bad)[0])
+            name = next(name for name, out in wrong.items() if out[i])
+            value = task_of(tasks, i)[name]
+            raise HostError(
+                f"{self.pool.recipe.name}: initial got task[{name!r}] = {value}, "
+                f"outside its space {self.train_task_space[name]}."
+            )
+
+
+class DrawnHostFamily(HostFamily):
+    """The same of an environment that can draw itself; a picture is drawn by another one that plays the episode again."""
+
+    def render_init(self, params, **kwargs):
+        return None
+
+    def render_image(self, state, render_state, params):
+        return render_state, self.pool.render(int(state.episode), int(state.t))
+
+
+def from_gymnasium(
+    env: str | Callable[..., gymnasium.Env],
+    *,
+    task_space: spaces.Dict | Mapping[str, spaces.Space],
+    apply_task: str | Callable[[gymnasium.Env, dict[str, Any]], None],
+    held_out_task_space: spaces.Dict | Mapping[str, spaces.Space] | None = None,
+    horizon: int | None = None,
+    env_options: Mapping[str, Any] | None = None,
+    vectorization: str = "sync",
+    num_workers: int | None = None,
+    timeout: float = 60.0,
+    drop: str | Sequence[str] = (),
+) -> HostFamily:
+    """Turn an ordinary Gymnasium environment into a task family that every agent trains on.
+
+    Args:
+        env: an id, ``module:id``, or a function that makes one (with ``render_mode``, if it is to be drawn).
+        task_space: what tasks are drawn from, field by field: Box and Discrete spaces; ``Box(5.0, 15.0, ())`` is one number.
+        apply_task: how an environment is told its task, a dict of Python numbers and arrays, before each episode: a function
+            ``(env, task) -> None``; "attributes" of the unwrapped environment, named like the fields; "set_task", the method;
+            or "options", given to ``reset``.
+        held_out_task_space: what evaluation draws from; ``task_space`` if None.
+        horizon: steps per episode; the environment's own time limit if None.
+        env_options: given to the environment's constructor.
+        vectorization: "sync", all environments in this process, or "async", in worker processes: faster where CPUs are free.
+        num_workers: of "async"; one per CPU if None.
+        timeout: seconds that the workers may take for one step of a batch, and ten times that for a reset, before they count as
+            hanging. What hangs in this process ("sync") is not noticed.
+        drop: observation field or fields that cannot be flattened, such as "mission", to be left out without a warning.
+
+    Raises:
+        ValueError: one line that names the environment and what to change.
+    """
+    tasks = layouts.read_task_space("task_space", task_space)
+    held_out = None
+    if held_out_task_space is not None:
+        held_out = layouts.read_task_space("held_out_task_space", held_out_task_space)
+        arguments.check_held_out(held_out, tasks)
+    arguments.check_apply_task(apply_task)
+    arguments.check_workers(vectorization, num_workers, timeout)
+    drop = arguments.read_drop(drop)
+
+    source = sources.find(env)
+    name = env if isinstance(env, str) else getattr(env, "__name__", type(env).__name__)
+    options = dict(env_options or {})
+    first_task = {field: np.asarray(value)[None] for field, value in sample_from(tasks, jax.random.key(0)).items()}
+    one = sources.try_out(name, source, options, apply_task, task_of(first_task, 0))
+    with contextlib.closing(one):
+        horizon = sources.horizon_of(name, source, one) if horizon is None else horizon
+        arguments.check_horizon(horizon)
+        observed = layouts.observed(name, one.observation_space)
+        sources.warn_dropped(name, observed.dropped, drop)
+        action_space = layouts.policy_space(name, one.action_space)
+        family = DrawnHostFamily if sources.can_draw(source, one) else HostFamily
+    recipe = Recipe(name, functools.partial(sources.make, source, options), apply_task, observed, one.action_space)
+    opened: Callable[[], Any] = functools.partial(Environments, recipe)
+    if vectorization == "async":
+        opened = functools.partial(Processes, recipe, num_processors() if num_workers is None else num_workers, timeout)
+    record = np.zeros((horizon, *(action_space.shape or ())), np.float32)
+    return family(Pool(recipe, record, opened), tasks, held_out, layouts.flat_space(observed), action_space, horizon)
+
+
+def seed_of(key: jax.Array) -> jax.Array:
+    """The seed that ``env.reset`` is given for an episode whose `TaskFamily.initial` gets ``key``: 0 to 2^31 - 1."""
+    return jax.random.bits(key, (), jnp.uint32) >> 1
+
+
+def sample_from(space: spaces.Dict, key: jax.Array) -> dict[str, jax.Array]:
+    """A task: each field uniform in its space."""
+    task = {}
+    for (name, part), key_part in zip(space.spaces.items(), jax.random.split(key, len(space.spaces)), strict=True):
+        if isinstance(part, spaces.Discrete):
+            task[name] = jax.random.randint(key_part, (), int(part.start), int(part.start + part.n), jnp.int32)
+            continue
+        assert isinstance(part, spaces.Box)
+        if np.issubdtype(part.dtype, np.integer):
+            low, high = (jnp.asarray(bound, jnp.int32) for bound in (part.low, part.high))
+            task[name] = jax.random.randint(key_part, part.shape, low, high + 1, jnp.int32)
+        else:
+            low, high = (jnp.asarray(bound, jnp.float32) for bound in (part.low, part.high))
+            task[name] = jax.random.uniform(key_part, part.shape, jnp.float32, low, high)
+    return task
+
+
+def host_error(error: BaseException) -> str | None:
+    """What an environment on the host failed with, found in the error that JAX makes of it; None if it is another error.
+
+    Ctrl-C can come while an environment is being stepped; it is raised again as what it is.
+    """
+    last = (str(error).strip().splitlines() or [""])[-1]
+    if "calling callback" in str(error) and last.startswith("KeyboardInterrupt"):
+        raise KeyboardInterrupt from error
+    found = re.match(r"(?:[\w.]+\.)?HostError: (.*)", f"HostError: {error}" if isinstance(error, HostError) else last)
+    return found[1] if found else None
+
+
+def _like(size: int | None, dtype: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(() if size is None else (size,), dtype)
+
+
+def _shaped(batch: tuple[int, ...], arrays: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    return tuple(array.reshape((*batch, *array.shape[1:])) for array in arrays)
+
+
+def _ours(record: logging.LogRecord) -> bool:
+    # JAX logs the traceback of whatever a callback raises; these two are reported in one line by whoever catches them.
+    return not (record.exc_info and record.exc_info[0] and issubclass(record.exc_info[0], HostError | KeyboardInterrupt))
+
+
+logging.getLogger("jax._src.callback").addFilter(_ours)

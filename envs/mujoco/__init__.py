@@ -1,0 +1,1 @@
+"""MuJoCo as pure functions, on two interchangeable backends."""

@@ -1,0 +1,1 @@
+"""Task families as ordinary Gymnasium environments."""

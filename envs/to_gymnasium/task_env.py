@@ -1,0 +1,120 @@
+"""Task + family -> an ordinary `gymnasium.Env`. `reset` never changes the task unless ``options`` says so."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs.family import TaskFamily, can_render, check_task
+from envs.from_gymnasium.family import host_error
+from envs.registration import build_family
+
+MAX_SEED = 2**31 - 1
+
+
+def first_step(family: TaskFamily, key, task):
+    """Begin an episode: (state, observation). Keys as in `metarl.sampler`."""
+    key_initial, key_first, _ = jax.random.split(key, 3)
+    state = family.initial(key_initial, task)
+    return state, family.observation(state, key_first, task)
+
+
+def next_step(family: TaskFamily, key, t, state, action, task):
+    """Step ``t`` of the episode begun with ``key``: (state, observation, reward, terminated, truncated)."""
+    key_step = jax.random.fold_in(jax.random.split(key, 3)[2], t)
+    key_transition, key_reward, key_terminal, key_observation = (jax.random.fold_in(key_step, use) for use in range(1, 5))
+    next_state = family.transition(state, action, key_transition, task)
+    reward = family.reward(state, action, next_state, key_reward, task)
+    terminated = family.terminal(next_state, key_terminal, task)
+    observation = family.observation(next_state, key_observation, task)
+    # Cut off only where the world did not end by itself: Gymnasium's check_env refuses a first step that is cut off.
+    truncated = (t + 1 >= family.horizon) & jnp.logical_not(terminated)
+    return next_state, observation, reward, terminated, truncated
+
+
+@contextlib.contextmanager
+def plain_host_errors() -> Iterator[None]:
+    """Raise what an ordinary environment failed with as itself, not as JAX's account of a failed callback."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        message = host_error(error)
+        if message is None:
+            raise
+        raise RuntimeError(message) from None
+
+
+def read_options(options: dict[str, Any] | None, known: tuple[str, ...]) -> dict[str, Any]:
+    """Refuse option names that would otherwise be ignored in silence."""
+    unknown = set(options or {}) - set(known)
+    if unknown:
+        raise ValueError(f"reset: unknown option {sorted(unknown)[0]!r}; known: {', '.join(known)}.")
+    return options or {}
+
+
+class TaskEnv(gymnasium.Env):
+    """One task of a family as an ordinary environment. Observations are NumPy, rewards float, ends bool.
+
+    Args:
+        family: a `TaskFamily`, or what makes one (a class, a function, or "module:name").
+        task: the task; without it the family's fixed default task.
+        render_mode: None or "rgb_array".
+        **family_options: passed to the family's constructor, such as ``horizon``.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 - as Gymnasium declares it
+
+    def __init__(self, family: Any, task: Any = None, render_mode: str | None = None, **family_options: Any):
+        self.family = build_family(family, **family_options)
+        if not can_render(self.family):
+            self.metadata = {**self.metadata, "render_modes": []}
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise ValueError(
+                f"{type(self.family).__name__}: render_mode is {render_mode!r}, but the family "
+                + ("draws rgb_array only." if can_render(self.family) else "has no render_image; leave render_mode out.")
+            )
+        self.render_mode = render_mode
+        self.observation_space = self.family.observation_space
+        self.action_space = self.family.action_space
+        self.task = self.family.default_params if task is None else check_task(self.family, task)
+        family_ = self.family
+        self._first = jax.jit(lambda key, task: first_step(family_, key, task))
+        self._next = jax.jit(lambda key, t, state, action, task: next_step(family_, key, t, state, action, task))
+        self._key: Any = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        """Begin an episode of the current task, or of ``options["task"]``, which then stays until another is given."""
+        super().reset(seed=seed)
+        given = read_options(options, ("task",)).get("task")
+        if given is not None:
+            self.task = check_task(self.family, given)
+        self._key = jax.random.key(int(self.np_random.integers(MAX_SEED)) if seed is None else seed % 2**32)
+        with plain_host_errors():
+            self.state, observation = self._first(self._key, self.task)
+        self._t, self._over, self._last = 0, (False, False), np.asarray(observation)
+        if self.render_mode is not None:
+            self._render_state = self.family.render_init(self.task)
+        return np.asarray(observation), {}
+
+    def step(self, action):
+        """Take one step; truncated at the horizon, unless the episode ended there by itself. Then nothing moves or pays."""
+        if self._key is None:
+            raise gymnasium.error.ResetNeeded("step: call reset first, which begins an episode.")
+        if any(self._over):
+            return self._last.copy(), 0.0, *self._over, {}
+        with plain_host_errors():
+            moved = self._next(self._key, self._t, self.state, action, self.task)
+        self.state, observation, reward, terminated, truncated = moved
+        self._t, self._over, self._last = self._t + 1, (bool(terminated), bool(truncated)), np.asarray(observation)
+        return np.asarray(observation), float(reward), *self._over, {}
+
+    def render(self):
+        """The current state as an image [height, width, 3] of uint8, in mode "rgb_array"."""
+        if self.render_mode is None:
+            return None
+        self._render_state, image = self.family.render_image(self.state, self._render_state, self.task)
+        return image

@@ -1,0 +1,105 @@
+"""Many copies of a family as one `gymnasium.vector.VectorEnv`, stepped in one compiled call, each with its own task."""
+
+from typing import Any
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from envs.family import TaskFamily, can_render, check_task
+from envs.registration import build_family
+from envs.to_gymnasium.task_env import MAX_SEED, first_step, next_step, plain_host_errors, read_options
+
+NEXT_EPISODE = 3  # an episode's key is split in three (see `metarl.sampler`); its successor's key is the fourth
+
+
+def _step_one(family: TaskFamily, episode, action, task):
+    """Step one sub-environment, or begin its next episode if the last one is over (Gymnasium's NEXT_STEP autoreset)."""
+    key, t, state, over = episode
+    key_next = jax.random.fold_in(key, NEXT_EPISODE)
+    fresh_state, fresh_observation = first_step(family, key_next, task)
+    next_state, observation, reward, terminated, truncated = next_step(family, key, t, state, action, task)
+
+    def choose(fresh, stepped):
+        return jnp.where(over, fresh, stepped)
+
+    terminated, truncated = terminated & ~over, truncated & ~over
+    state = jax.tree.map(choose, fresh_state, next_state)
+    episode = (choose(key_next, key), choose(0, t + 1), state, terminated | truncated)
+    return episode, (choose(fresh_observation, observation), choose(0.0, reward), terminated, truncated)
+
+
+class TaskVectorEnv(gymnasium.vector.VectorEnv):
+    """``num_envs`` environments of one family. ``task`` is one task for all, or one each with a leading axis.
+
+    Sub-environment i of ``reset(seed=s)`` plays the same first episode as ``TaskEnv.reset(seed=s + i)``.
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012 - as Gymnasium declares it
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+        "render_modes": ["rgb_array"],
+        "render_fps": 20,
+    }
+
+    def __init__(self, family: Any, num_envs: int = 1, task: Any = None, render_mode: str | None = None, **family_options: Any):
+        self.family = build_family(family, **family_options)
+        if render_mode is not None and not can_render(self.family):
+            raise ValueError(f"{type(self.family).__name__} has no render_image, so render_mode must be None.")
+        self.num_envs = num_envs
+        self.render_mode = render_mode
+        self.single_observation_space = self.family.observation_space
+        self.single_action_space = self.family.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.task = self._one_each(self.family.default_params if task is None else task)
+        family_ = self.family
+        self._first = jax.jit(jax.vmap(lambda key, task: first_step(family_, key, task)))
+        self._next = jax.jit(jax.vmap(lambda episode, action, task: _step_one(family_, episode, action, task)))
+
+    def _one_each(self, task: Any) -> Any:
+        like = jax.tree.leaves(self.family.default_params)
+        if all(np.shape(a) == np.shape(b) for a, b in zip(jax.tree.leaves(task), like, strict=False)):
+            task = check_task(self.family, task)
+            return jax.tree.map(lambda x: jnp.broadcast_to(x, (self.num_envs, *x.shape)), task)
+        return check_task(self.family, task, leading=(self.num_envs,))
+
+    def reset(self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None):
+        """Begin an episode everywhere; tasks stay unless ``options["task"]`` gives one, or one each."""
+        given = read_options(options, ("task",)).get("task")
+        if given is not None:
+            self.task = self._one_each(given)
+        if seed is None:
+            seeds = self.np_random.integers(MAX_SEED, size=self.num_envs).tolist()
+        else:
+            seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else list(seed)
+            if len(seeds) != self.num_envs or None in seeds:
+                raise ValueError(
+                    f"reset: seed is {seed}, but must be one number, or one for each of {self.num_envs} environments."
+                )
+            super().reset(seed=seeds[0])
+        keys = jax.vmap(jax.random.key)(jnp.asarray([seed % 2**32 for seed in seeds], jnp.uint32))
+        with plain_host_errors():
+            state, observation = self._first(keys, self.task)
+        zeros = jnp.zeros(self.num_envs, jnp.int32)
+        self._episode = (keys, zeros, state, zeros.astype(bool))
+        return np.asarray(observation), {}
+
+    def step(self, actions):
+        """Step all; a sub-environment whose episode ended on the last call begins anew and ignores its action."""
+        with plain_host_errors():
+            self._episode, step = self._next(self._episode, actions, self.task)
+        observation, reward, terminated, truncated = map(np.asarray, step)
+        return observation, reward, terminated, truncated, {}
+
+    def render(self):
+        """One image per sub-environment, in mode "rgb_array"."""
+        if self.render_mode is None:
+            return None
+        images = []
+        for i in range(self.num_envs):
+            state, task = jax.tree.map(lambda x, i=i: x[i], (self._episode[2], self.task))
+            images.append(self.family.render_image(state, self.family.render_init(task), task)[1])
+        return tuple(images)

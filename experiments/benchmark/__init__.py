@@ -1,0 +1,1 @@
+"""How fast meta-iterations are: ``python -m experiments.benchmark``."""

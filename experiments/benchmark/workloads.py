@@ -1,0 +1,181 @@
+"""What the benchmark measures: meta-iterations built as the commands build them, and the sampler inside them on its own."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents.parts.networks import policy
+from experiments import sinusoid
+from experiments.training.config import TrainConfig, build, family_of, resolve
+from experiments.training.devices import choose_batch, choose_devices, everywhere, place, spread
+from metarl.interfaces import MetaLearner
+from metarl.sampler import rollout
+from metarl.tasks import AT_ONCE, OverTasks
+
+NOWHERE = Path("benchmark")  # settings of a run need a folder; nothing is written there
+
+
+class Workload(NamedTuple):
+    """A meta-iteration to be measured.
+
+    Attributes:
+        name: in tables.
+        shape: the numbers that say how large it is.
+        learner: its `step` is the meta-iteration.
+        over_tasks: how the tasks are spread, as `experiments.train` spreads them.
+        sampler: () -> (step of (carry, key), first carry): the rollouts of one meta-iteration without any gradient, and the
+            environment steps they took as the carry's last leaf; None in regression.
+    """
+
+    name: str
+    shape: dict[str, Any]
+    learner: MetaLearner
+    over_tasks: OverTasks = AT_ONCE
+    sampler: Callable[[], tuple[Callable, Any]] | None = None
+
+
+def settings(env: str, *, hidden_sizes: tuple[int, ...] = (100, 100), run_dir: Path = NOWHERE, **flags: Any) -> TrainConfig:
+    """Those of ``python -m experiments.train``: MAML with a tanh policy, by default the 2 x 100 of published experiments."""
+    return resolve(TrainConfig(run_dir, env=env, hidden_sizes=hidden_sizes, **flags))
+
+
+def reinforcement(
+    name: str,
+    env: str,
+    *,
+    num_tasks: int,
+    num_episodes: int,
+    horizon: int,
+    num_inner_steps: int = 1,
+    hidden_sizes: tuple[int, ...] = (100, 100),
+    env_options: tuple[str, ...] = (),
+) -> Workload:
+    """`settings` as a workload, its tasks spread as the command would."""
+    shape: dict[str, Any] = {
+        "num_tasks": num_tasks,
+        "num_episodes": num_episodes,
+        "horizon": horizon,
+        "num_inner_steps": num_inner_steps,
+        "hidden_sizes": hidden_sizes,
+    }
+    config = settings(env, env_options=env_options, **shape)
+    family = family_of(config)
+    over_tasks = spread(choose_devices(None, num_tasks, family), choose_batch(None, family))
+    shape |= {"env": env, "devices": devices_of(over_tasks), "task_batch": over_tasks.batch_size}
+    learner = build(config, over_tasks=over_tasks).learner
+    return Workload(name, shape, learner, over_tasks, lambda: _sampler(config, over_tasks))
+
+
+def supervised(name: str, *, hidden_sizes: tuple[int, ...] = (40, 40), num_tasks: int = 25, num_shots: int = 10) -> Workload:
+    """MAML on sinusoids, protocol maml: 25 tasks, 10 points, one inner step, 2 x 40 relu."""
+    config = sinusoid.resolve(sinusoid.SinusoidConfig(NOWHERE, num_tasks=num_tasks, hidden_sizes=hidden_sizes))
+    shape = {"num_tasks": num_tasks, "num_shots": num_shots, "num_inner_steps": 1, "hidden_sizes": hidden_sizes, "devices": 1}
+    return Workload(name, shape, sinusoid.build(config, num_shots).learner)
+
+
+def devices_of(over_tasks: OverTasks) -> int:
+    """How many devices work on the tasks."""
+    return 1 if over_tasks.mesh is None else over_tasks.mesh.size
+
+
+def _sampler(config: TrainConfig, over_tasks: OverTasks) -> tuple[Callable, Any]:
+    """The rollouts of one meta-iteration: one batch by a shared start, and one per inner step by a policy of each task."""
+    family, num_steps = family_of(config), config.num_inner_steps or 0
+    options: dict[str, Any] = {
+        "hidden_sizes": config.hidden_sizes,
+        "activation": config.activation,
+        "initial_std": config.initial_std,
+    }
+    actor_of = policy(family.observation_space, family.action_space, **options)
+    unroll = 5 if jax.default_backend() == "cpu" else 20  # as in experiments.training.config.build
+
+    def play(params, task, key):
+        def actor(observation, key_action):
+            parameters = actor_of.network.apply(params, observation)
+            action, log_prob = actor_of.distribution(parameters).sample_and_log_prob(seed=key_action)
+            return action, log_prob, parameters
+
+        def episode(key_episode):
+            return rollout(family, actor, task, key_episode, horizon=family.horizon, unroll=unroll)
+
+        return jax.vmap(episode)(jax.random.split(key, config.num_episodes))
+
+    def of_task(params, source):
+        adapted, key = source
+        key_task, *keys = jax.random.split(key, num_steps + 2)
+        task = family.sample_task(key_task)
+        batches = [play(adapted if i else params, task, key_data) for i, key_data in enumerate(keys)]
+        # Everything recorded is read once, so that the compiler leaves nothing out.
+        read = sum(jnp.sum(leaf.astype(float)) for leaf in jax.tree.leaves(batches))
+        return read, sum(jnp.sum(batch.mask) for batch in batches)
+
+    def sample(carry, key):
+        params, adapted, *_ = carry
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(config.num_tasks))
+        read, steps = over_tasks(of_task)(params, (adapted, keys))
+        return params, adapted, jnp.sum(read), jnp.sum(steps)
+
+    params = actor_of.network.init(jax.random.key(0))
+    adapted = jax.tree.map(lambda x: jnp.broadcast_to(x, (config.num_tasks, *x.shape)), params)
+    return sample, (params, adapted, jnp.zeros(()), jnp.zeros(()))
+
+
+def repeated(step: Callable[[Any, jax.Array], Any]) -> Callable[[], Callable]:
+    """() -> ``(carry, first, count) -> carry``: ``count`` steps in one program, as the runner trains; keys as there."""
+
+    def make():
+        def many(carry, first, count):
+            key = jax.random.key(0)
+            return jax.lax.fori_loop(first, first + count, lambda i, carry: step(carry, jax.random.fold_in(key, i)), carry)
+
+        return many
+
+    return make
+
+
+def meta_iterations(learner: MetaLearner) -> tuple[Callable[[], Callable], Any]:
+    """`repeated` of the learner's step, and the first carry: a state, and the metrics of the last iteration."""
+
+    def step(carry, key):
+        return learner.step(carry[0], key)
+
+    state = jax.jit(learner.init)(jax.random.key(0))
+    like = jax.eval_shape(learner.step, state, jax.random.key(0))[1]
+    return repeated(step), (state, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like))
+
+
+def compiled(make: Callable[[], Callable], carry: Any, over_tasks: OverTasks) -> Any:
+    """The program of `repeated`, compiled for the devices of ``over_tasks``."""
+    return lowered(make, carry, over_tasks).compile()
+
+
+def lowered(make: Callable[[], Callable], carry: Any, over_tasks: OverTasks) -> Any:
+    """`compiled`, traced only."""
+    where = everywhere(over_tasks)
+    count = jax.ShapeDtypeStruct((), jnp.int32, sharding=where)
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), carry)
+    return jax.jit(make(), out_shardings=where).lower(like, count, count)
+
+
+def runner_of(program: Callable, carry: Any, over_tasks: OverTasks) -> Callable[[int], Any]:
+    """``run(count)``: that many steps in one call, each time on from where the last call ended; returns the carry."""
+    carry, done = place(carry, over_tasks), 0
+
+    def run(count: int) -> Any:
+        nonlocal carry, done
+        numbers = place((np.int32(done), np.int32(count)), over_tasks)
+        carry = jax.block_until_ready(program(carry, *numbers))
+        done += count
+        return carry
+
+    return run
+
+
+def start(workload: Workload) -> Callable[[int], Any]:
+    """``run(count)`` of its meta-iterations, compiled."""
+    make, carry = meta_iterations(workload.learner)
+    return runner_of(compiled(make, carry, workload.over_tasks), carry, workload.over_tasks)

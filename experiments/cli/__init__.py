@@ -1,0 +1,1 @@
+"""Flags, signals, and a user's mistakes as one line each."""

@@ -1,0 +1,52 @@
+"""A user's mistake is one line and no traceback, in every command."""
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import envs
+from experiments.cli.signals import Stopped, Terminated, ended_by_sigterm
+
+
+class UserError(Exception):
+    """A mistake the user can mend; the message says what is wrong and what to do."""
+
+
+def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
+    """Print a `UserError`, or what an ordinary environment failed with, as one line on stderr and exit with 2.
+
+    Training that was asked to stop, and has saved itself, exits with 0. Elsewhere Ctrl-C exits with 130 and SIGTERM with 143.
+    """
+
+    @functools.wraps(main)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            with ended_by_sigterm(), host_errors():
+                main(*args, **kwargs)
+        except (UserError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        except Stopped as stopped:
+            print(stopped)
+        except KeyboardInterrupt as interrupt:
+            print(
+                "interrupted; a training run goes on from its last checkpoint with --resume, other commands when given again",
+                file=sys.stderr,
+            )
+            sys.exit(143 if isinstance(interrupt, Terminated) else 130)
+
+    return wrapped
+
+
+@contextlib.contextmanager
+def host_errors() -> Iterator[None]:
+    """Raise what an environment on the host failed with, in the middle of a compiled program, as a `UserError`."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:  # which of the two JAX chooses depends on how the program was called
+        message = envs.host_error(error)
+        if message is None:
+            raise
+        raise UserError(message) from error

@@ -1,0 +1,1 @@
+"""One run shared by the processes of several hosts."""

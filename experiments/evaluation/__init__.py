@@ -1,0 +1,1 @@
+"""Trained agents on held-out tasks."""

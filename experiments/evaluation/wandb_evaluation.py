@@ -1,0 +1,62 @@
+"""An evaluation as a wandb run of job type eval: numbers, chart, table, pictures, and the checkpoint it is about."""
+
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+from experiments.runs import wandb_run
+
+COLUMNS: list[str | int] = ["task", "step", "episodes", "return", "mean_action_return"]
+
+
+def log(run_dir: Path, described: dict[str, Any], result: dict[str, Any], env_steps: int) -> None:
+    """Write the eval run.
+
+    Args:
+        run_dir: the run's folder, with adaptation.png and, if the family can draw itself, rollout.gif.
+        described: its config.json.
+        result: its evaluation.json.
+        env_steps: environment steps that the checkpoint was trained for: the x axis.
+    """
+    run = wandb_run.start_wandb(run_dir, described, agent=result["agent"], env=result["env"], job_type="eval")
+    wandb_run.log_model(run, run_dir, used=True, iteration=result["iteration"])
+    run.log(numbers(result) | {"time/env_steps": env_steps} | ({} if run.disabled else media(run_dir, result)))
+    run.define_metric("eval/return", step_metric="eval/episodes")  # the curve once more, as dashboards can average over seeds
+    for episodes, mean in zip(result["episodes"], result["return_mean"], strict=True):
+        run.log({"eval/episodes": episodes, "eval/return": mean})
+    run.finish()
+
+
+def numbers(result: dict[str, Any]) -> dict[str, float]:
+    """The metrics of an evaluation, under the fixed names."""
+    means, low_high = result["return_mean"], result["return_ci95"]
+    found = {f"eval/step_{k}": mean for k, mean in enumerate(means)}
+    found |= {"eval/pre": means[0], "eval/post": means[-1], "eval/post_iqm": result["return_iqm"][-1]}
+    found |= {"eval/post_low": low_high[-1][0], "eval/post_high": low_high[-1][1]}
+    if result.get("hurt") is not None:
+        found["eval/hurt"] = result["hurt"]
+    if result.get("mean_action_mean"):
+        found["eval/mean_action_post"] = result["mean_action_mean"][-1]
+    return found
+
+
+def media(run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """The adaptation curve as a chart, its numbers as a table with a row per task and step, the picture and the film."""
+    episodes, modes = result["episodes"], result.get("mean_action_returns")
+    curve = wandb.Table(columns=["episodes", "return"], data=list(zip(episodes, result["return_mean"], strict=True)))
+    rows = [
+        [task, k, episodes[k], value, modes[task][k] if modes else None]
+        for task, returns in enumerate(result["returns"])
+        for k, value in enumerate(returns)
+    ]
+    title = f"{result['agent']} on {result['num_tasks']} held-out tasks"
+    found = {
+        "eval/adaptation": wandb.plot.line(curve, "episodes", "return", title=title),
+        "eval/returns": wandb.Table(columns=COLUMNS, data=rows),
+    }
+    if (run_dir / "adaptation.png").is_file():
+        found["eval/picture"] = wandb.Image(str(run_dir / "adaptation.png"))
+    if (run_dir / "rollout.gif").is_file():
+        found["eval/rollout"] = wandb.Video(str(run_dir / "rollout.gif"), format="gif")
+    return found

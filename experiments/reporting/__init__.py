@@ -1,0 +1,1 @@
+"""Numbers of several runs, as tables, pictures and pages."""

@@ -1,0 +1,193 @@
+"""What compare shows: evaluated runs, checked to be comparable and pooled over the seeds of each agent."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.cli.errors import UserError
+from experiments.cli.flags import flag
+from experiments.reporting.intervals import bootstrap_ci95, iqm, share_ci95
+from experiments.runs.folder import EXECUTION, NOT_SETTINGS, load_json, read_config
+from experiments.runs.metrics_file import sound_lines
+
+# What must be the same for a comparison to mean anything, and how to say it.
+MUST_AGREE = {"env": "task families", "task_hash": "held-out tasks (task_hash)", "protocol": "protocols"}
+# What must be the same among agents that adapt alike; those that adapt otherwise use other numbers of episodes.
+MUST_AGREE_WITHIN_KIND = {"episodes": "episode budgets"}
+MUST_AGREE_WITHIN_AGENT = {
+    "adapts_by": "ways of adapting",
+    "episodes": "episode budgets",
+    "step_scale": "step-size schedules",
+    "iteration": "meta-iterations trained",
+}
+
+# Settings that seeds of one another may differ in.
+FREE = ("seed", "seeds", "eval_tasks", "eval_steps", "eval_episodes", "checkpoint_every", "log_every", *EXECUTION)
+SUPERVISED_STEPS = (1, 5, 10)  # the published points of a supervised curve
+
+
+class Run(NamedTuple):
+    """One evaluated run.
+
+    Attributes:
+        folder: where it lies.
+        config: its config.json.
+        result: its evaluation.json.
+        lines: its metrics.jsonl.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    result: dict[str, Any]
+    lines: list[dict[str, Any]]
+
+
+class Comparison(NamedTuple):
+    """Comparable runs.
+
+    Attributes:
+        title: one line.
+        rows: agent -> what `over_seeds` or `errors_over_seeds` gives.
+        runs: agent -> its runs, one per seed.
+        supervised: whether runs are measured by errors rather than returns.
+    """
+
+    title: str
+    rows: dict[str, dict[str, Any]]
+    runs: dict[str, list[Run]]
+    supervised: bool
+
+
+def gather(folders: tuple[Path, ...]) -> Comparison:
+    """Read runs, refuse what cannot be compared, and pool the seeds of each agent.
+
+    Raises:
+        UserError: no runs, runs that were not evaluated, or not alike.
+    """
+    if not folders:
+        raise UserError("give at least one run folder.")
+    found = [run for folder in folders for run in find_runs(folder)]
+    runs = [Run(run, read_config(run), read_evaluation(run), read_lines(run)) for run in found]
+    refuse_unlike(runs)
+    refuse_other_settings(runs)
+    like = runs[0].result
+    if not {"returns", "mse"} & set(like):
+        raise UserError(f"{runs[0].folder} is a {like['env']} run; compare has tables for meta-RL and sinusoid runs only.")
+    by_agent: dict[str, list[Run]] = {}
+    for run in runs:
+        by_agent.setdefault(run.result["agent"], []).append(run)
+    supervised = "returns" not in like
+    pool = errors_over_seeds if supervised else over_seeds
+    rows = {agent: pool([run.result for run in its]) for agent, its in by_agent.items()}
+    what = "mean squared error" if supervised else "return"
+    return Comparison(f"Held-out {what} on {like['env']}, {like['num_tasks']} tasks", rows, by_agent, supervised)
+
+
+def find_runs(folder: Path) -> list[Path]:
+    """The folder itself if it is a run, or the runs directly inside it."""
+    if (folder / "config.json").is_file():
+        return [folder]
+    inside = sorted(path.parent for path in folder.glob("*/config.json"))
+    if not inside:
+        raise UserError(f"{folder} is not a run and holds none.")
+    return inside
+
+
+def read_evaluation(run: Path) -> dict[str, Any]:
+    """A run's evaluation.json."""
+    path = run / "evaluation.json"
+    if not path.is_file():
+        raise UserError(f"{run} has not been evaluated; run python -m experiments.evaluate --run-dir {run}")
+    return load_json(path)
+
+
+def read_lines(run: Path) -> list[dict[str, Any]]:
+    """A run's metrics.jsonl; none if it was not trained."""
+    path = run / "metrics.jsonl"
+    return sound_lines(path.read_bytes())[1] if path.is_file() else []
+
+
+def adapts_by(result: dict[str, Any]) -> str:
+    """How an agent adapts: "gradient", "one batch", "memory" or "nothing"."""
+    return result.get("adapts_by", "gradient")
+
+
+def refuse_unlike(runs: list[Run]) -> None:
+    """Refuse runs that were not evaluated alike."""
+    of_kind: dict[str, Run] = {}
+    of_agent: dict[str, Run] = {}
+    seen: dict[tuple[str, int], Path] = {}
+    for run in runs:
+        agent, seed = run.result["agent"], run.result["seed"]
+        _refuse_different(runs[0], run, MUST_AGREE)
+        _refuse_different(of_agent.setdefault(agent, run), run, MUST_AGREE_WITHIN_AGENT)
+        _refuse_different(of_kind.setdefault(adapts_by(run.result), run), run, MUST_AGREE_WITHIN_KIND)
+        if (agent, seed) in seen:
+            raise UserError(f"{seen[agent, seed]} and {run.folder} are both {agent} with seed {seed}; give one of them.")
+        seen[agent, seed] = run.folder
+
+
+def _refuse_different(one: Run, other: Run, names: dict[str, str]) -> None:
+    for name, words in names.items():
+        values = [adapts_by(run.result) if name == "adapts_by" else run.result.get(name) for run in (one, other)]
+        if values[0] != values[1]:
+            raise UserError(
+                f"{one.folder} and {other.folder} differ in their {words}: {values[0]} and {values[1]}; evaluate both alike."
+            )
+
+
+def refuse_other_settings(runs: list[Run]) -> None:
+    """Refuse to pool runs of one agent that were trained with different settings: they are not seeds of one another."""
+    first: dict[str, tuple[Path, dict[str, Any]]] = {}
+    for run in runs:
+        settings = {k: v for k, v in run.config["settings"].items() if k not in (*NOT_SETTINGS, *FREE)}
+        other, expected = first.setdefault(settings["agent"], (run.folder, settings))
+        for name, value in settings.items():
+            if value != expected.get(name):
+                raise UserError(
+                    f"{other} and {run.folder} are both {settings['agent']} but differ in {flag(name)}: {expected.get(name)} "
+                    f"and {value}; compare runs that differ in their seed only."
+                )
+
+
+def over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """One agent over its seeds, at the episodes it used on the new task.
+
+    Returns:
+        seeds, adapts_by, episodes [K+1]; return_mean, return_ci95, return_iqm [K+1, ...] over seeds and tasks;
+        seed_means [S][K+1] and seed_spread [K+1], their standard deviation (None for one seed); mean_action_mean and
+        mean_action_ci95, or None; hurt_by_step [K+1] with hurt and hurt_ci95 of the last step: the share of tasks whose return
+        is below what it was before adaptation.
+    """
+    per_seed = [np.asarray(result["returns"]) for result in results]
+    seed_means = np.stack([returns.mean(axis=0) for returns in per_seed])
+    lower = [(returns < returns[:, :1]).astype(float) for returns in per_seed]
+    modes = [np.asarray(result["mean_action_returns"]) for result in results if result.get("mean_action_returns")]
+    has_modes = len(modes) == len(results)
+    hurt = np.mean([share.mean(axis=0) for share in lower], axis=0)
+    return {
+        "seeds": [result["seed"] for result in results],
+        "adapts_by": adapts_by(results[0]),
+        "episodes": results[0]["episodes"],
+        "return_mean": seed_means.mean(axis=0).tolist(),
+        "return_ci95": bootstrap_ci95(per_seed).tolist(),
+        "return_iqm": iqm(np.concatenate(per_seed)).tolist(),
+        "mean_action_mean": np.mean([m.mean(axis=0) for m in modes], axis=0).tolist() if has_modes else None,
+        "mean_action_ci95": bootstrap_ci95(modes).tolist() if has_modes else None,
+        "hurt": float(hurt[-1]),
+        "hurt_ci95": share_ci95([hit[:, -1] for hit in lower]),
+        "hurt_by_step": hurt.tolist(),
+        "seed_means": seed_means.tolist(),
+        "seed_spread": seed_means.std(axis=0, ddof=1).tolist() if len(results) > 1 else None,
+    }
+
+
+def errors_over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """The same for supervised runs, keyed by test shots."""
+    per_seed = {shots: [np.asarray(result["mse"][shots]) for result in results] for shots in results[0]["mse"]}
+    return {
+        "seeds": [result["seed"] for result in results],
+        "mse_mean": {s: np.mean([e.mean(axis=0) for e in errors], axis=0).tolist() for s, errors in per_seed.items()},
+        "mse_ci95": {s: bootstrap_ci95(errors).tolist() for s, errors in per_seed.items()},
+    }

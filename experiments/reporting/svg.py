@@ -1,0 +1,139 @@
+"""The figures of the HTML page: SVG text that takes its colours for text and lines from the page around it."""
+
+import io
+import re
+from typing import Any
+
+import matplotlib
+import numpy as np
+from cycler import cycler
+
+from experiments.reporting import figures
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.ticker import EngFormatter
+
+INK = "#010203"  # stands for the page's text colour until the figure is finished
+SIZE = (7.2, 4.5)
+NUM_POINTS = 150  # of a learning curve
+START = 0.05  # the share of a learning curve that may lie below the figure
+STYLE: Any = {
+    "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and scaled
+    "font.family": "sans-serif",
+    "font.size": 13,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    # Colours that differ in hue and lightness and stand out on white and on black; dashed when they come again.
+    "axes.prop_cycle": cycler(linestyle=["-", "--", ":"])
+    * cycler(
+        color=["#3987e5", "#e08214", "#1b9e77", "#d6608f", "#8f7ae5", "#a6761d", "#d94a3a", "#7f8c8d", "#5aa9a0", "#8aa31f"]
+    ),
+}
+
+
+def adaptation(rows: dict[str, Any]) -> str:
+    """Held-out return against episodes used on the new task."""
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=SIZE)
+        figures.adaptation_curves(axis, rows)
+        return to_svg(figure, axis, "adaptation", list(rows))
+
+
+def errors(rows: dict[str, Any], shots: str) -> str:
+    """Held-out mean squared error against inner steps, for one number of test points."""
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=SIZE)
+        for agent, row in rows.items():
+            low, high = np.asarray(row["mse_ci95"][shots]).T
+            (line,) = axis.plot(range(len(low)), row["mse_mean"][shots], marker="o", markersize=4, label=agent)
+            axis.fill_between(range(len(low)), low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+        axis.set_xlabel("inner steps")
+        axis.set_ylabel("mean squared error (95 % interval)")
+        axis.set_yscale("log")
+        return to_svg(figure, axis, f"errors-{shots}", list(rows))
+
+
+def learning(lines: dict[str, list[list[dict[str, Any]]]], name: str, label: str, unit: str) -> str:
+    """A metric of training against ``time/env_steps``: each agent's mean over seeds, shaded from the least to the greatest.
+
+    Args:
+        lines: agent -> rows of metrics.jsonl per seed; agents without any are left out.
+        name: of the metric.
+        label: of the vertical axis.
+        unit: of the horizontal axis.
+    """
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=SIZE)
+        drawn, lowest, highest = [], np.inf, -np.inf
+        for index, (agent, seeds) in enumerate(lines.items()):
+            curves = [curve for curve in (series(rows, name) for rows in seeds) if curve is not None]
+            if not curves:
+                continue
+            steps, values = on_one_grid(curves)
+            styles = list(plt.rcParams["axes.prop_cycle"])
+            style = styles[index % len(styles)]  # the agent's in every figure
+            mean = values.mean(axis=0)
+            axis.plot(steps, mean, **style, linewidth=1.5, label=agent, marker="o" * (len(steps) == 1))
+            axis.fill_between(steps, values.min(axis=0), values.max(axis=0), color=style["color"], alpha=0.2, linewidth=0)
+            drawn.append(agent)
+            lowest, highest = min(lowest, np.quantile(mean, START)), max(highest, values.max())
+        axis.set_xlabel(unit)
+        axis.set_ylabel(label)
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+        if "per second" in label:
+            axis.yaxis.set_major_formatter(EngFormatter(sep=""))
+            axis.set_ylim(bottom=0)
+        elif highest > lowest:  # the first iterations of an untrained policy would flatten all that follows
+            axis.set_ylim(bottom=lowest - 0.05 * (highest - lowest))
+        return to_svg(figure, axis, name.replace("/", "-"), drawn)
+
+
+def series(rows: list[dict[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Steps and values of a metric, averaged over at most `NUM_POINTS` stretches of the training; None if it was not logged."""
+    pairs = [(row["time/env_steps"], row[name]) for row in rows if row.get(name) is not None]
+    if not pairs:
+        return None
+    steps, values = np.asarray(pairs, float).T
+    parts = [np.array_split(x, min(NUM_POINTS, len(pairs))) for x in (steps, values)]
+    steps, values = ([part.mean() for part in column] for column in parts)
+    return np.asarray(steps), np.asarray(values)
+
+
+def on_one_grid(curves: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Steps [P] that all seeds reached, and every seed's values there [S, P], interpolated."""
+    first, last = max(steps[0] for steps, _ in curves), min(steps[-1] for steps, _ in curves)
+    if first >= last:  # single points, or seeds that have no stretch in common
+        return np.asarray([first]), np.asarray([[np.interp(first, *curve)] for curve in curves])
+    grid = np.linspace(first, last, NUM_POINTS)
+    return grid, np.stack([np.interp(grid, *curve) for curve in curves])
+
+
+def to_svg(figure: Any, axis: Any, prefix: str, agents: list[str]) -> str:
+    """The figure as an ``<svg>`` element to stand in a page; curves carry ``data-agent``, ids start with ``prefix``."""
+    axis.grid(alpha=0.2)
+    if agents:  # above the curves, so that it hides none
+        longest = max(len(line.get_label()) for line in axis.get_lines())
+        columns = max(1, min(4, 58 // (longest + 6)))
+        axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, fontsize=11)
+    for line, agent in zip([line for line in axis.get_lines() if not line.get_label().startswith("_")], agents, strict=True):
+        line.set_gid(f"curve-{agents.index(agent)}")
+    with matplotlib.rc_context({"svg.hashsalt": prefix}):
+        text = io.StringIO()
+        figure.tight_layout()
+        empty = {"Creator": None, "Date": None, "Format": None, "Type": None}
+        figure.savefig(text, format="svg", transparent=True, metadata=empty)
+    plt.close(figure)
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\sxmlns(:xlink)?="[^"]*"', "", svg).replace("xlink:href", "href")
+    svg = re.sub(r'(\sid="|href="#|url\(#)', lambda found: found.group(1) + prefix + "-", svg)
+    svg = re.sub(r'<svg[^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1">', svg, count=1)
+    return svg.replace(INK, "currentColor").strip()

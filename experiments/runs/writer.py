@@ -1,0 +1,94 @@
+"""Where the training of one seed goes: metrics.jsonl, checkpoints and the wandb run of its folder."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from orbax.checkpoint import CheckpointManager
+
+from experiments.runs import checkpoint, wandb_run
+from experiments.runs.checkpoint_format import Owner
+from experiments.cli.errors import UserError
+from experiments.runs.metrics_file import JsonLines
+from experiments.runs.folder import CONFIG, write_json
+
+
+class Outputs(NamedTuple):
+    """What one seed's run writes to, open."""
+
+    seed: int
+    owner: Owner
+    described: dict[str, Any]
+    lines: JsonLines
+    checkpoints: CheckpointManager
+    wandb_run: Any
+
+    def write(self, rows: list[dict[str, Any]]) -> None:
+        """Rows of metrics, to the file and to wandb; those that an interrupted run has already written are left out."""
+        with self._or_stop(self.lines.path):
+            new = self.lines.write(rows)
+        for row in new:
+            self.wandb_run.log(row)
+
+    def describe(self, program: dict[str, Any]) -> None:
+        """Note what the compiled program costs, in config.json and in wandb: that of the newest start."""
+        self.described["program"] = program
+        write_json(self.lines.path.parent / CONFIG, self.described)
+        self.wandb_run.config.update({"program": program}, allow_val_change=True)
+
+    def save(self, iteration: int, state: Any, env_steps: int) -> None:
+        """A checkpoint; none where the run has been further before, as one of several seeds may have been alone."""
+        latest = self.checkpoints.latest_step()
+        if latest is None or iteration > latest:
+            with self._or_stop(self.lines.path):
+                self.lines.sync()  # or a power cut could leave a checkpoint without the lines that lead to it
+            with self._or_stop(Path(self.checkpoints.directory) / str(iteration)):
+                checkpoint.save(self.checkpoints, iteration, state, env_steps, self.owner)
+
+    @contextmanager
+    def _or_stop(self, path: Path) -> Iterator[None]:
+        """Stop with one line where the disk is full or fails."""
+        try:
+            yield
+        except OSError as error:
+            latest = self.checkpoints.latest_step()
+            left = (
+                "no checkpoint was written yet"
+                if latest is None
+                else f"the last good checkpoint, iteration {latest}, is intact"
+            )
+            free = shutil.disk_usage(self.checkpoints.directory).free
+            raise UserError(
+                f"{path} cannot be written: {error.strerror or error} ({free / 1e6:,.1f} MB free). Training stopped; {left}. "
+                "Free some space, then go on with --resume."
+            ) from error
+
+
+@contextmanager
+def open_outputs(
+    run_dir: Path, described: dict[str, Any], *, agent: str, env: str, keep: int | None = checkpoint.KEEP
+) -> Iterator[Outputs]:
+    """Open all of them, and close them at the end.
+
+    Args:
+        run_dir: the run's folder, whose lock the caller holds.
+        described: its config.json.
+        agent: for wandb.
+        env: for wandb.
+        keep: how many of the newest checkpoints stay; all if None.
+    """
+    owner = Owner(agent, env, described["wandb_id"], described["settings"]["seed"])
+    run = wandb_run.start_wandb(run_dir, described, agent=agent, env=env, job_type="train")
+    try:
+        with (
+            checkpoint.manager(run_dir, writing=True, keep=keep) as checkpoints,
+            closing(JsonLines(run_dir / "metrics.jsonl")) as lines,
+        ):
+            yield Outputs(owner.seed, owner, described, lines, checkpoints, run)
+    except BaseException:
+        with suppress(Exception):  # the disk may be full: what stopped the run is what to say
+            wandb_run.finish(run, run_dir)
+        raise
+    wandb_run.finish(run, run_dir)

@@ -1,0 +1,1 @@
+"""Published experiments, each a command: ``python -m experiments.studies.NAME``."""

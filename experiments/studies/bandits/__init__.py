@@ -1,0 +1,1 @@
+"""Bernoulli bandits beside planners: ``python -m experiments.studies.bandits``."""

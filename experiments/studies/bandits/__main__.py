@@ -1,0 +1,147 @@
+"""``python -m experiments.studies.bandits``: the Bernoulli bandits of Duan et al. 2016 (RL2), planners, printed totals."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import envs
+from experiments import train
+from experiments.cli.errors import UserError, one_line_errors
+from experiments.cli.flags import at_least, parse
+from experiments.reporting.intervals import task_hash
+from experiments.runs.folder import write_json
+from experiments.runs.seed_folders import seed_folder, seed_folders
+from experiments.studies.bandits import planners
+from experiments.studies.bandits.table import PUBLISHED, markdown, print_table, reached
+from experiments.training.config import TrainConfig
+
+ENV = "metarl/BernoulliBandit-v0"
+KEY_OF_TUNING = 0xC0FFEE  # of the training bandits that UCB1's weight is tuned on
+# Marks: P read in the paper (Sections 3.1 and 3.2, Table 1), T chosen here by what rl2 earned on tasks of the training
+# distribution. The paper trains by TRPO with a recurrent baseline; this is PPO.
+PROTOCOL: dict[str, Any] = {
+    "agent": "rl2",  # P
+    "num_episodes": 1,  # T: one trial on each of many bandits tells more than several on fewer
+    "num_tasks": 4000,  # T: with 1,000 to 2,000 it stayed at 6.60 to 6.63 for 5 arms, where 6.66 is the optimum
+    "gamma": 1.0,  # T: what is reported is the plain sum
+    "gae_lambda": 0.95,  # T: 0.3 was no better
+    "hidden_sizes": (64,),  # T
+    "activation": "tanh",
+    "outer_schedule": "linear",  # T
+    "ppo_epochs": 4,  # T
+    "eval_episodes": 1,  # P: one trial per bandit
+}
+# By pulls, the nearest from below: longer trials are fewer, for the same time.
+SETTINGS: dict[int, dict[str, Any]] = {
+    1: {"memory_size": 64, "outer_lr": 5e-3, "entropy_cost": 0.01, "num_iterations": 250},  # T: 2e-3 was slower
+    100: {"memory_size": 128, "num_tasks": 500, "outer_lr": 2e-3, "entropy_cost": 0.01, "num_iterations": 300},  # not tuned
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class BanditsConfig:
+    """Train rl2 on Bernoulli bandits and put its totals on held-out ones beside those of planners and the printed ones.
+
+    Finished runs are kept: the same command goes on where it was stopped.
+    """
+
+    out: Path
+    """Runs are written to out/n10-k5/seed-0 and so on, the table to out."""
+    pulls: tuple[int, ...] = (10,)
+    """n: pulls per bandit, each with each number of arms."""
+    arms: tuple[int, ...] = (5, 10)
+    """k: arms."""
+    num_seeds: int = 1
+    """Seeds 0, 1, ... of each, trained together."""
+    num_iterations: int | None = None
+    """Meta-iterations instead of the settings' own, for a quick try."""
+    eval_tasks: int = 1000
+    """Held-out bandits; the paper has 1,000."""
+
+
+def bandits(config: BanditsConfig) -> None:
+    """Train what is missing, then play the planners on the same bandits and write the table."""
+    at_least(config, pulls=1, arms=2, num_seeds=1, num_iterations=0, eval_tasks=2)
+    cells = [(pulls, arms) for pulls in config.pulls for arms in config.arms]
+    if not cells:
+        raise UserError("--pulls and --arms need at least one number each, such as --pulls 10 --arms 5 10.")
+    results = []
+    for pulls, arms in cells:
+        for run in runs_of(config, pulls, arms):
+            print(f"\n{pulls} pulls of {arms} arms: seeds {run.seed} to {run.seed + (run.seeds or 1) - 1}", flush=True)
+            train.train(run)
+        results.append(cell(config, pulls, arms))
+    write_json(config.out / "bandits.json", {"env": ENV, "cells": results})
+    (config.out / "bandits.md").write_text(markdown(results))
+    print_table(results)
+
+
+def runs_of(config: BanditsConfig, pulls: int, arms: int) -> list[TrainConfig]:
+    """The seeds that a cell's folder has, resumed, and those that it lacks."""
+    folder = config.out / f"n{pulls}-k{arms}"
+    settings = PROTOCOL | SETTINGS[max(least for least in SETTINGS if least <= pulls)]
+    settings |= {"trial_episodes": pulls, "env_options": (f"arms={arms}",)}
+    settings |= {"eval_tasks": config.eval_tasks, "eval_steps": pulls - 1}
+    if config.num_iterations is not None:
+        settings["num_iterations"] = config.num_iterations
+    there = len([seed for seed in seed_folders(folder) if seed < config.num_seeds])
+    parts = [(0, there, True), (there, config.num_seeds - there, False)]
+    return [
+        TrainConfig(run_dir=folder, env=ENV, seed=first, seeds=count, resume=resume, **settings)
+        for first, count, resume in parts
+        if count
+    ]
+
+
+def cell(config: BanditsConfig, pulls: int, arms: int) -> dict[str, Any]:
+    """One row of the paper's table: everyone on the same held-out bandits.
+
+    Raises:
+        UserError: an evaluation is of other bandits than the family's held-out ones.
+    """
+    family = envs.make(ENV, arms=arms)
+    tasks = envs.held_out_tasks(family, config.eval_tasks)
+    totals = []
+    for seed in range(config.num_seeds):
+        path = seed_folder(config.out / f"n{pulls}-k{arms}", seed) / "evaluation.json"
+        evaluation = json.loads(path.read_text())
+        if evaluation["task_hash"] != task_hash(tasks):
+            raise UserError(f"{path} is of other bandits; use the --eval-tasks it was made with, or another --out.")
+        totals.append(np.sum(evaluation["returns"], axis=1))  # the sum over episodes of one pull each
+    keys = jax.random.split(jax.random.key(KEY_OF_TUNING), planners.TUNING_TASKS)
+    tuning, mean = np.asarray(jax.vmap(family.sample_task)(keys).mean), np.asarray(tasks.mean)
+    rows = {}
+    for name, (planner, about) in planners.planners(arms, pulls, tuning).items():
+        rows[name] = summary(planners.play(planner, mean, pulls)) | about
+    rows["rl2"] = summary(np.mean(totals, axis=0)) | {"by_seed": [float(total.mean()) for total in totals]}
+    published = PUBLISHED.get((pulls, arms), {})
+    return {
+        "pulls": pulls,
+        "arms": arms,
+        "instances": config.eval_tasks,
+        "task_hash": task_hash(tasks),
+        "best_arm": float(pulls * mean.max(axis=1).mean()),
+        "rows": rows,
+        "published": published,
+        "reached": reached(rows["rl2"], published["rl2"]) if published else None,
+    }
+
+
+def summary(totals: np.ndarray) -> dict[str, float]:
+    """Mean of totals [M] and its standard error over bandits."""
+    return {"mean": float(totals.mean()), "standard_error": float(totals.std(ddof=1) / np.sqrt(len(totals)))}
+
+
+@one_line_errors
+def main(args: Sequence[str] | None = None) -> None:
+    """Entry point."""
+    bandits(parse(BanditsConfig, args, "python -m experiments.studies.bandits"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""One row per task family: ``python -m experiments.studies.families``."""

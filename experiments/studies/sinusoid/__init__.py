@@ -1,0 +1,1 @@
+"""The table of sinusoid errors: ``python -m experiments.studies.sinusoid``."""

@@ -1,0 +1,1 @@
+"""The supervised benchmarks: their protocols, and their evaluation on held-out tasks."""

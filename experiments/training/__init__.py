@@ -1,0 +1,1 @@
+"""From settings to a trained run: the compiled loop and everything around it."""

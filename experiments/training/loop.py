@@ -1,0 +1,221 @@
+"""The outer loop: many meta-iterations per compiled call, metrics to the progress bar, the files and wandb while it runs."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from experiments.cli.family_errors import NotFinite
+from experiments.cli.flags import flag
+from experiments.cli.signals import StopSignals
+from experiments.distributed import group
+from experiments.runs import checkpoint
+from experiments.runs.writer import Outputs
+from experiments.training.nonfinite import GUARDS, Guard, stop_at_once
+from experiments.training.profiler import profiled
+from experiments.training.program import MAX_BLOCKS, compile_chunk
+from experiments.training.progress import Progress
+from experiments.training.resume import begin
+from experiments.training.rows import add_times, nonfinite, rows_of, shown
+from experiments.training.seeds import of_seed, together
+from metarl.interfaces import MetaLearner
+from metarl.tasks import AT_ONCE, OverTasks
+
+SECONDS_PER_CALL = 1.0  # how long a compiled call should take: progress and logs lag by this much
+
+
+class Schedule(NamedTuple):
+    """How long a run goes on and how often it writes.
+
+    Attributes:
+        num_iterations: meta-iterations in all.
+        log_every: meta-iterations per line of metrics (their mean): a block.
+        checkpoint_every: meta-iterations between checkpoints; a multiple of ``log_every``.
+        keep: how many of the newest checkpoints stay; all if None.
+    """
+
+    num_iterations: int
+    log_every: int
+    checkpoint_every: int
+    keep: int | None = checkpoint.KEEP
+
+
+class Execution(NamedTuple):
+    """How a run is carried out; none of it changes what is learned, but for the last digits.
+
+    Attributes:
+        over_tasks: the devices that tasks are spread over; the learner was built with it.
+        guard: what happens to updates that are not finite, see `experiments.training.nonfinite`.
+        profile: the folder of a JAX profiler trace of one compiled call; none if None.
+        savers: the flags that make a run need less memory.
+    """
+
+    over_tasks: OverTasks = AT_ONCE
+    guard: Guard = stop_at_once
+    profile: Path | None = None
+    savers: str = "fewer tasks"
+
+
+PLAINLY = Execution()  # on one device
+
+
+def execution_of(config: Any, over_tasks: OverTasks = AT_ONCE) -> Execution:
+    """As a configuration with on_nonfinite and profile says."""
+    smaller = ("task_batch", "num_tasks", "num_episodes", "horizon", "train_shots", "hidden_sizes")
+    savers = [f"a smaller {flag(name)}" for name in smaller if hasattr(config, name)] + ["--remat"] * hasattr(config, "remat")
+    profile = config.run_dir / "profile" if config.profile else None
+    return Execution(over_tasks, GUARDS[config.on_nonfinite], profile, " or ".join([", ".join(savers[:-1]), savers[-1]]))
+
+
+class Finished(NamedTuple):
+    """How a training ended.
+
+    Attributes:
+        states: the final state of each seed, on the host.
+        iteration: how many are done.
+        signal: the name of the signal that ended it early, or None.
+    """
+
+    states: list[Any]
+    iteration: int
+    signal: str | None
+
+
+def run(
+    learner: MetaLearner,
+    outputs: Sequence[Outputs],
+    schedule: Schedule,
+    *,
+    execution: Execution = PLAINLY,
+    probe: Callable[[Any], dict[str, float]] | None = None,
+) -> Finished:
+    """Train the seeds of ``outputs`` in one program.
+
+    Goes on from the newest iteration of which every seed has a checkpoint, or begins. Writes metrics.jsonl, checkpoints and
+    the wandb run of every seed as it goes. Wall-clock time is shared: ``time/seconds`` is that of training all seeds
+    together, and ``time/steps_per_second`` counts the environment steps of one seed, so that its sum over the seeds is what
+    the machine does. On SIGTERM and SIGINT the call that runs is finished, saved, and no other begun.
+
+    Args:
+        learner: what is trained.
+        outputs: where each seed's run is written.
+        schedule: how long, and how often it writes.
+        execution: how.
+        probe: state -> metrics, added to the first and the last line of metrics.jsonl.
+
+    Raises:
+        UserError: a metric or parameter of a seed became non-finite, the seeds have no checkpoint in common, or there is not
+            enough memory.
+    """
+    all_seeds = together(learner, [out.seed for out in outputs])
+    first, states, env_steps = begin(learner, all_seeds, outputs)
+    group.broadcast((np.int64(first), states))
+    group.note_checkpoint(first)
+    began, blocks, iteration, saved, profile = time.monotonic(), 1, first, first, execution.profile
+    received: str | None = None
+    written = min(out.lines.last_iteration for out in outputs)
+    with StopSignals() as signals, Progress(schedule.num_iterations, iteration, _label(outputs)) as progress:
+        program = compile_chunk(all_seeds, states, schedule.log_every, execution.guard, execution.over_tasks, execution.savers)
+        progress.tell(program.summary())
+        for out in outputs:
+            out.describe(program.description())
+        group.meet()
+        while iteration < schedule.num_iterations:
+            tracing = profile is not None and (iteration > first or schedule.num_iterations - first <= schedule.log_every)
+            stop = _stop(iteration, 1 if tracing else blocks, schedule, written)
+            stop, received = group.agree(stop, signals.received)
+            if received:
+                break
+            called = time.monotonic()
+            with profiled(profile if tracing else None):
+                states, sums, counted, reached = jax.block_until_ready(program.call(states, iteration, stop))
+            now, done = time.monotonic(), int(reached)
+            states, sums, counted = jax.device_get((states, sums, counted))
+            rows = [
+                rows_of(of_seed(sums, i, axis=1), counted[:, i], iteration, done, env_steps[i], schedule.log_every)
+                for i in _each(outputs)
+            ]
+            for i, out in enumerate(outputs):
+                earlier = out.lines.last_seconds - began  # a resumed run's seconds go on
+                add_times(rows[i], called + earlier, now + earlier, env_steps[i])
+                if probe is not None and (iteration == 0 or done == schedule.num_iterations):
+                    rows[i][-1] |= probe(of_seed(states, i))
+            _write(outputs, rows, states, done, whole=(done - iteration) // schedule.log_every)
+            done_blocks = -(-(done - iteration) // schedule.log_every)
+            iteration, env_steps = done, [row[-1]["time/env_steps"] for row in rows]
+            progress.update(iteration, shown(rows))
+            if iteration % schedule.checkpoint_every == 0:
+                saved = _save(outputs, iteration, states, env_steps)
+            blocks, profile = _next_blocks(done_blocks, now - called), None if tracing else profile
+        if saved < iteration:
+            _save(outputs, iteration, states, env_steps)
+    return Finished([of_seed(states, i) for i in _each(outputs)], iteration, received or signals.received)
+
+
+def _save(outputs: Sequence[Outputs], iteration: int, states: Any, env_steps: list[int]) -> int:
+    """A checkpoint of every seed; returns the iteration."""
+    for i, out in enumerate(outputs):
+        out.save(iteration, of_seed(states, i), env_steps[i])
+    group.note_checkpoint(iteration)
+    return iteration
+
+
+def _write(outputs: Sequence[Outputs], rows: list[list[dict[str, Any]]], states: Any, iteration: int, *, whole: int) -> None:
+    """Write the rows of every seed; where one became non-finite, only what is sound, and stop.
+
+    Args:
+        outputs: of the S seeds.
+        rows: [S][block], the newest metrics.
+        states: on the host, leaves [S, ...].
+        iteration: the one that the last row ends with.
+        whole: how many blocks are complete; a stop because of a non-finite metric leaves one that is not.
+    """
+    bad = {i: names for i in _each(outputs) if (names := nonfinite(rows[i][-1], of_seed(states, i)))}
+    for i, out in enumerate(outputs):
+        out.write(rows[i][:-1] if i in bad else rows[i][:whole] if bad else rows[i])
+    if bad:
+        raise NotFinite(_nonfinite_message(bad, iteration, outputs))
+
+
+def _each(outputs: Sequence[Outputs]) -> range:
+    return range(len(outputs))
+
+
+def _label(outputs: Sequence[Outputs]) -> str:
+    return "iteration" if len(outputs) == 1 else f"{len(outputs)} seeds"
+
+
+def _stop(iteration: int, blocks: int, schedule: Schedule, written: int = 0) -> int:
+    """Where the next call ends: at a whole number of blocks, no later than the next checkpoint or the end.
+
+    Nor beyond the last line that was ``written`` before, which may end a shorter block: that of a run that was to end there.
+    """
+    until_checkpoint = schedule.checkpoint_every - iteration % schedule.checkpoint_every
+    stop = min(iteration + min(blocks * schedule.log_every, until_checkpoint), schedule.num_iterations)
+    return written if iteration < written < stop else stop
+
+
+def _next_blocks(blocks: int, seconds: float) -> int:
+    wanted = blocks * SECONDS_PER_CALL / max(seconds, 1e-6)
+    return max(1, min(int(wanted), 4 * blocks, MAX_BLOCKS))
+
+
+def _nonfinite_message(bad: dict[int, list[str]], iteration: int, outputs: Sequence[Outputs]) -> str:
+    """About the first of the seeds that became non-finite; it is named where there are several."""
+    first, names = next(iter(bad.items()))
+    checkpoints = outputs[first].checkpoints
+    if "inner/step_0" in names:
+        advice = "Data drawn before any inner step are not finite: check the family's rewards and observations."
+    elif any(name.startswith(("policy/kl", "inner/kl")) for name in names):  # from finite parameters
+        advice = "Inner steps throw the policy too far: try a smaller --inner-lr or a larger --initial-std."
+    else:
+        advice = "Try a smaller --inner-lr or --outer-lr, with --overwrite or in another --run-dir."
+    seeds = ", ".join(str(outputs[i].seed) for i in bad)
+    who = "" if len(outputs) == 1 else f"seed {seeds}, " if len(bad) == 1 else f"seeds {seeds}, "
+    return (
+        f"{who}iteration {iteration}: non-finite {', '.join(names)}. Training stopped; the last good checkpoint is iteration "
+        f"{checkpoints.latest_step()} in {checkpoints.directory}. {advice}"
+    )

@@ -1,0 +1,136 @@
+"""One run, or several seeds together, from start to end: make or resume the folders, train, evaluate."""
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import agents
+from experiments.cli.errors import UserError
+from experiments.cli.flags import MAX_SEED, at_least
+from experiments.cli.signals import Stopped
+from experiments.distributed import group
+from experiments.runs import checkpoint
+from experiments.runs.folder import CONFIG, EXECUTION, prepare, refuse_parent, settings_of, write_json
+from experiments.runs.seed_folders import seed_folder
+from experiments.runs.writer import open_outputs
+from experiments.training import loop
+from experiments.training.follower import follow
+from metarl.interfaces import MetaLearner
+
+
+def train_and_evaluate(
+    script: str,
+    config: Any,
+    learner: MetaLearner,
+    schedule: loop.Schedule,
+    evaluate: Callable[[Any, dict[str, Any]], None] | None,
+    *,
+    env: str,
+    extendable: bool,
+    execution: loop.Execution = loop.PLAINLY,
+    probe: Callable[[Any], dict[str, float]] | None = None,
+) -> None:
+    """Do what is left to do of a run, or of the runs of several seeds: the training, the evaluation, or nothing.
+
+    Args:
+        script: the command, such as "train".
+        config: its settings, with run_dir, agent, seed, seeds, resume and overwrite.
+        learner: what is trained.
+        schedule: how long, and how often it writes.
+        evaluate: evaluates the newest checkpoint of one run, given its settings and config.json; None leaves it out.
+        env: for wandb.
+        extendable: whether a resumed run may go on for longer than planned.
+        execution: how it is carried out.
+        probe: state -> metrics for the first and the last line of metrics.jsonl.
+
+    Raises:
+        Stopped: a signal ended the training early; all is saved.
+    """
+    configs = one_per_seed(config)
+    if not group.is_first():
+        if group.announce(None):  # there is something to train
+            _stopped(follow(learner, [each.seed for each in configs], schedule, execution), script, config.run_dir, schedule)
+        return
+    described, locks = prepare(script, [settings_of(each) for each in configs], extendable=extendable)
+    with locks:
+        runs = list(zip(configs, described, strict=True))
+        done = min(checkpoint.newest_sound(each.run_dir, learner) for each in configs)
+        if group.announce(done < schedule.num_iterations):
+            _stopped(
+                _train(runs, learner, schedule, env=env, execution=execution, probe=probe), script, config.run_dir, schedule
+            )
+        else:
+            advice = "raise --num-iterations to go on" if extendable else "its schedule ends there"
+            print(f"{config.run_dir} already has its {done} iterations; {advice}.")
+        if evaluate is None:
+            return
+        for each, description in runs:
+            if _evaluated(each.run_dir) != checkpoint.newest(each.run_dir):
+                if len(runs) > 1:
+                    print(f"{each.run_dir}:")
+                evaluate(each, description)
+
+
+def _stopped(finished: loop.Finished, script: str, run_dir: Any, schedule: loop.Schedule) -> None:
+    """Say so if a signal ended the training early."""
+    if finished.signal:
+        raise Stopped(
+            f"{finished.signal}: stopped after iteration {finished.iteration} of {schedule.num_iterations} and saved; "
+            f"go on with: python -m experiments.{script} --run-dir {shlex.quote(str(run_dir))} --resume"
+        )
+
+
+def one_per_seed(config: Any) -> list[Any]:
+    """The settings of each run: ``config`` itself or, with ``--seeds``, one per seed with a folder of its own."""
+    if config.seeds is None:
+        return [config]
+    at_least(config, seeds=1)
+    last = config.seed + config.seeds - 1
+    if last > MAX_SEED:
+        raise UserError(
+            f"--seed {config.seed} with --seeds {config.seeds} ends beyond the largest seed, {MAX_SEED}; lower one."
+        )
+    refuse_parent(config.run_dir)
+    return [
+        dataclasses.replace(config, seed=seed, seeds=None, run_dir=seed_folder(config.run_dir, seed))
+        for seed in range(config.seed, last + 1)
+    ]
+
+
+def _train(
+    runs: list[tuple[Any, dict[str, Any]]],
+    learner: MetaLearner,
+    schedule: loop.Schedule,
+    *,
+    env: str,
+    execution: loop.Execution,
+    probe: Callable[[Any], dict[str, float]] | None,
+) -> loop.Finished:
+    """Train the runs, each given by its settings and its config.json, in one program."""
+    with ExitStack() as stack:
+        outputs = []
+        for config, described in runs:
+            planned = max(schedule.num_iterations, checkpoint.newest(config.run_dir))
+            described["settings"] |= {name: getattr(config, name) for name in EXECUTION if hasattr(config, name)}
+            described["settings"]["num_iterations"] = planned
+            write_json(config.run_dir / CONFIG, described)
+            opened = open_outputs(config.run_dir, described, agent=config.agent, env=env, keep=schedule.keep)
+            outputs.append(stack.enter_context(opened))
+        return loop.run(learner, outputs, schedule, execution=execution, probe=probe)
+
+
+def build_agent(name: str, world: agents.World, settings: agents.Settings) -> MetaLearner:
+    """The agent called ``name``, or a `UserError` that says why there is none."""
+    try:
+        return agents.agent(name)(world, settings)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _evaluated(run_dir: Any) -> int:
+    """The iteration that evaluation.json is about; -1 if there is none."""
+    path = run_dir / "evaluation.json"
+    return int(json.loads(path.read_text()).get("iteration", -1)) if path.is_file() else -1
