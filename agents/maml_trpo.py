@@ -1,30 +1,42 @@
 """MAML as in its published reinforcement-learning experiments: a trust region outside."""
 
-from agents.parts.gradient_learner import gradient_learner
-from agents.parts.world import Settings, World, must_play
-from metarl import meta, rules
+from dataclasses import dataclass
+from typing import Annotated
+
+from agents.agent import Agent, Bounds, InnerLoop, OnPolicy, Training
+from agents.parts.gradient_learner import gradient_learner, inner
+from agents.parts.world import World
+from metarl import meta
 from metarl.interfaces import MetaLearner
 from metarl.surrogates import loaded_dice
 from metarl.trust_region import trust_region
 
 
-def maml_trpo(world: World, settings: Settings) -> MetaLearner:
-    """MAML with a natural-gradient outer step: mean KL of the adapted policies at most ``settings.max_kl``.
+@dataclass(frozen=True)
+class MamlTrpo(OnPolicy, InnerLoop):
+    """Gradient steps from a start that moves within a trust region."""
+
+    max_kl: Annotated[float, Bounds(1e-9)] = 0.01  # Finn et al. 2017, Appendix A.2
+    """Mean KL of the adapted policies that one outer step may cause."""
+
+
+def maml_trpo(world: World, training: Training, own: MamlTrpo) -> MetaLearner:
+    """MAML with a natural-gradient outer step: mean KL of the adapted policies at most ``max_kl``.
 
     Finn et al. 2017, Appendix A.2, with exact Hessian-vector products instead of finite differences.
-
-    Raises:
-        ValueError: in regression.
     """
-    must_play("maml-trpo", world)
-    network, rule = world.make_network(0), rules.sgd(settings.inner_lr)
-    problem = world.make_problem(network, outer_surrogate=loaded_dice(lam=0.0))
-    objective = meta.objective(problem, rule, remat=settings.remat)
-    update = trust_region(
-        objective,
-        meta.divergence(problem, rule),
-        max_divergence=settings.max_kl,
-        remat=settings.remat,
-        over_tasks=settings.over_tasks,
-    )
-    return gradient_learner(world, settings, problem, network, rule, update)
+
+    def make_update(problem, rule):
+        return trust_region(
+            meta.objective(problem, rule, remat=training.remat),
+            meta.divergence(problem, rule),
+            max_divergence=own.max_kl,
+            remat=training.remat,
+            over_tasks=training.over_tasks,
+        )
+
+    loop = inner(world, training, own, outer_surrogate=loaded_dice(lam=0.0))
+    return gradient_learner(world, training, own, loop, make_update)
+
+
+MAML_TRPO = Agent(maml_trpo, MamlTrpo, serves=("reinforcement",), uses=("remat", "inner_rule", "inner_surrogate"))

@@ -1,16 +1,24 @@
 """The upper bound: a network that sees the task's parameters and need not adapt."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
-from agents.maml import maml
+from agents.agent import Agent, ByPPO, Training
+from agents.maml import Maml, maml
 from agents.parts.actor_critic import informed
 from agents.parts.trial_learner import trial_learner
-from agents.parts.world import Settings, World
+from agents.parts.world import World
 from metarl.interfaces import AdaptationCurve, Experience, MetaLearner
 
 
-def oracle(world: World, settings: Settings) -> MetaLearner:
+@dataclasses.dataclass(frozen=True)
+class Oracle(ByPPO):
+    """By PPO in reinforcement learning, by gradient descent in regression."""
+
+
+def oracle(world: World, training: Training, own: Oracle) -> MetaLearner:
     """Train on all tasks with the task among the inputs, without an inner loop; its curve is flat.
 
     In reinforcement learning by PPO on single episodes, in regression by gradient descent on the error.
@@ -18,13 +26,14 @@ def oracle(world: World, settings: Settings) -> MetaLearner:
     Raises:
         ValueError: in regression worlds that cannot reveal their tasks.
     """
-    if world.play is not None:
-        actor_critic = informed(world.play.family, world.play.trained_on, world.play.policy_options)
-        return _flat(trial_learner(world, settings, actor_critic, trial_episodes=1))
+    if world.rollouts is not None:
+        rollouts = world.rollouts
+        actor_critic = informed(rollouts.family, rollouts.trained_on, rollouts.policy_options, network=world.network)
+        return _flat(trial_learner(world, training, own, actor_critic, trial_episodes=1))
     if world.reveal is None:
         raise ValueError("oracle needs a world that can show the task to the network, and this one cannot.")
     revealed = world.reveal()
-    learner = maml(revealed, settings._replace(num_inner_steps=0))
+    learner = maml(revealed, training, Maml(num_inner_steps=0))
 
     def adapt(state, task, key, num_steps):
         curve = learner.adapt(state, task, key, num_steps)
@@ -43,9 +52,12 @@ def _flat(learner: MetaLearner) -> MetaLearner:
     def adapt(state, task, key, num_steps):
         curve = learner.adapt(state, task, key, 0)
         first = jnp.zeros(num_steps + 1, int)
-        score, path, mean_score = jax.tree.map(lambda x: x[first], (curve.score, curve.path, curve.mean_score))
+        score, path, greedy_score = jax.tree.map(lambda x: x[first], (curve.score, curve.path, curve.greedy_score))
         query = curve.experience.query
         support = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_steps, *x.shape)), query)
-        return AdaptationCurve(score, path, Experience(support, query), first, mean_score)
+        return AdaptationCurve(score, path, Experience(support, query), first, greedy_score)
 
     return learner._replace(adapt=adapt)
+
+
+ORACLE = Agent(oracle, Oracle, adapts_by="nothing", mixes_tasks=True)

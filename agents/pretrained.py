@@ -1,44 +1,48 @@
 """Pretraining on all tasks and fine-tuning on a new one: the baseline of transfer learning, and its recipes."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
-from agents.maml import adam_along
-from agents.parts.gradient_learner import gradient_learner
+from agents.agent import Adaptation, Agent, InnerLoop, OnPolicy, Training
+from agents.parts.gradient_learner import Inner, adaptation, along, gradient_learner, inner
 from agents.parts.networks import Network
-from agents.parts.world import Settings, World
+from agents.parts.world import World
 from metarl import meta, rules
-from metarl.interfaces import InnerRule, MetaLearner, Problem
+from metarl.interfaces import InnerRule, MetaLearner
 
 LOWER_BY = 0.3  # each earlier layer's rate, relative to the next
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1)  # tried by cross-validation
 FOLDS = 5
 
 
-def pretrained(world: World, settings: Settings) -> MetaLearner:
-    """Train one network on all tasks at once, without an inner loop; fine-tune it by ``settings.recipe``.
+@dataclass(frozen=True)
+class Pretrained(OnPolicy, Adaptation):
+    """Fine-tuning by gradient steps."""
+
+    recipe: Literal["plain", "lower-early", "frozen", "gradual", "new-head", "cross-validated"] = "plain"
+    """How it is fine-tuned; cross-validated, which holds back points of a support set, in regression only."""
+
+
+def pretrained(world: World, training: Training, own: Pretrained) -> MetaLearner:
+    """Train one network on all tasks at once, without an inner loop; then fine-tune it by a recipe.
 
     Raises:
-        ValueError: for an unknown recipe, or one that needs a fixed support set where there is none.
+        ValueError: for a recipe that needs a fixed support set where there is none.
     """
-    if settings.recipe not in RECIPES:
-        raise ValueError(f"No recipe {settings.recipe!r}. Known: {', '.join(RECIPES)}.")
-    network = world.make_network(0)
-    problem = world.make_problem(network)
-    train = settings._replace(num_inner_steps=0)
-    rule = RECIPES[settings.recipe](network, settings)
-    plain = rules.sgd(settings.inner_lr)
-    meta_gradient = meta.through_adaptation(problem, plain)
-    update = adam_along(settings, meta_gradient)
-    learner = gradient_learner(world, train, problem, network, plain, update)
-    if settings.recipe == "cross-validated":
-        return learner._replace(adapt=_cross_validated(world, settings, problem, network))
+    loop = inner(world, training, own, rule=rules.sgd(own.inner_lr))
+    in_training = InnerLoop(num_inner_steps=0)
+    make_update = lambda problem, rule: along(training, meta.through_adaptation(problem, rule))
+    learner = gradient_learner(world, training, in_training, loop, make_update)
+    if own.recipe == "cross-validated":
+        return learner._replace(adapt=_cross_validated(world, loop))
+    tuned = rules.scaled(RECIPES[own.recipe](loop.network, own), own.test_step_scale)
 
     def adapt(state, task, key, num_steps):
-        tuned = gradient_learner(world, train, problem, network, rule, update)
-        return tuned.adapt(state._replace(theta=rule.init(state.theta)), task, key, num_steps)
+        return adaptation(loop._replace(rule=tuned), tuned.init(state.theta), task, key, num_steps)
 
     return learner._replace(adapt=adapt)
 
@@ -72,45 +76,41 @@ def num_layers(network: Network) -> int:
     return sum(name.startswith("Dense_") for name in names)
 
 
-def _plain(network: Network, settings: Settings) -> InnerRule:
-    return rules.sgd(settings.inner_lr)
+def _plain(network: Network, own: Pretrained) -> InnerRule:
+    return rules.sgd(own.inner_lr)
 
 
-def _lower_early(network: Network, settings: Settings) -> InnerRule:
+def _lower_early(network: Network, own: Pretrained) -> InnerRule:
     count = num_layers(network)
-    return layer_rates(lambda path, k: settings.inner_lr * LOWER_BY ** depth_from_head(path, count))
+    return layer_rates(lambda path, k: own.inner_lr * LOWER_BY ** depth_from_head(path, count))
 
 
-def _frozen(network: Network, settings: Settings) -> InnerRule:
-    return rules.only(rules.sgd(settings.inner_lr), network.split, network.merge)
+def _frozen(network: Network, own: Pretrained) -> InnerRule:
+    return rules.only(rules.sgd(own.inner_lr), network.split, network.merge)
 
 
-def _gradual(network: Network, settings: Settings) -> InnerRule:
+def _gradual(network: Network, own: Pretrained) -> InnerRule:
     count = num_layers(network)
-    return layer_rates(lambda path, k: jnp.where(depth_from_head(path, count) <= k, settings.inner_lr, 0.0))
+    return layer_rates(lambda path, k: jnp.where(depth_from_head(path, count) <= k, own.inner_lr, 0.0))
 
 
-def _new_head(network: Network, settings: Settings) -> InnerRule:
+def _new_head(network: Network, own: Pretrained) -> InnerRule:
     def init(params):
         fresh, _ = network.split(network.init(jax.random.key(0)))
         return network.merge(fresh, network.split(params)[1])
 
-    return rules.sgd(settings.inner_lr)._replace(init=init)
+    return rules.sgd(own.inner_lr)._replace(init=init)
 
 
-def _cross_validated(world: World, settings: Settings, problem: Problem, network: Network):
+def _cross_validated(world: World, loop: Inner):
     """Adapt with the rate of `RATES` that predicts held-back points of the support set best."""
     if world.resample:
         raise ValueError("recipe 'cross-validated' holds back points of one support set; it serves regression only.")
 
-    def learner(rate):
-        rule = rules.sgd(rate)
-        return gradient_learner(world, settings, problem, network, rule, adam_along(settings, meta.reptile(problem, rule)))
-
     def adapt(state, task, key, num_steps):
-        support = problem.sample_batch(state.theta, task, jax.random.split(key)[0])
-        best = choose_rate(problem.inner_loss, state.theta, support, num_steps)
-        return learner(best).adapt(state, task, key, num_steps)
+        support = loop.problem.sample_batch(state.theta, task, jax.random.split(key)[0])
+        best = choose_rate(loop.problem.inner_loss, state.theta, support, num_steps)
+        return adaptation(loop._replace(rule=rules.sgd(best)), state.theta, task, key, num_steps)
 
     return adapt
 
@@ -146,11 +146,12 @@ def choose_rate(inner_loss, params, support, num_steps: int) -> jax.Array:
     return jnp.asarray(RATES)[jnp.argmin(jax.vmap(held_back)(jnp.asarray(RATES)))]
 
 
-RECIPES: dict[str, Callable[[Network, Settings], InnerRule]] = {
+RECIPES: dict[str, Callable[[Network, Pretrained], InnerRule]] = {
     "plain": _plain,
     "lower-early": _lower_early,
     "frozen": _frozen,
     "gradual": _gradual,
     "new-head": _new_head,
-    "cross-validated": _plain,
 }
+
+PRETRAINED = Agent(pretrained, Pretrained, uses=("optimizer", "inner_surrogate"))

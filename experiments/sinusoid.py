@@ -1,129 +1,72 @@
 """``python -m experiments.sinusoid``: supervised meta-learning through the same core, under published protocols."""
 
-import dataclasses
+import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 
-import agents
-from agents.parts.networks import ACTIVATIONS
-from agents.parts.world import regression_world
-from agents.pretrained import RECIPES
-from envs.families.regression import RegressionFamily, sinusoid
-from experiments.cli.errors import UserError, one_line_errors
-from experiments.cli.flags import MAX_SEED, at_least, between, multiple, parse
+from agents import RegressionSettings, regression_world
+from agents.agent import Training
+from envs.families.regression import sinusoid
+from experiments.cli.errors import one_line_errors
+from experiments.cli.flags import at_least
 from experiments.runs import checkpoint
-from experiments.runs.folder import to_resume
-from experiments.supervised import evaluation, protocols, selection, tutorial
+from experiments.supervised import evaluation, experiment, protocols, selection, tutorial
+from experiments.supervised.experiment import KIND, Built, SupervisedConfig, learner_of, refuse_bad_values
 from experiments.supervised.protocols import ProtocolName
-from experiments.training import loop, without_folders
-from experiments.training.config import SCHEDULES
-from experiments.training.devices import choose_devices, spread
+from experiments.training import without_folders
+from experiments.training.config import network_of, schedule
+from experiments.training.experiment import Experiment
 from experiments.training.progress import Progress
-from experiments.training.session import build_agent, train_and_evaluate
-from metarl.interfaces import MetaLearner
+from experiments.training.settings import from_flat, parse_run
 from metarl.tasks import AT_ONCE, OverTasks
 
 ENV = "sinusoid"
 GRID_POINTS = 100
 
 
-@dataclasses.dataclass(frozen=True)
-class SinusoidConfig:
+@dataclass(frozen=True, kw_only=True)
+class SinusoidConfig(SupervisedConfig):
     """Meta-train on sinusoids; test with 5, 10 and 20 points and 0..10 inner steps on held-out ones.
 
-    Settings without a value are the protocol's: see experiments/supervised/protocols.py.
+    Defaults are those of the protocol, see experiments/supervised/protocols.py.
     """
 
-    run_dir: Path
-    """Where the run is written."""
     protocol: ProtocolName = "maml"
     """Whose settings: Finn et al. 2017, Li et al. 2017, Zintgraf et al. 2019, or the tutorial MAML in JAX."""
-    agent: str = "maml"
-    """A name of agents.AGENTS."""
-    seed: int = 0
-    """Everything random in training follows from it; held-out tasks do not depend on it."""
-    seeds: int | None = None
-    """Train this many seeds together, from --seed on, each in a folder of its own: run_dir/seed-0 and so on."""
-    num_iterations: int | None = None
-    """Meta-iterations."""
-    num_tasks: int | None = None
-    """M: tasks per meta-iteration."""
-    train_shots: int | None = None
+    train_shots: int = 10
     """Support points in training."""
     query_shots: int | None = None
-    """Query points in training; as many as support points by default."""
-    num_inner_steps: int | None = None
-    """K: inner steps in training."""
-    inner_lr: float | None = None
-    """Step size of adaptation, or where learned step sizes start."""
-    outer_lr: float | None = None
+    """Query points in training; as many as support points if not given."""
+    outer_lr: float = 1e-3
     """Step size of Adam on the meta-parameters."""
-    outer_schedule: Literal["cosine", "constant"] | None = None
+    outer_schedule: Literal["cosine", "constant"] = "constant"
     """How outer_lr goes on: to zero along a cosine, or constant."""
-    context_size: int = 5
-    """Length of the context vector of cavia."""
-    proximal: float | None = None
-    """How strongly imaml holds adaptation near the start (its lambda)."""
-    cg_steps: int = 5
-    """Iterations of conjugate gradients of imaml."""
-    cg_damping: float | None = None
-    """Added to the curvature in the linear system of imaml."""
-    remat: bool = False
-    """Recompute inner steps in the backward pass instead of storing them."""
-    recipe: str = "plain"
-    """How pretrained is fine-tuned: plain, lower-early, frozen, gradual, new-head or cross-validated."""
-    hidden_sizes: tuple[int, ...] = (40, 40)
-    """Hidden layers."""
-    activation: str = "relu"
-    """tanh or relu."""
+    activation: Literal["tanh", "relu"] = "relu"
+    """Between hidden layers."""
     eval_tasks: int = 2000
     """Held-out tasks at the end."""
-    log_every: int = 100
-    """Meta-iterations per line of metrics, which is their mean."""
     checkpoint_every: int = 2500
     """Meta-iterations between checkpoints; a multiple of log_every."""
-    devices: int | None = None
-    """Spread the tasks over this many devices; one if not given: the work is too small to share."""
-    task_batch: int | None = None
-    """Tasks worked on at once by each device; fewer need less memory. All if not given."""
-    on_nonfinite: Literal["stop", "skip"] = "stop"
-    """When numbers become non-finite: stop the run, or skip that outer update and count it (outer/skipped)."""
-    profile: bool = False
-    """Write a JAX profiler trace of one compiled call to profile/ in the run's folder."""
-    resume: bool = False
-    """Continue the run in run_dir; settings not given are the run's own."""
-    overwrite: bool = False
-    """Replace the run in run_dir."""
 
 
-class Built(NamedTuple):
-    """What a configuration describes."""
+def sinusoid_config(**given: Any) -> SinusoidConfig:
+    """A configuration from settings by name, those of the agent among them; the protocol gives the others.
 
-    family: RegressionFamily
-    learner: MetaLearner
+    Raises:
+        UserError: no such agent or setting, or a value out of bounds.
+    """
+    protocol, agent = given.get("protocol", SinusoidConfig.protocol), given.get("agent", SinusoidConfig.agent)
+    return from_flat(SinusoidConfig, KIND, protocols.settings_of(protocol, agent) | given)
 
 
 def resolve(config: SinusoidConfig) -> SinusoidConfig:
-    """Fill in the protocol's settings and refuse bad flag values, before anything compiles."""
-    fixed = protocols.settings_of(config.protocol, config.agent)
-    names = [field.name for field in dataclasses.fields(config) if field.name in fixed]
-    missing = {name: fixed[name] for name in names if getattr(config, name) is None}
-    config = dataclasses.replace(config, **missing)
-    at_least(config, num_iterations=0, num_tasks=1, train_shots=1, query_shots=1, num_inner_steps=0, hidden_sizes=1)
-    between(config, seed=(0, MAX_SEED))
-    at_least(config, devices=1, task_batch=1, eval_tasks=1, log_every=1, checkpoint_every=1, context_size=1, cg_steps=1)
-    between(config, inner_lr=(0, float("inf")), outer_lr=(0, float("inf")), proximal=(1e-6, float("inf")))
-    between(config, cg_damping=(0, float("inf")))
-    if config.recipe not in RECIPES:
-        raise UserError(f"--recipe is {config.recipe!r}; known: {', '.join(RECIPES)}.")
-    if config.activation not in ACTIVATIONS:
-        raise UserError(f"--activation is {config.activation!r}; known: {', '.join(ACTIVATIONS)}.")
-    multiple(config, "checkpoint_every", "log_every")
+    """Refuse bad flag values, before anything compiles."""
+    refuse_bad_values(config)
+    at_least(config, train_shots=1, query_shots=1, eval_tasks=1)
     return config
 
 
@@ -131,7 +74,7 @@ def build(config: SinusoidConfig, num_shots: int, *, test: bool = False, over_ta
     """Family, network and learner for a number of shots; states of different shots fit one another.
 
     Args:
-        config: resolved settings.
+        config: settings.
         num_shots: points in the support set.
         test: draw queries as the protocol tests; otherwise as the configuration trains.
         over_tasks: how training works on tasks: see `experiments.training.devices`.
@@ -144,54 +87,31 @@ def build(config: SinusoidConfig, num_shots: int, *, test: bool = False, over_ta
         sample_query = lambda task, key: (x, family.curve(task, x))
     elif not test and config.query_shots:
         sample_query = lambda task, key: family.sample(task, key, config.query_shots)
-    network_options = {
-        "hidden_sizes": config.hidden_sizes,
-        "activation": config.activation,
-        "init": nn.initializers.lecun_normal(),
-    }
-    world = regression_world(family, network_options, num_shots=num_shots, sample_query=sample_query)
-    num_iterations = config.num_iterations or 1
-    settings = agents.Settings(
-        num_tasks=config.num_tasks or 1,
-        num_inner_steps=config.num_inner_steps or 0,
-        inner_lr=config.inner_lr or 0.0,
-        outer_lr=SCHEDULES[config.outer_schedule or "constant"](config.outer_lr or 0.0, num_iterations),
+    numbers = RegressionSettings(num_shots, config.hidden_sizes, config.activation)
+    world = regression_world(family, numbers, network=network_of(config), sample_query=sample_query)
+    num_iterations = max(config.num_iterations, 1)
+    training = Training(
+        num_tasks=config.num_tasks,
+        outer_lr=schedule(config.outer_schedule, config.outer_lr, num_iterations),
         num_iterations=num_iterations,
-        context_size=config.context_size,
-        proximal=config.proximal or 1.0,
-        cg_steps=config.cg_steps,
-        cg_damping=config.cg_damping or 0.0,
         remat=config.remat,
-        recipe=config.recipe,
         over_tasks=over_tasks,
     )
-    return Built(family, build_agent(config.agent, world, settings))
+    return Built(family, learner_of(config, world, training))
 
 
 def run(config: SinusoidConfig) -> None:
     """Meta-train, evaluate, and write the run folder."""
     config = resolve(config)
-    config = dataclasses.replace(config, devices=choose_devices(config.devices or 1, config.num_tasks or 1))
-    over_tasks = spread(config.devices, config.task_batch)
-    built = build(config, config.train_shots or 1, over_tasks=over_tasks)
     keep = None if protocols.PROTOCOLS[config.protocol].select else checkpoint.KEEP
-    schedule = loop.Schedule(config.num_iterations or 0, config.log_every, config.checkpoint_every, keep)
-    train_and_evaluate(
-        "sinusoid",
-        config,
-        built.learner,
-        schedule,
-        finish,
-        env=ENV,
-        extendable=config.outer_schedule == "constant" and config.agent not in agents.ANNEALED,
-        execution=loop.execution_of(config, over_tasks),
-    )
+    build_for_training = lambda config, over_tasks: build(config, config.train_shots, over_tasks=over_tasks)
+    experiment.run(EXPERIMENT, config, build_for_training, finish, keep=keep)
 
 
 def finish(config: SinusoidConfig, described: dict[str, Any]) -> None:
     """What follows training: the tutorial's pictures under its protocol, and always the evaluation."""
     if config.protocol == "jang":
-        built = build(config, config.train_shots or 1)
+        built = build(config, config.train_shots)
         tutorial.draw(config, built, checkpoint.load(config.run_dir, built.learner)[1], build)
     evaluate(config, described)
 
@@ -205,13 +125,12 @@ def selector(config: SinusoidConfig) -> Callable[[Any], jax.Array] | None:
 
 
 def train_seeds(config: SinusoidConfig, seed_list: Sequence[int], label: str) -> Any:
-    """States [S, ...] of several seeds of a resolved configuration, selected as its protocol does; without run folders."""
-    num_iterations = config.num_iterations or 0
-    with Progress(num_iterations, 0, label) as progress:
+    """States [S, ...] of several seeds of a configuration, selected as its protocol does; without run folders."""
+    with Progress(config.num_iterations, 0, label) as progress:
         states, _ = without_folders.train(
-            build(config, config.train_shots or 1).learner,
+            build(config, config.train_shots).learner,
             seed_list,
-            num_iterations,
+            config.num_iterations,
             select=selector(config),
             select_every=config.checkpoint_every,
             on_progress=progress.update,
@@ -241,10 +160,19 @@ def evaluate(config: SinusoidConfig, described: dict[str, Any]) -> None:
     )
 
 
+EXPERIMENT = Experiment("sinusoid", SinusoidConfig, KIND, lambda config, described, flags: evaluate(config, described))
+
+
+def _protocol_defaults(given: dict[str, str], agent: str) -> dict[str, Any]:
+    protocol = given.get("protocol", SinusoidConfig.protocol)
+    return protocols.settings_of(protocol, agent) if protocol in protocols.PROTOCOLS else {}
+
+
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    run(parse(SinusoidConfig, args, "python -m experiments.sinusoid", to_resume))
+    words = sys.argv[1:] if args is None else args
+    run(parse_run(SinusoidConfig, words, "python -m experiments.sinusoid", KIND, _protocol_defaults))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """``python -m experiments.step_function``: MAML on piecewise-constant data, as in the Autograd tutorial."""
 
-import dataclasses
+import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,95 +11,82 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-import agents
 import envs
+from agents import RegressionSettings, regression_world
+from agents.agent import Training, hyperparameters
 from agents.parts.problems import judged_by_support, mean_squared_error
-from agents.parts.world import regression_world
-from envs.families.regression import RegressionFamily, step_function
+from envs.families.regression import step_function
 from experiments.cli.errors import one_line_errors
-from experiments.cli.flags import MAX_SEED, at_least, between, multiple, parse
 from experiments.reporting import figures
 from experiments.reporting.intervals import bootstrap_ci95, task_hash
 from experiments.runs import checkpoint
-from experiments.runs.folder import to_resume, write_json
-from experiments.training import loop
-from experiments.training.session import build_agent, train_and_evaluate
-from metarl.interfaces import MetaLearner
+from experiments.runs.folder import write_json
+from experiments.supervised import experiment
+from experiments.supervised.experiment import KIND, Built, SupervisedConfig, learner_of, refuse_bad_values
+from experiments.training.config import network_of
+from experiments.training.experiment import Experiment
+from experiments.training.settings import declared, from_flat, parse_run
+from metarl.tasks import AT_ONCE, OverTasks
 
 ENV = "step-function"
 NUM_POINTS = 100
 VALIDATION_SETS = 500
 PANELS = 12
 INIT = nn.initializers.normal(0.1)  # of weights and biases
+OF_THE_TUTORIAL: dict[str, Any] = {"num_inner_steps": 5, "inner_lr": 0.1}  # whatever the agent
 
 
-@dataclasses.dataclass(frozen=True)
-class StepFunctionConfig:
+@dataclass(frozen=True, kw_only=True)
+class StepFunctionConfig(SupervisedConfig):
     """Meta-train on step functions; half the mean squared error on the support points after five inner steps."""
 
-    run_dir: Path
-    """Where the run is written."""
-    agent: str = "maml"
-    """A name of agents.AGENTS."""
-    seed: int = 0
-    """Everything random in training follows from it; validation sets do not depend on it."""
-    seeds: int | None = None
-    """Train this many seeds together, from --seed on, each in a folder of its own: run_dir/seed-0 and so on."""
     num_iterations: int = 12_000
     """Meta-iterations."""
     num_tasks: int = 1
     """M: data sets per meta-iteration."""
-    num_inner_steps: int = 5
-    """K: inner steps."""
-    inner_lr: float = 0.1
-    """Step size of adaptation."""
     outer_lr: float = 0.01
     """Step size of plain SGD on the meta-parameters."""
     hidden_sizes: tuple[int, ...] = (50, 50)
     """Hidden layers, ReLU."""
-    log_every: int = 100
-    """Meta-iterations per line of metrics, which is their mean."""
     checkpoint_every: int = 2000
     """Meta-iterations between checkpoints; a multiple of log_every."""
-    on_nonfinite: Literal["stop", "skip"] = "stop"
-    """When numbers become non-finite: stop the run, or skip that outer update and count it (outer/skipped)."""
-    profile: bool = False
-    """Write a JAX profiler trace of one compiled call to profile/ in the run's folder."""
-    resume: bool = False
-    """Continue the run in run_dir; settings not given are the run's own."""
-    overwrite: bool = False
-    """Replace the run in run_dir."""
 
 
-class Built(NamedTuple):
-    """What a configuration describes."""
+def step_function_config(**given: Any) -> StepFunctionConfig:
+    """A configuration from settings by name, those of the agent among them; the tutorial gives the others.
 
-    family: RegressionFamily
-    learner: MetaLearner
+    Raises:
+        UserError: no such agent or setting, or a value out of bounds.
+    """
+    return from_flat(StepFunctionConfig, KIND, _defaults({}, given.get("agent", StepFunctionConfig.agent)) | given)
 
 
-def build(config: StepFunctionConfig) -> Built:
-    """Family and learner; refuses bad flag values before anything compiles."""
-    at_least(config, num_iterations=0, num_tasks=1, num_inner_steps=1, hidden_sizes=1, log_every=1, checkpoint_every=1)
-    between(config, inner_lr=(0, float("inf")), outer_lr=(0, float("inf")), seed=(0, MAX_SEED))
-    multiple(config, "checkpoint_every", "log_every")
+def build(config: StepFunctionConfig, over_tasks: OverTasks = AT_ONCE) -> Built:
+    """Family and learner."""
     family = step_function()
     world = regression_world(
         family,
-        {"hidden_sizes": config.hidden_sizes, "activation": "relu", "init": INIT, "bias_init": INIT},
-        num_shots=NUM_POINTS,
+        RegressionSettings(NUM_POINTS, config.hidden_sizes, "relu"),
+        network=network_of(config),
+        kernel_init=INIT,
+        bias_init=INIT,
         error=lambda prediction, y: 0.5 * mean_squared_error(prediction, y),
         judged_by=judged_by_support,
     )
-    settings = agents.Settings(
+    training = Training(
         num_tasks=config.num_tasks,
-        num_inner_steps=config.num_inner_steps,
-        inner_lr=config.inner_lr,
         outer_lr=config.outer_lr,
         num_iterations=max(config.num_iterations, 1),
         optimizer=optax.sgd,
+        remat=config.remat,
+        over_tasks=over_tasks,
     )
-    return Built(family, build_agent(config.agent, world, settings))
+    return Built(family, learner_of(config, world, training))
+
+
+def num_steps_of(config: StepFunctionConfig) -> int:
+    """Inner steps in validation: as in training, or the tutorial's for agents that take none there."""
+    return getattr(config.own, "num_inner_steps", OF_THE_TUTORIAL["num_inner_steps"])
 
 
 def validate(built: Built, state: Any, num_steps: int) -> tuple[Any, np.ndarray]:
@@ -113,10 +100,12 @@ def validate(built: Built, state: Any, num_steps: int) -> tuple[Any, np.ndarray]
     return tasks, np.asarray(jax.jit(jax.vmap(one))(jnp.arange(VALIDATION_SETS), tasks), np.float64)
 
 
-def evaluate(config: StepFunctionConfig, built: Built) -> None:
+def evaluate(config: StepFunctionConfig, described: dict[str, Any]) -> None:
     """Write evaluation.json and the picture of twelve validation sets; print the objective."""
+    del described
+    built = build(config)
     iteration, state, _ = checkpoint.load(config.run_dir, built.learner)
-    tasks, losses = validate(built, state, config.num_inner_steps)
+    tasks, losses = validate(built, state, num_steps_of(config))
     result = {
         "env": ENV,
         "agent": config.agent,
@@ -138,7 +127,7 @@ def draw(config: StepFunctionConfig, built: Built, state: Any, tasks: Any) -> No
     x = jnp.linspace(*built.family.x_range, 400)
 
     def one(task: Any, key: jax.Array) -> Any:
-        curve = built.learner.adapt(state, task, key, config.num_inner_steps)
+        curve = built.learner.adapt(state, task, key, num_steps_of(config))
         points = jax.tree.map(lambda leaf: leaf[0, :, 0], curve.experience.support)
         return {"support": points, "predictions": built.learner.predict(curve.path, task, x[:, None])[..., 0]}
 
@@ -149,24 +138,29 @@ def draw(config: StepFunctionConfig, built: Built, state: Any, tasks: Any) -> No
 
 def run(config: StepFunctionConfig) -> None:
     """Meta-train, validate at the first and last line of metrics.jsonl, evaluate."""
+    refuse_bad_values(config)
     built = build(config)
-    train_and_evaluate(
-        "step_function",
-        config,
-        built.learner,
-        loop.Schedule(config.num_iterations, config.log_every, config.checkpoint_every),
-        lambda run, described: evaluate(run, built),
-        env=ENV,
-        extendable=config.agent not in agents.ANNEALED,
-        execution=loop.execution_of(config),
-        probe=lambda state: {"eval/objective": float(validate(built, state, config.num_inner_steps)[1][:, -1].mean())},
-    )
+
+    def probe(state: Any) -> dict[str, float]:
+        return {"eval/objective": float(validate(built, state, num_steps_of(config))[1][:, -1].mean())}
+
+    experiment.run(EXPERIMENT, config, build, evaluate, probe=probe)
+
+
+EXPERIMENT = Experiment("step_function", StepFunctionConfig, KIND, lambda config, described, flags: evaluate(config, described))
+
+
+def _defaults(given: dict[str, str], agent: str) -> dict[str, Any]:
+    del given
+    known = hyperparameters(declared(agent, KIND), KIND)
+    return {name: value for name, value in OF_THE_TUTORIAL.items() if name in known}
 
 
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    run(parse(StepFunctionConfig, args, "python -m experiments.step_function", to_resume))
+    words = sys.argv[1:] if args is None else args
+    run(parse_run(StepFunctionConfig, words, "python -m experiments.step_function", KIND, _defaults))
 
 
 if __name__ == "__main__":

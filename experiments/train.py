@@ -1,71 +1,76 @@
 """``python -m experiments.train --env ID --agent NAME --seed S --run-dir DIR``: any task family with any agent."""
 
 import dataclasses
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-import agents
-from experiments.cli.errors import UserError, one_line_errors
+from experiments.cli.errors import one_line_errors
 from experiments.cli.family_errors import blame
-from experiments.cli.flags import parse
 from experiments.distributed import group
-from experiments.evaluate import EvaluateConfig, evaluate
-from experiments.runs.folder import CONFIG, read_config, to_resume
-from experiments.runs.seed_folders import seed_folders
+from experiments.evaluation.held_out import EvaluateConfig, evaluate
 from experiments.training import loop
-from experiments.training.config import TrainConfig, build, family_of, resolve
+from experiments.training.config import KIND, TrainConfig, build, family_of, resolve
 from experiments.training.devices import choose_batch, choose_devices, spread
+from experiments.training.experiment import Experiment
 from experiments.training.session import train_and_evaluate
+from experiments.training.settings import declared, flat, parse_run, stored_as
 
 
 def train(config: TrainConfig) -> None:
     """Meta-train as ``config`` says and write the run folder, or one for each of several seeds."""
-    with group.joined(config) as settings:
-        _train(settings)
+    with group.joined(config.hosts, config.hosts_wait, flat(config, KIND)) as (processes, theirs):
+        if theirs is not None:
+            mine = {"run_dir": Path(theirs["run_dir"]), "hosts": config.hosts, "hosts_wait": config.hosts_wait}
+            config = stored_as(TrainConfig, KIND, theirs | mine)
+        _train(config, processes)
 
 
-def _train(config: TrainConfig) -> None:
-    refuse_another_agent(config)
+def _train(config: TrainConfig, processes: group.Group) -> None:
     config = resolve(config)
-    family = family_of(config)
-    devices = choose_devices(config.devices, config.num_tasks, family, config.agent)
+    family, agent = family_of(config), declared(config.agent, KIND)
+    devices = choose_devices(config.devices, config.num_tasks, family, mixes_tasks=agent.mixes_tasks)
     config = dataclasses.replace(config, devices=devices, task_batch=choose_batch(config.task_batch, family))
     over_tasks = spread(config.devices, config.task_batch)
     built = build(config, over_tasks=over_tasks)
     schedule = loop.Schedule(config.num_iterations, log_every=1, checkpoint_every=config.checkpoint_every)
-
-    def evaluate_run(run: TrainConfig, described: dict[str, Any]) -> None:
-        settings = EvaluateConfig(
-            run.run_dir, num_tasks=run.eval_tasks, num_steps=run.eval_steps, num_episodes=run.eval_episodes
-        )
-        evaluate(settings, described)
-
     with blame(config.env, built.family):
         train_and_evaluate(
-            "train",
+            EXPERIMENT,
             config,
             built.learner,
             schedule,
-            evaluate_run if config.eval_tasks else None,
+            evaluate_as_planned if config.eval_tasks else None,
             env=config.env,
-            extendable=config.outer_schedule == "constant" and config.agent not in agents.ANNEALED,
-            execution=loop.execution_of(config, over_tasks),
+            execution=loop.execution_of(config, "remat" in agent.uses, over_tasks, processes),
         )
 
 
-def refuse_another_agent(config: TrainConfig) -> None:
-    """Before flags are judged by the agent: a resumed run keeps its agent."""
-    first = next(iter(seed_folders(config.run_dir).values()), config.run_dir)
-    if config.resume and (first / CONFIG).is_file():
-        agent = read_config(first)["settings"].get("agent")
-        if agent != config.agent:
-            raise UserError(f"{first} was made with --agent {agent}, not {config.agent}; leave the flag out to resume.")
+def evaluate_as_planned(config: TrainConfig, described: dict[str, Any]) -> None:
+    """The evaluation at the end of a run."""
+    flags: dict[str, Any] = {
+        "num_tasks": config.eval_tasks,
+        "num_steps": config.eval_steps,
+        "num_episodes": config.eval_episodes,
+    }
+    evaluate(EvaluateConfig(config.run_dir, **flags), described)
+
+
+def evaluate_as_asked(config: TrainConfig, described: dict[str, Any], flags: dict[str, Any]) -> None:
+    """What `experiments.evaluate` does for a run."""
+    evaluate(EvaluateConfig(config.run_dir, **flags), described)
+
+
+EXPERIMENT = Experiment(
+    "train", TrainConfig, KIND, evaluate_as_asked, flags=("num_tasks", "num_steps", "num_episodes", "step_scale")
+)
 
 
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    train(parse(TrainConfig, args, "python -m experiments.train", to_resume))
+    train(parse_run(TrainConfig, sys.argv[1:] if args is None else args, "python -m experiments.train", KIND))
 
 
 if __name__ == "__main__":

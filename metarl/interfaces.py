@@ -46,7 +46,7 @@ class Problem(NamedTuple):
         step_losses: (path, experience) -> ([K] losses after 1..K inner steps, metrics), for multi-step outer losses.
         divergence: (path, experience) -> [K+1], mean KL from the policy that drew support batch k to that after k steps of
             ``path``, over that batch's states; last that of the query batch. Zero where the path is the one that drew them.
-        evaluate: (params, task, key) -> (score, score of acting by the distribution's mode), on fresh data.
+        evaluate: (params, task, key) -> (score, score of acting greedily), on fresh data.
     """
 
     sample_batch: Callable[[Params, Task, Key], Batch]
@@ -90,14 +90,14 @@ class AdaptationCurve(NamedTuple):
         path: network parameters, leaves [K+1, ...].
         experience: the data used: K support batches and the query batch drawn after the last step.
         used: [K+1] int32, episodes (or examples) of the new task that had been used for adaptation by then.
-        mean_score: [K+1], the same score of acting by the distribution's mode instead of sampling; None in regression.
+        greedy_score: [K+1], the same score of acting greedily, by the mode of the action distribution; None in regression.
     """
 
     score: jax.Array
     path: Path
     experience: Experience
     used: jax.Array
-    mean_score: jax.Array | None = None
+    greedy_score: jax.Array | None = None
 
 
 class MetaState(NamedTuple):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from metarl.interfaces import Fast, InnerRule, Params, Tree
 
 
-def sgd(learning_rate: float) -> InnerRule:
+def sgd(learning_rate: float | jax.Array) -> InnerRule:
     """Move every parameter against its gradient (Finn et al. 2017, Eq. 1).
 
     Args:

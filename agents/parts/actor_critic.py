@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from agents.parts.networks import mlp, observation_shape, policy
+from agents.parts.networks import observation_shape, policy, regressor
 from metarl.interfaces import Key, Params, Task, Tree
 from metarl.trial import Feedback
 
@@ -38,7 +38,7 @@ class ActorCritic(NamedTuple):
     no_action: jax.Array
 
 
-def recurrent(family: Any, policy_options: dict[str, Any], memory_size: int) -> ActorCritic:
+def recurrent(family: Any, policy_options: dict[str, Any], memory_size: int, network: Any = None) -> ActorCritic:
     """A GRU reads observation, last action, last reward, last end and "an episode starts here"; policy and value read the GRU.
 
     Duan et al. 2016 (RL2), Section 2.2. A discrete action is read as one-hot, all zeros when there was none.
@@ -47,50 +47,98 @@ def recurrent(family: Any, policy_options: dict[str, Any], memory_size: int) -> 
         family: with ``observation_space`` and ``action_space``.
         policy_options: those of `agents.parts.networks.policy`; hidden_sizes come after the memory.
         memory_size: of the GRU's state.
+        network: the user's own: a flax cell in the place of the GRU, or a module that maps an observation to the features that
+            the memory reads.
 
     Raises:
         ValueError: for spaces without a policy.
     """
     shape = observation_shape(family.observation_space)
-    cell = nn.GRUCell(memory_size)
-    state_space = gymnasium.spaces.Box(-1.0, 1.0, (memory_size,), np.float32)
-    readers = _readers(state_space, family.action_space, policy_options, num_extra=0)
     discrete = isinstance(family.action_space, gymnasium.spaces.Discrete)
+    own_cell = isinstance(network, nn.RNNCellBase)
+    cell = network if own_cell else nn.GRUCell(memory_size)
+    encoder = None if network is None or own_cell else Encoder(network)
+    name = type(network).__name__
+    num_features = int(np.prod(shape)) if encoder is None else encoder_size(name, encoder, shape)
+    num_inputs = num_features + int(gymnasium.spaces.flatdim(family.action_space)) + 3
+    no_memory = cell.initialize_carry(jax.random.key(0), (num_inputs,))
+    num_outputs = cell_outputs(name, cell, no_memory, num_inputs)
+    state_space = gymnasium.spaces.Box(-1.0, 1.0, (num_outputs,), np.float32)
+    readers = _readers(state_space, family.action_space, policy_options, num_extra=0)
 
-    def read(observation, feedback):
+    def read(params, observation, feedback):
+        if encoder is not None:
+            observation = encoder.apply(params["encoder"], observation)
         action = jax.nn.one_hot(feedback.action, int(family.action_space.n)) if discrete else feedback.action
         scalars = [feedback.reward, feedback.terminated, feedback.first]
         parts = [observation, action, *scalars]
         return jnp.concatenate([jnp.ravel(x).astype(float) for x in parts])
 
     def init(key):
-        key_cell, key_readers = jax.random.split(key)
-        size = int(np.prod(shape)) + int(gymnasium.spaces.flatdim(family.action_space)) + 3
-        params = cell.init(key_cell, jnp.zeros(memory_size), jnp.zeros(size))
-        return {"memory": params, "readers": readers.init(key_readers)}
+        key_cell, key_readers, *key_encoder = jax.random.split(key, 2 if encoder is None else 3)
+        params: dict[str, Any] = {"memory": cell.init(key_cell, no_memory, jnp.zeros(num_inputs))}
+        params["readers"] = readers.init(key_readers)
+        return params if encoder is None else params | {"encoder": encoder.init(key_encoder[0], jnp.zeros(shape))}
 
     def start(task):
         del task
-        return jnp.zeros(memory_size)
+        return no_memory
 
     def act(params, memory, observation, feedback):
-        memory, _ = cell.apply(params["memory"], memory, read(observation, feedback))
-        return memory, *readers.apply(params["readers"], memory, ())
+        memory, output = cell.apply(params["memory"], memory, read(params, observation, feedback))
+        return memory, *readers.apply(params["readers"], output, ())
 
     def replay(params, memory, observation, feedback, mask):
         def step(memory, inputs):
             x, mask = inputs
-            after, _ = cell.apply(params["memory"], memory, x)
-            return jnp.where(mask > 0, after, memory), after
+            after, output = cell.apply(params["memory"], memory, x)
+            return jax.tree.map(lambda new, old: jnp.where(mask > 0, new, old), after, memory), output
 
-        _, states = jax.lax.scan(step, memory, (jax.vmap(read)(observation, feedback), mask))
-        return readers.apply(params["readers"], states, ())
+        inputs = jax.vmap(read, (None, 0, 0))(params, observation, feedback)
+        _, outputs = jax.lax.scan(step, memory, (inputs, mask))
+        return readers.apply(params["readers"], outputs, ())
 
     no_action = jnp.asarray(-1) if discrete else jnp.zeros(family.action_space.shape)
     return ActorCritic(init, start, act, replay, readers.distribution, no_action)
 
 
-def informed(family: Any, trained_on: Any, policy_options: dict[str, Any]) -> ActorCritic:
+class Encoder(nn.Module):
+    """A user's module applied to a single observation: [*shape] -> [F]."""
+
+    module: nn.Module
+
+    @nn.compact
+    def __call__(self, observation):
+        """As a batch of one, which any module takes."""
+        return jnp.ravel(self.module(observation[None].astype(jnp.result_type(observation.dtype, float))))
+
+
+def encoder_size(name: str, encoder: nn.Module, shape: tuple[int, ...]) -> int:
+    """How many features it gives; ValueError in one line if it fails or keeps a state."""
+    try:
+        features, params = jax.eval_shape(lambda x: encoder.init_with_output(jax.random.key(0), x), jnp.zeros(shape))
+    except Exception as error:  # whatever a user's module raises becomes one line
+        trouble = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"network: {name} fails on observations of shape {shape}: {type(error).__name__}: {trouble}"
+        ) from error
+    if set(params) != {"params"}:
+        kept = ", ".join(sorted(set(params) - {"params"})) or "no parameters"
+        raise ValueError(f"network: {name} keeps {kept}; use layers with parameters and without another state.")
+    return int(features.size)
+
+
+def cell_outputs(name: str, cell: nn.RNNCellBase, memory: Any, num_inputs: int) -> int:
+    """How many outputs a recurrent cell has; ValueError in one line if it does not take a vector."""
+    try:
+        (_, output), _ = jax.eval_shape(lambda x: cell.init_with_output(jax.random.key(0), memory, x), jnp.zeros(num_inputs))
+    except Exception as error:  # whatever a user's cell raises becomes one line
+        trouble = " ".join(str(error).split())[:300]
+        raise ValueError(f"network: {name} fails on {num_inputs} inputs: {type(error).__name__}: {trouble}") from error
+    return int(output.size)
+
+
+def informed(family: Any, trained_on: Any, policy_options: dict[str, Any], network: Any = None) -> ActorCritic:
     """A policy without memory that observes the task: its leaves, flattened, join every observation.
 
     They are centred and scaled by mean and standard deviation over `TASKS_MEASURED` training tasks; what never varies is left
@@ -100,6 +148,7 @@ def informed(family: Any, trained_on: Any, policy_options: dict[str, Any]) -> Ac
         family: with ``observation_space`` and ``action_space``.
         trained_on: with the ``sample_task`` of training.
         policy_options: those of `agents.parts.networks.policy`.
+        network: the user's own, of policy and value each.
 
     Raises:
         ValueError: for spaces without a policy.
@@ -112,7 +161,7 @@ def informed(family: Any, trained_on: Any, policy_options: dict[str, Any]) -> Ac
         keys = jax.random.split(jax.random.key(KEY_OF_MEASURED), TASKS_MEASURED)
         measured = jax.vmap(lambda key: flat(trained_on.sample_task(key)))(keys)
         centre, spread = jnp.mean(measured, axis=0), jnp.std(measured, axis=0)
-    readers = _readers(family.observation_space, family.action_space, policy_options, num_extra=centre.size)
+    readers = _readers(family.observation_space, family.action_space, policy_options, num_extra=centre.size, network=network)
 
     def start(task):
         return jnp.where(spread > 0, (flat(task) - centre) / jnp.where(spread > 0, spread, 1.0), 0.0)
@@ -136,11 +185,12 @@ class _Readers(NamedTuple):
     distribution: Callable[[Any], Any]
 
 
-def _readers(space, action_space, policy_options, num_extra) -> _Readers:
+def _readers(space, action_space, policy_options, num_extra, network=None) -> _Readers:
     """A policy and a value with networks of their own on the same inputs."""
-    actor = policy(space, action_space, **policy_options, num_extra=num_extra)
+    actor = policy(space, action_space, **policy_options, num_extra=num_extra, network=network)
     sizes, activation = policy_options["hidden_sizes"], policy_options["activation"]
-    critic = mlp(space.shape, sizes, 1, activation, nn.initializers.glorot_uniform(), num_extra)
+    glorot = nn.initializers.glorot_uniform()
+    critic = regressor(space.shape, sizes, activation, num_extra=num_extra, network=network, kernel_init=glorot)
 
     def init(key):
         key_actor, key_critic = jax.random.split(key)

@@ -1,42 +1,101 @@
-"""Agents that adapt by gradient steps: one meta-learner, assembled from an inner rule and a meta-gradient."""
+"""Agents that adapt by gradient steps: one meta-learner, assembled from an inner loop and an outer update."""
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from agents.agent import Adaptation, InnerLoop, Training
 from agents.parts.networks import Network
-from agents.parts.world import Settings, World
-from metarl import rules
+from agents.parts.world import BASELINES, World
+from metarl import outer, rules
 from metarl.inner_loop import adapt, collect
 from metarl.interfaces import AdaptationCurve, InnerRule, Key, MetaLearner, MetaState, Metrics, Path, Problem, Task, Theta
+from metarl.meta import MetaGradient, through_adaptation
 from metarl.outer import OuterUpdate
+from metarl.surrogates import loaded_dice
 
 EVALUATION_STREAM = 0xE7A1  # folded into a key, so that what an evaluation draws is independent of what adaptation drew
 
 
+class Inner(NamedTuple):
+    """An inner loop: what adapts, how, and to which data.
+
+    Attributes:
+        network: what the parameters belong to.
+        problem: data and losses.
+        rule: how parameters move.
+        resample: whether each inner step draws data of its own; see `metarl.inner_loop.collect`.
+    """
+
+    network: Network
+    problem: Problem
+    rule: InnerRule
+    resample: bool
+
+
+def inner(
+    world: World,
+    training: Training,
+    own: Adaptation,
+    *,
+    network: Network | None = None,
+    rule: InnerRule | None = None,
+    **changes: Any,
+) -> Inner:
+    """SGD on the world's own network and problem, but for what is given otherwise.
+
+    Args:
+        world: where.
+        training: its ``inner_rule`` and ``inner_surrogate``, where given, go before the agent's own.
+        own: step size and, in reinforcement learning, baseline and, of agents that have it, ``dice_lambda``.
+        network: another network than the world's.
+        rule: another rule than SGD.
+        **changes: options of `agents.parts.problems.policy_gradient` that the agent sets itself; of no effect in regression.
+    """
+    network = world.make_network(0) if network is None else network
+    rule = (training.inner_rule or rules.sgd(own.inner_lr)) if rule is None else rule
+    options: dict[str, Any] = {}
+    if world.rollouts is not None:
+        options["baseline"] = BASELINES[own.baseline]
+        if hasattr(own, "dice_lambda"):
+            options["inner_surrogate"] = loaded_dice(own.dice_lambda)
+        options |= changes
+        if training.inner_surrogate is not None:
+            options["inner_surrogate"] = training.inner_surrogate
+    return Inner(network, world.make_problem(network, **options), rule, world.resample)
+
+
+def through_inner_steps(training: Training) -> Callable[[Problem, InnerRule], OuterUpdate]:
+    """The outer optimiser along the meta-gradient that differentiates the inner steps: MAML's update."""
+    return lambda problem, rule: along(training, through_adaptation(problem, rule, remat=training.remat))
+
+
+def along(training: Training, meta_gradient: MetaGradient) -> OuterUpdate:
+    """The outer optimiser along one meta-gradient throughout training."""
+    return outer.follow(training.optimizer(training.outer_lr), lambda iteration: meta_gradient, training.over_tasks)
+
+
 def gradient_learner(
     world: World,
-    settings: Settings,
-    problem: Problem,
-    network: Network,
-    rule: InnerRule,
-    update: OuterUpdate,
-    *,
-    resample: bool | None = None,
+    training: Training,
+    own: InnerLoop,
+    inner: Inner,
+    make_update: Callable[[Problem, InnerRule], OuterUpdate],
 ) -> MetaLearner:
     """Meta-learn a start for inner steps. One meta-iteration: draw tasks, collect, outer update.
 
     Args:
         world: gives the tasks.
-        settings: gives M, K in training (`MetaLearner.adapt` takes any number) and the step sizes at test.
-        problem: data and losses.
-        network: what the parameters belong to.
-        rule: how parameters move during adaptation.
-        update: how meta-parameters move.
-        resample: whether inner steps draw fresh data; as the world says if None.
+        training: gives M.
+        own: gives K in training (`MetaLearner.adapt` takes any number) and the step sizes at test.
+        inner: the inner loop.
+        make_update: its problem and rule -> how meta-parameters move.
     """
-    resample = world.resample if resample is None else resample
+    network, problem, rule, resample = inner
+    update = make_update(problem, rule)
+    num_steps = own.num_inner_steps
 
     def init(key):
         theta = rule.init(network.init(key))
@@ -44,26 +103,24 @@ def gradient_learner(
 
     def draw(theta, key):
         key_task, key_data = jax.random.split(key)
-        task, steps = world.sample_task(key_task), settings.num_inner_steps
-        return collect(problem, rule, theta, task, key_data, steps, resample=resample)
+        return collect(problem, rule, theta, world.sample_task(key_task), key_data, num_steps, resample=resample)
 
     def step(state, key):
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(settings.num_tasks))
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(training.num_tasks))
         state, per_task, metrics = update.step(state, draw, keys)
-        return state, report(per_task, settings.num_inner_steps) | metrics
+        return state, report(per_task, num_steps) | metrics
 
-    at_test = rules.scaled(rule, settings.test_step_scale)
+    at_test = inner._replace(rule=rules.scaled(rule, own.test_step_scale))
 
     def adapt_to(state, task, key, num_steps):
-        return adaptation(problem, at_test, state.theta, task, key, num_steps, resample=resample)
+        return adaptation(at_test, state.theta, task, key, num_steps)
 
     return MetaLearner(init, step, adapt_to, predictions(network))
 
 
-def adaptation(
-    problem: Problem, rule: InnerRule, theta: Theta, task: Task, key: Key, num_steps: int, *, resample: bool
-) -> AdaptationCurve:
+def adaptation(inner: Inner, theta: Theta, task: Task, key: Key, num_steps: int) -> AdaptationCurve:
     """Collect on one task and replay: the curve that `MetaLearner.adapt` gives. Arguments are those of `collect`."""
+    _, problem, rule, resample = inner
     experience = collect(problem, rule, theta, task, key, num_steps, resample=resample)
     path = adapt(rule, problem.inner_loss, theta, experience.support)
     _, metrics = problem.outer_loss(path, experience)
@@ -73,9 +130,9 @@ def adaptation(
     if problem.evaluate is None:
         return AdaptationCurve(score, path, experience, used)
     key_evaluate = jax.random.fold_in(key, EVALUATION_STREAM)
-    sampled, mean = jax.vmap(problem.evaluate, (0, None, 0))(path, task, jax.random.split(key_evaluate, num_steps + 1))
+    sampled, greedy = jax.vmap(problem.evaluate, (0, None, 0))(path, task, jax.random.split(key_evaluate, num_steps + 1))
     # Where steps draw their own batches, these have already shown the return after each of them.
-    return AdaptationCurve(score if resample else sampled, path, experience, used, mean)
+    return AdaptationCurve(score if resample else sampled, path, experience, used, greedy)
 
 
 def predictions(network: Network) -> Callable[[Path, Task, jax.Array], jax.Array]:

@@ -18,6 +18,7 @@ with warnings.catch_warnings():
 
 ACTIVATIONS: dict[str, Callable] = {"relu": nn.relu, "tanh": nn.tanh}
 MIN_LOG_STD = float(np.log(1e-6))
+LECUN = nn.initializers.lecun_normal()
 
 
 class Network(NamedTuple):
@@ -118,6 +119,130 @@ def mlp(
     )
 
 
+class WithHead(nn.Module):
+    """A user's module with a linear layer called ``head`` on what it gives; ``extra`` joins in before the head."""
+
+    trunk: nn.Module
+    num_outputs: int
+    kernel_init: Callable
+
+    @nn.compact
+    def __call__(self, x, extra=None):
+        """Map [B, ...] to [B, num_outputs]."""
+        features = self.trunk(x)
+        features = features.reshape(features.shape[0], -1)
+        if extra is not None:
+            features = jnp.concatenate([features, extra], axis=-1)
+        return nn.Dense(self.num_outputs, kernel_init=self.kernel_init, name="head")(features)
+
+
+def from_module(
+    network: nn.Module | Callable[[int], nn.Module],
+    input_shape: tuple[int, ...],
+    num_outputs: int,
+    num_extra: int,
+    kernel_init: Callable = LECUN,
+) -> Network:
+    """A user's own flax network as a `Network`.
+
+    Args:
+        network: a module that maps inputs [B, *input_shape] to features, on which a linear head is put; or a function from the
+            number of outputs to the whole network (a module class whose first field is that number will do). What `anil` and
+            others take for the head is then the layer called "head".
+        input_shape: of one input; integers become floats.
+        num_outputs: of the head.
+        num_extra: further inputs, such as CAVIA's context: they join vectors at the input, and features of anything else (of
+            images, say) before the head.
+        kernel_init: of the head.
+
+    Raises:
+        ValueError: no such network, one with a memory or a state, or one whose outputs have another shape.
+    """
+    if isinstance(network, nn.RNNCellBase):
+        raise ValueError(
+            f"network is {type(network).__name__}, a recurrent cell, but this agent's network has no memory; "
+            "rl2 and mann take cells, others a module that maps inputs to features."
+        )
+    whole = not isinstance(network, nn.Module)
+    module = network(num_outputs) if whole else WithHead(network, num_outputs, kernel_init)  # type: ignore[arg-type]
+    name = getattr(network, "__name__", type(network).__name__)
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"network: {name}({num_outputs}) made a {type(module).__name__}, but must make a flax module.")
+    early = num_extra > 0 and (whole or len(input_shape) == 1)
+    if early and len(input_shape) != 1:
+        raise ValueError(
+            f"network: {name} is a whole network of inputs of shape {input_shape}, which {num_extra} further inputs "
+            "cannot join; give a module that maps inputs to features."
+        )
+
+    def run(function, x, extra):
+        lead = x.shape[: x.ndim - len(input_shape)]
+        x = x.reshape(-1, *input_shape).astype(jnp.result_type(x.dtype, float))
+        if not num_extra:
+            return function(x).reshape(*lead, num_outputs)
+        rows = jnp.broadcast_to(extra, (*lead, num_extra)).reshape(-1, num_extra)
+        arguments = (jnp.concatenate([x, rows], axis=-1),) if early else (x, rows)
+        return function(*arguments).reshape(*lead, num_outputs)
+
+    def init(key):
+        found: dict[str, Any] = {}
+
+        def once(*arguments):
+            found.update(module.init(key, *arguments))
+            return jnp.zeros((arguments[0].shape[0], num_outputs))
+
+        run(once, jnp.zeros((1, *input_shape)), jnp.zeros(num_extra))
+        return found
+
+    def apply(params, x, extra=()):
+        return run(lambda *arguments: module.apply(params, *arguments), x, extra)
+
+    def split(params):
+        layers = params["params"]
+        if "head" not in layers:
+            raise ValueError(f"network: {name} has no layer called 'head' ({', '.join(layers)}), so there is no head to adapt.")
+        return layers["head"], {name: layer for name, layer in layers.items() if name != "head"}
+
+    _try_out(name, init, apply, input_shape, num_outputs, num_extra)
+    return Network(init, apply, split, lambda head, body: {"params": body | {"head": head}})
+
+
+def _try_out(name, init, apply, input_shape, num_outputs, num_extra) -> None:
+    """Refuse in one line what fails, keeps a state, or has outputs of another shape."""
+    try:
+        params = jax.eval_shape(init, jax.random.key(0))
+        other = sorted(set(params) - {"params"})
+        if not other:
+            jax.eval_shape(apply, params, jnp.zeros((2, *input_shape)), jnp.zeros(num_extra))
+    except Exception as error:  # whatever a user's module raises becomes one line
+        trouble = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"network: {name} fails on inputs of shape {(2, *input_shape)} with {num_outputs} outputs: "
+            f"{type(error).__name__}: {trouble}"
+        ) from error
+    if other:
+        raise ValueError(
+            f"network: {name} keeps {', '.join(other)}, a state that adaptation cannot carry; use layers without one."
+        )
+
+
+def regressor(
+    input_shape: tuple[int, ...],
+    hidden_sizes: Sequence[int],
+    activation: str,
+    *,
+    num_extra: int = 0,
+    num_outputs: int = 1,
+    network: Any = None,
+    kernel_init: Callable,
+    bias_init: Callable = nn.initializers.zeros,
+) -> Network:
+    """A network from x to predictions: an MLP, or the user's own."""
+    if network is None:
+        return mlp(input_shape, hidden_sizes, num_outputs, activation, kernel_init, num_extra, bias_init)
+    return from_module(network, input_shape, num_outputs, num_extra, kernel_init)
+
+
 def with_context(network: Network) -> Network:
     """A network made for extra inputs, reading them from its parameters: ``{"network": ..., "context": [E]}``."""
     return network._replace(apply=lambda params, x: network.apply(params["network"], x, params["context"]))
@@ -138,31 +263,52 @@ def policy(
     activation: str,
     initial_std: float,
     num_extra: int = 0,
+    network: Any = None,
 ) -> Policy:
     """A Gaussian policy for Box actions, a categorical one for Discrete actions.
 
     The Gaussian's mean is a network; its log standard deviation is a parameter of its own, the same in every state, learned
     and adapted with the rest. Networks start with Glorot-uniform weights, as in rllab.
 
+    Args:
+        observation_space: Box.
+        action_space: Discrete from 0, or a one-dimensional Box.
+        hidden_sizes: of an MLP.
+        activation: between its layers.
+        initial_std: of a Gaussian.
+        num_extra: further inputs of the network.
+        network: the user's own in the place of the MLP, see `from_module`.
+
     Raises:
         ValueError: for spaces without a policy.
     """
     shape = observation_shape(observation_space)
 
-    def network(num_outputs):
+    def outputs(num_outputs):
         init = nn.initializers.glorot_uniform()
-        return mlp(shape, hidden_sizes, num_outputs, activation, init, num_extra)
+        if network is None:
+            return mlp(shape, hidden_sizes, num_outputs, activation, init, num_extra)
+        return from_module(network, shape, num_outputs, num_extra, init)
 
+    distribution = action_distribution(action_space)
+    if isinstance(action_space, gymnasium.spaces.Discrete):
+        return Policy(outputs(int(action_space.n)), distribution)
+    num_actions = int(np.prod(action_space.shape or ()))
+    return Policy(_gaussian(outputs(num_actions), num_actions, initial_std), distribution)
+
+
+def action_distribution(action_space: gymnasium.Space) -> Callable[[Any], distrax.Distribution]:
+    """What the parameters that a policy's network gives stand for; ValueError for spaces without a policy."""
     if isinstance(action_space, gymnasium.spaces.Discrete):
         if action_space.start != 0:
             raise ValueError(f"action_space starts at {action_space.start}, but categorical policies number actions from 0.")
-        return Policy(network(int(action_space.n)), lambda x: distrax.Categorical(logits=x))
+        return lambda x: distrax.Categorical(logits=x)
     if isinstance(action_space, gymnasium.spaces.Box) and len(action_space.shape) == 1:
-        return _gaussian(network(action_space.shape[0]), action_space.shape[0], initial_std)
+        return lambda p: distrax.MultivariateNormalDiag(p["mean"], jnp.exp(p["log_std"]))
     raise ValueError(f"action_space is {action_space}, but policies act in Discrete or one-dimensional Box spaces.")
 
 
-def _gaussian(mean: Network, num_actions: int, initial_std: float) -> Policy:
+def _gaussian(mean: Network, num_actions: int, initial_std: float) -> Network:
     def init(key):
         return {"mean": mean.init(key), "log_std": jnp.full(num_actions, np.log(initial_std), jnp.float32)}
 
@@ -179,5 +325,4 @@ def _gaussian(mean: Network, num_actions: int, initial_std: float) -> Policy:
     def merge(head, body):
         return {"mean": mean.merge(head["mean"], body), "log_std": head["log_std"]}
 
-    network = Network(init, apply, split, merge)
-    return Policy(network, lambda p: distrax.MultivariateNormalDiag(p["mean"], jnp.exp(p["log_std"])))
+    return Network(init, apply, split, merge)

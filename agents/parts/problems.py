@@ -77,7 +77,7 @@ def policy_gradient(
     def sample(distribution, key_action):
         return distribution.sample_and_log_prob(seed=key_action)
 
-    def mode(distribution, key_action):
+    def greedy(distribution, key_action):
         del key_action
         return distribution.mode(), jnp.zeros(())
 
@@ -93,8 +93,10 @@ def policy_gradient(
         return Episodes(trajectory, advantage, episode_return, jnp.broadcast_to(explained, episode_return.shape))
 
     def evaluate(params, task, key):
-        key_sample, key_mode = jax.random.split(key)
-        returns = [jnp.sum(play(params, task, k, how).reward, axis=1) for k, how in ((key_sample, sample), (key_mode, mode))]
+        key_sample, key_greedy = jax.random.split(key)
+        returns = [
+            jnp.sum(play(params, task, k, how).reward, axis=1) for k, how in ((key_sample, sample), (key_greedy, greedy))
+        ]
         return jnp.mean(returns[0]), jnp.mean(returns[1])
 
     def loss(surrogate, params, batch):

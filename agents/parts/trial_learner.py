@@ -4,16 +4,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from agents.agent import ByPPO, Training
 from agents.parts.actor_critic import ActorCritic
 from agents.parts.gradient_learner import report
 from agents.parts.problems import Episodes
-from agents.parts.trials import ReturnScale, act_by_mode, advantages_of, explained_by_episode, play_trials, record
-from agents.parts.world import Settings, World
+from agents.parts.trials import ReturnScale, act_greedily, advantages_of, explained_by_episode, play_trials, record
+from agents.parts.world import World
 from metarl.interfaces import AdaptationCurve, Experience, MetaLearner, MetaState
-from metarl.ppo import num_updates, optimise, ppo_loss
+from metarl.ppo import PPO, num_updates, optimise, ppo_loss
 
 
-def trial_learner(world: World, settings: Settings, actor_critic: ActorCritic, trial_episodes: int) -> MetaLearner:
+def trial_learner(world: World, training: Training, own: ByPPO, actor_critic: ActorCritic, trial_episodes: int) -> MetaLearner:
     """Learn to play trials of one task. One meta-iteration: N trials on each of M tasks, then PPO on all of them.
 
     It draws M * N * ``trial_episodes`` episodes, as many as gradient agents with K = trial_episodes - 1. Score k is the return
@@ -24,16 +25,18 @@ def trial_learner(world: World, settings: Settings, actor_critic: ActorCritic, t
 
     Args:
         world: a reinforcement-learning world.
-        settings: gives M, PPO's numbers and its step size. A schedule for it counts meta-iterations, as for other agents.
+        training: gives M and the optimiser. A schedule of its step size counts meta-iterations, as for other agents.
+        own: gives PPO's numbers.
         actor_critic: what plays.
         trial_episodes: E in training; `MetaLearner.adapt` takes any number.
     """
-    play = world.play
-    assert play is not None, "trials are played in reinforcement learning"
-    rate, per_iteration = settings.outer_lr, num_updates(settings.ppo, settings.num_tasks * play.num_episodes)
+    rollouts = world.rollouts
+    assert rollouts is not None, "trials are played in reinforcement learning"
+    numbers = PPO(own.ppo_epochs, own.ppo_minibatches, own.clip, entropy_cost=own.entropy_cost)
+    rate, per_iteration = training.outer_lr, num_updates(numbers, training.num_tasks * rollouts.num_episodes)
     # The optimiser counts its own updates, of which an iteration makes many.
     schedule = (lambda count: rate(count // per_iteration)) if callable(rate) else rate
-    optimizer = optax.chain(optax.clip_by_global_norm(settings.ppo.max_grad_norm), settings.optimizer(schedule))
+    optimizer = optax.chain(optax.clip_by_global_norm(numbers.max_grad_norm), training.optimizer(schedule))
 
     def init(key):
         theta = actor_critic.init(key)
@@ -43,21 +46,21 @@ def trial_learner(world: World, settings: Settings, actor_critic: ActorCritic, t
     def one_task(theta, key):
         key_task, key_play = jax.random.split(key)
         task = world.sample_task(key_task)
-        trials, value = play_trials(play, actor_critic, theta, task, key_play, trial_episodes)
+        trials, value = play_trials(rollouts, actor_critic, theta, task, key_play, trial_episodes)
         return actor_critic.start(task), trials, value
 
     def step(state, key):
         key_data, key_deal = jax.random.split(key)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key_data, jnp.arange(settings.num_tasks))
-        memory, trials, value = settings.over_tasks(one_task)(state.theta, keys)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key_data, jnp.arange(training.num_tasks))
+        memory, trials, value = training.over_tasks(one_task)(state.theta, keys)
         opt_state, scale = state.opt_state
-        batch, scale = record(play, memory, trials, value, scale, state.iteration)
+        batch, scale = record(rollouts, memory, trials, value, scale, state.iteration)
         theta, opt_state, metrics = optimise(
-            loss, optimizer, state.theta, opt_state, batch, key_deal, settings.ppo, settings.over_tasks
+            loss, optimizer, state.theta, opt_state, batch, key_deal, numbers, training.over_tasks
         )
         score = jnp.mean(jnp.sum(trials.trajectory.reward, axis=-1), axis=1)
         reward, mask = (x.reshape(-1, *x.shape[2:]) for x in (trials.trajectory.reward, trials.trajectory.mask))
-        explained = explained_by_episode(play, reward, value.reshape(reward.shape), mask, scale)
+        explained = explained_by_episode(rollouts, reward, value.reshape(reward.shape), mask, scale)
         metrics |= {"score": score, "num_samples": jnp.sum(trials.trajectory.mask)}
         metrics |= {"baseline/explained_variance_pre": explained[0], "baseline/explained_variance_post": explained[-1]}
         return MetaState(theta, (opt_state, scale), state.iteration + 1), report(metrics, trial_episodes - 1)
@@ -68,7 +71,7 @@ def trial_learner(world: World, settings: Settings, actor_critic: ActorCritic, t
         )
         distribution, before = actor_critic.distribution(parameters), actor_critic.distribution(batch.distribution)
         log_prob, entropy = distribution.log_prob(batch.action), distribution.entropy()
-        total = ppo_loss(log_prob, batch.log_prob, batch.advantage, value, batch.target, entropy, batch.mask, settings.ppo)
+        total = ppo_loss(log_prob, batch.log_prob, batch.advantage, value, batch.target, entropy, batch.mask, numbers)
         count = jnp.sum(batch.mask)
         return total, {
             "policy/entropy": jnp.sum(batch.mask * entropy) / count,
@@ -76,13 +79,13 @@ def trial_learner(world: World, settings: Settings, actor_critic: ActorCritic, t
         }
 
     def adapt(state, task, key, num_steps):
-        key_sampled, key_mean = jax.random.split(key)
-        trials, value = play_trials(play, actor_critic, state.theta, task, key_sampled, num_steps + 1)
-        by_mode, _ = play_trials(play, actor_critic, state.theta, task, key_mean, num_steps + 1, act_by_mode)
+        key_sampled, key_greedy = jax.random.split(key)
+        trials, value = play_trials(rollouts, actor_critic, state.theta, task, key_sampled, num_steps + 1)
+        greedy, _ = play_trials(rollouts, actor_critic, state.theta, task, key_greedy, num_steps + 1, act_greedily)
         trajectory, (_, scale) = trials.trajectory, state.opt_state
         reward, flat_value, mask = (x.reshape(x.shape[0], -1) for x in (trajectory.reward, value, trajectory.mask))
-        advantage = advantages_of(play, reward, flat_value, mask, scale).reshape(value.shape)
-        explained = explained_by_episode(play, trajectory.reward, value, trajectory.mask, scale)
+        advantage = advantages_of(rollouts, reward, flat_value, mask, scale).reshape(value.shape)
+        explained = explained_by_episode(rollouts, trajectory.reward, value, trajectory.mask, scale)
         explained = jnp.broadcast_to(explained, trajectory.reward.shape[:-1])
         episodes = Episodes(trajectory, advantage, jnp.sum(trajectory.reward, axis=-1), explained)
         episodes = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), episodes)  # [K+1, N, ...]
@@ -95,7 +98,7 @@ def trial_learner(world: World, settings: Settings, actor_critic: ActorCritic, t
             path=path,
             experience=Experience(support, query),
             used=jnp.arange(num_steps + 1),
-            mean_score=jnp.mean(jnp.sum(by_mode.trajectory.reward, axis=-1), axis=0),
+            greedy_score=jnp.mean(jnp.sum(greedy.trajectory.reward, axis=-1), axis=0),
         )
 
     def predict(path, task, x):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from agents.parts.actor_critic import ActorCritic
-from agents.parts.world import Play
+from agents.parts.world import Rollouts
 from metarl.advantages import explained_variance, normalize
 from metarl.interfaces import Tree
 from metarl.trial import Feedback, Trial, play_trial, trial_advantage
@@ -45,7 +45,7 @@ def act_by_sampling(distribution: Any, key: jax.Array) -> tuple[jax.Array, jax.A
     return distribution.sample_and_log_prob(seed=key)
 
 
-def act_by_mode(distribution: Any, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+def act_greedily(distribution: Any, key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The likeliest action and its log-probability."""
     del key
     action = distribution.mode()
@@ -53,7 +53,7 @@ def act_by_mode(distribution: Any, key: jax.Array) -> tuple[jax.Array, jax.Array
 
 
 def play_trials(
-    play: Play, actor_critic: ActorCritic, theta, task, key, num_episodes: int, choose=act_by_sampling
+    rollouts: Rollouts, actor_critic: ActorCritic, theta, task, key, num_episodes: int, choose=act_by_sampling
 ) -> tuple[Trial, jax.Array]:
     """N independent trials of one task, leaves [N, E, ...], and the values [N, E, T] of the observations on the way."""
 
@@ -64,29 +64,29 @@ def play_trials(
 
     def one(key_trial):
         return play_trial(
-            play.family,
+            rollouts.family,
             actor,
             actor_critic.start(task),
             actor_critic.no_action,
             task,
             key_trial,
             num_episodes=num_episodes,
-            horizon=play.family.horizon,
-            unroll=play.unroll,
+            horizon=rollouts.family.horizon,
+            unroll=rollouts.unroll,
         )
 
-    trials = jax.vmap(one)(jax.random.split(key, play.num_episodes))
+    trials = jax.vmap(one)(jax.random.split(key, rollouts.num_episodes))
     parameters, value = trials.trajectory.distribution
     return trials._replace(trajectory=trials.trajectory._replace(distribution=parameters)), value
 
 
 def record(
-    play: Play, memory: Tree, trials: Trial, value: jax.Array, scale: ReturnScale, iteration: jax.Array
+    rollouts: Rollouts, memory: Tree, trials: Trial, value: jax.Array, scale: ReturnScale, iteration: jax.Array
 ) -> tuple[Recorded, ReturnScale]:
     """Turn trials, leaves [M, N, E, T, ...], into what PPO learns from, and update the scale of returns.
 
     Args:
-        play: gives gamma and lambda.
+        rollouts: gives gamma and lambda.
         memory: leaves [M, ...], at the start of each task's trials.
         trials: as played.
         value: [M, N, E, T], in units of the scale.
@@ -101,27 +101,29 @@ def record(
     memory = jax.tree.map(lambda x: jnp.repeat(x, num_trials, axis=0), memory)
     reward, value, mask = steps.pop("reward"), steps.pop("value"), steps["mask"]
     along = jax.vmap(trial_advantage, (0, 0, 0, None, None))
-    returns = along(reward, jnp.zeros_like(value), mask, play.gamma, 1.0)
+    returns = along(reward, jnp.zeros_like(value), mask, rollouts.gamma, 1.0)
     rate, count = jnp.maximum(1.0 / (iteration + 1.0), RECENT), jnp.sum(mask)
     mean = jnp.sum(mask * returns) / count
     now = ReturnScale(mean, jnp.sum(mask * (returns - mean) ** 2) / count)
     scale = jax.tree.map(lambda old, new: old + rate * (new - old), scale, now)
-    advantage = advantages_of(play, reward, value, mask, scale)
+    advantage = advantages_of(rollouts, reward, value, mask, scale)
     target = value + advantage / scale.spread
     return Recorded(memory=memory, advantage=normalize(advantage, mask), target=target, **steps), scale
 
 
-def advantages_of(play: Play, reward: jax.Array, value: jax.Array, mask: jax.Array, scale: ReturnScale) -> jax.Array:
+def advantages_of(rollouts: Rollouts, reward: jax.Array, value: jax.Array, mask: jax.Array, scale: ReturnScale) -> jax.Array:
     """Advantages [B, S] in units of the reward, from values [B, S] in units of the scale."""
     value = scale.mean + scale.spread * value
-    return jax.vmap(trial_advantage, (0, 0, 0, None, None))(reward, value, mask, play.gamma, play.gae_lambda)
+    return jax.vmap(trial_advantage, (0, 0, 0, None, None))(reward, value, mask, rollouts.gamma, rollouts.gae_lambda)
 
 
-def explained_by_episode(play: Play, reward: jax.Array, value: jax.Array, mask: jax.Array, scale: ReturnScale) -> jax.Array:
+def explained_by_episode(
+    rollouts: Rollouts, reward: jax.Array, value: jax.Array, mask: jax.Array, scale: ReturnScale
+) -> jax.Array:
     """[E], how much of the variance of returns over the rest of the trial the value explains, for each episode of a trial.
 
     Args:
-        play: gives gamma.
+        rollouts: gives gamma.
         reward: [B, E, T].
         value: [B, E, T], in units of the scale.
         mask: [B, E, T].
@@ -129,6 +131,6 @@ def explained_by_episode(play: Play, reward: jax.Array, value: jax.Array, mask: 
     """
     flat = reward.reshape(reward.shape[0], -1), mask.reshape(mask.shape[0], -1)
     along = jax.vmap(trial_advantage, (0, 0, 0, None, None))
-    returns = along(flat[0], jnp.zeros_like(flat[0]), flat[1], play.gamma, 1.0).reshape(reward.shape)
+    returns = along(flat[0], jnp.zeros_like(flat[0]), flat[1], rollouts.gamma, 1.0).reshape(reward.shape)
     value = scale.mean + scale.spread * value
     return jax.vmap(explained_variance, 1)(value, returns, mask)

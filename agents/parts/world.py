@@ -1,20 +1,58 @@
-"""What an agent is built for, and the settings it is built with."""
+"""What an agent is built for: tasks, a network, and the problem they pose."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
+from flax import linen as nn
+from gymnasium.spaces import Discrete
 
-from agents.parts.networks import Network, mlp, policy
+from agents.parts.networks import ACTIVATIONS, LECUN, Network, policy, regressor
 from agents.parts.problems import policy_gradient, regression
+from metarl import advantages
 from metarl.interfaces import Key, Problem, Task
-from metarl.ppo import PPO
-from metarl.tasks import OverTasks
+from metarl.surrogates import loaded_dice, reinforce
+
+BASELINES = {"linear": advantages.linear_baseline, "time": advantages.time_baseline}
+# Steps of the time scan per iteration of its loop. On an H100 20 was three times as fast as 1; on a CPU more than 5 only
+# lengthens compilation.
+UNROLL = {"cpu": 5}
+UNROLL_ELSEWHERE = 20
 
 
-class Play(NamedTuple):
+@dataclass(frozen=True)
+class ReinforcementSettings:
+    """What any agent is told in reinforcement learning."""
+
+    num_episodes: int = 20
+    """N: episodes per task and inner step."""
+    gamma: float = 0.99
+    """Discount of the advantages."""
+    gae_lambda: float = 1.0
+    """Generalised advantage estimation; 1 gives discounted returns minus the baseline."""
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    """Hidden layers of the policy."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Between hidden layers."""
+    initial_std: float | None = None
+    """Initial standard deviation of a Gaussian policy; 1 if not given."""
+
+
+@dataclass(frozen=True)
+class RegressionSettings:
+    """What any agent is told in regression."""
+
+    num_shots: int = 10
+    """N: points in the support set, and as many fresh ones in the query set."""
+    hidden_sizes: tuple[int, ...] = (40, 40)
+    """Hidden layers."""
+    activation: Literal["tanh", "relu"] = "relu"
+    """Between hidden layers."""
+
+
+class Rollouts(NamedTuple):
     """What agents that roll out policies of their own need to know of a reinforcement-learning world.
 
     Attributes:
@@ -33,128 +71,101 @@ class Play(NamedTuple):
     gamma: float
     gae_lambda: float
     unroll: int
-    trained_on: Any = None
+    trained_on: Any
 
 
 class World(NamedTuple):
     """Tasks, a network and the problem they pose; the same for supervised and reinforcement learning.
 
     Attributes:
+        kind: which of the two.
         sample_task: key -> task.
         make_network: number of extra inputs -> Network.
         make_problem: (Network, **changes) -> Problem. In reinforcement learning ``changes`` replace options of
             `agents.parts.problems.policy_gradient`, such as the surrogates.
         resample: whether inner steps draw fresh data; see `metarl.inner_loop.collect`.
+        network: the user's own network, or None.
         reveal: the same world with the task's parameters among the network's inputs, or None.
         see_task: (task, x) -> network inputs; appends the task's parameters in a revealed world.
-        play: for agents that act by themselves; None in regression.
+        rollouts: for agents that play by themselves; None in regression.
     """
 
+    kind: Literal["reinforcement", "regression"]
     sample_task: Callable[[Key], Task]
     make_network: Callable[[int], Network]
     make_problem: Callable[..., Problem]
     resample: bool
+    network: Any = None
     reveal: Callable[[], "World"] | None = None
     see_task: Callable[[Task, jax.Array], jax.Array] = lambda task, x: x
-    play: Play | None = None
-
-
-class Settings(NamedTuple):
-    """Numbers that agents are built with; each uses those it needs.
-
-    Attributes:
-        num_tasks: M, tasks per meta-iteration.
-        num_inner_steps: K in training.
-        inner_lr: step size of adaptation, or where learned step sizes start.
-        outer_lr: of the outer optimiser, or a schedule.
-        num_iterations: meta-iterations planned, for what is annealed.
-        context_size: length of CAVIA's context.
-        proximal: iMAML's lambda.
-        cg_steps: iMAML's iterations of conjugate gradients.
-        cg_damping: added to the curvature there, which need not be positive in networks.
-        train_tasks: how many fixed tasks `multitask` trains heads for.
-        recipe: how `pretrained` is fine-tuned.
-        remat: recompute inner steps in the backward pass instead of storing them.
-        optimizer: outer_lr -> outer optimiser.
-        test_step_scale: how far each inner step goes at test, relative to training; later steps take the last number.
-        max_kl: what one step of maml-trpo may change the adapted policies by (mean KL).
-        outer_steps: promp's optimiser steps on the same experience.
-        clip: how far promp's ratio counts.
-        inner_kl: promp's penalty on the KL of inner steps.
-        credit: e-maml's weight of the credit to support episodes.
-        trial_episodes: E, what `rl2` is trained on instead of K inner steps: episodes of one task in a row; 2 in ProMP's runs.
-        memory_size: of the state of `rl2`'s GRU; 64 in ProMP's runs (an LSTM there) and in VariBAD's.
-        ppo: numbers of PPO, for agents that learn by it.
-        over_tasks: how the tasks of a meta-iteration are worked on: micro-batches, devices.
-    """
-
-    num_tasks: int
-    num_inner_steps: int
-    inner_lr: float
-    outer_lr: optax.ScalarOrSchedule
-    num_iterations: int = 1
-    context_size: int = 5
-    proximal: float = 1.0
-    cg_steps: int = 10
-    cg_damping: float = 0.0
-    train_tasks: int = 100
-    recipe: str = "plain"
-    remat: bool = False
-    optimizer: Callable[[optax.ScalarOrSchedule], optax.GradientTransformation] = optax.adam
-    test_step_scale: tuple[float, ...] = (1.0,)
-    max_kl: float = 0.01
-    outer_steps: int = 5
-    clip: float = 0.3
-    inner_kl: float = 5e-4
-    credit: float = 1.0
-    trial_episodes: int = 2
-    memory_size: int = 64
-    ppo: PPO = PPO()
-    over_tasks: OverTasks = OverTasks()
-
-
-def must_play(agent: str, world: World) -> Play:
-    """``world.play``, or a refusal of supervised worlds, for agents that need action probabilities."""
-    if world.play is None:
-        raise ValueError(f"{agent} needs action probabilities; it serves reinforcement learning only.")
-    return world.play
+    rollouts: Any = None
 
 
 def policy_gradient_world(
     family: Any,
-    policy_options: dict[str, Any],
+    settings: ReinforcementSettings,
     *,
-    num_episodes: int,
-    gamma: float = 0.99,
-    gae_lambda: float = 1.0,
-    unroll: int = 5,
+    network: Any = None,
     trained_on: Any = None,
-    **problem_options: Any,
+    unroll: int | None = None,
 ) -> World:
-    """Reinforcement learning on ``family``: see `agents.parts.networks.policy` and `agents.parts.problems.policy_gradient`.
+    """Reinforcement learning on a family of environments.
 
-    ``trained_on`` is the family of training, for agents that are to play in another one.
+    Args:
+        family: the environments.
+        settings: numbers, checked here.
+        network: the user's own, see `agents.parts.networks.from_module`.
+        trained_on: the family of training, for agents that are to play in another one.
+        unroll: see `metarl.sampler.rollout`; what suits the device if None.
+
+    Raises:
+        ValueError: numbers or spaces that no policy can have.
     """
+    _check(settings, num_episodes=1, gamma=(0, 1), gae_lambda=(0, 1), initial_std=(1e-6, float("inf")))
+    if settings.initial_std is not None and isinstance(family.action_space, Discrete):
+        raise ValueError(f"initial_std is {settings.initial_std}, but actions are discrete: there is no Gaussian.")
+    options: dict[str, Any] = {
+        "hidden_sizes": settings.hidden_sizes,
+        "activation": settings.activation,
+        "initial_std": 1.0 if settings.initial_std is None else settings.initial_std,
+    }
 
     def make_policy(num_extra: int):
-        return policy(family.observation_space, family.action_space, **policy_options, num_extra=num_extra)
+        return policy(family.observation_space, family.action_space, **options, num_extra=num_extra, network=network)
 
-    plain = make_policy(0)
-    shared: dict[str, Any] = {"num_episodes": num_episodes, "gamma": gamma, "gae_lambda": gae_lambda, "unroll": unroll}
+    spaces_only = policy(family.observation_space, family.action_space, **options)
+    unroll = UNROLL.get(jax.default_backend(), UNROLL_ELSEWHERE) if unroll is None else unroll
+    shared: dict[str, Any] = {
+        "num_episodes": settings.num_episodes,
+        "gamma": settings.gamma,
+        "gae_lambda": settings.gae_lambda,
+        "unroll": unroll,
+    }
+    usual: dict[str, Any] = {"inner_surrogate": loaded_dice(), "outer_surrogate": reinforce}
 
     def make_problem(network: Network, **changes: Any) -> Problem:
-        return policy_gradient(family, plain._replace(network=network), **shared, **(problem_options | changes))
+        return policy_gradient(family, spaces_only._replace(network=network), **shared, **(usual | changes))
 
-    play = Play(family, policy_options, **shared, trained_on=family if trained_on is None else trained_on)
-    return World(family.sample_task, lambda num_extra: make_policy(num_extra).network, make_problem, resample=True, play=play)
+    rollouts = Rollouts(family, options, **shared, trained_on=family if trained_on is None else trained_on)
+    return World(
+        "reinforcement",
+        family.sample_task,
+        lambda num_extra: make_policy(num_extra).network,
+        make_problem,
+        resample=True,
+        network=network,
+        rollouts=rollouts,
+    )
 
 
 def regression_world(
     family: Any,
-    network_options: dict[str, Any],
+    settings: RegressionSettings,
     *,
-    num_shots: int,
+    network: Any = None,
     sample_query: Callable | None = None,
+    kernel_init: Callable = LECUN,
+    bias_init: Callable = nn.initializers.zeros,
     num_features: int = 0,
     see_task: Callable = lambda task, x: x,
     **problem_options: Any,
@@ -163,19 +174,33 @@ def regression_world(
 
     Args:
         family: ``sample_task(key)``, ``sample(task, key, num_points)``.
-        network_options: hidden_sizes, activation and init of `agents.parts.networks.mlp`.
-        num_shots: points in the support set.
+        settings: numbers, checked here.
+        network: the user's own, see `agents.parts.networks.from_module`.
         sample_query: (task, key) -> (x, y), if the query set is drawn otherwise than the support set.
+        kernel_init: of the weights.
+        bias_init: of the biases.
         num_features: further columns of x, besides the input itself.
         see_task: (task, x) -> x with those columns.
         **problem_options: see `agents.parts.problems.regression`.
+
+    Raises:
+        ValueError: numbers that make no sense.
     """
+    _check(settings, num_shots=1)
 
     def make_network(num_extra: int) -> Network:
-        return mlp((1 + num_features,), **network_options, num_outputs=1, num_extra=num_extra)
+        return regressor(
+            (1 + num_features,),
+            settings.hidden_sizes,
+            settings.activation,
+            num_extra=num_extra,
+            network=network,
+            kernel_init=kernel_init,
+            bias_init=bias_init,
+        )
 
     def make_problem(network: Network) -> Problem:
-        return regression(family, network, num_shots=num_shots, sample_query=sample_query, **problem_options)
+        return regression(family, network, num_shots=settings.num_shots, sample_query=sample_query, **problem_options)
 
     def reveal() -> World:
         def append(task, x):
@@ -194,12 +219,37 @@ def regression_world(
         query = None if sample_query is None else see(sample_query)
         return regression_world(
             revealed,
-            network_options,
-            num_shots=num_shots,
+            settings,
+            network=network,
             sample_query=query,
+            kernel_init=kernel_init,
+            bias_init=bias_init,
             num_features=size,
             see_task=append,
             **problem_options,
         )
 
-    return World(family.sample_task, make_network, make_problem, False, reveal, see_task)
+    return World(
+        "regression",
+        family.sample_task,
+        make_network,
+        make_problem,
+        resample=False,
+        network=network,
+        reveal=reveal,
+        see_task=see_task,
+    )
+
+
+def _check(settings: Any, **limits: Any) -> None:
+    """Refuse numbers outside their limits, hidden layers without units, and unknown activations."""
+    for name, limit in limits.items():
+        value, (low, high) = getattr(settings, name), limit if isinstance(limit, tuple) else (limit, float("inf"))
+        if value is not None and not (low <= value <= high and value != float("inf")):
+            upper = f" and at most {high}" if high != float("inf") else ""
+            raise ValueError(f"{name} is {value}, but must be at least {low}{upper}.")
+    for size in settings.hidden_sizes:
+        if size < 1:
+            raise ValueError(f"hidden_sizes is {settings.hidden_sizes}, but every layer needs at least 1 unit.")
+    if settings.activation not in ACTIVATIONS:
+        raise ValueError(f"activation is {settings.activation!r}; known: {', '.join(ACTIVATIONS)}.")

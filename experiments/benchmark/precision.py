@@ -1,17 +1,14 @@
 """What lower precision does to the meta-gradient of 2D navigation, against float64 on the same recorded data."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import envs
+from agents import ReinforcementSettings, policy_gradient_world
 from agents.parts.networks import Policy, policy
-from agents.parts.world import policy_gradient_world
 from metarl import meta, rules
 from metarl.inner_loop import collect
-from metarl.surrogates import loaded_dice, reinforce
 
 INNER_LR = 0.1
 HOW = ("float32", "bfloat16 products (matmul precision)", "bfloat16 network")
@@ -26,11 +23,15 @@ def gradient_errors(
     no bfloat16 unit that ``jax.default_matmul_precision`` could switch on: there that row equals float32.
     """
     family = envs.make("metarl/Navigation2D-v0", horizon=horizon)
-    options: dict[str, Any] = {"hidden_sizes": hidden_sizes, "activation": "tanh", "initial_std": 1.0}
-    full = policy(family.observation_space, family.action_space, **options)
-    world = policy_gradient_world(
-        family, options, num_episodes=num_episodes, inner_surrogate=loaded_dice(0.0), outer_surrogate=reinforce
+    settings = ReinforcementSettings(num_episodes, hidden_sizes=hidden_sizes)
+    full = policy(
+        family.observation_space,
+        family.action_space,
+        hidden_sizes=hidden_sizes,
+        activation=settings.activation,
+        initial_std=1.0,
     )
+    world = policy_gradient_world(family, settings)
     rule = rules.sgd(INNER_LR)
     theta = full.network.init(jax.random.key(0))
 

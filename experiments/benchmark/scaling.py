@@ -15,7 +15,7 @@ import jax
 
 from experiments.cli.errors import one_line_errors
 from experiments.cli.flags import at_least, parse
-from experiments.training.config import TrainConfig, build, family_of, resolve
+from experiments.training.config import build, family_of, resolve, train_config
 from experiments.training.devices import choose_devices, everywhere, spread
 from metarl.interfaces import MetaLearner
 
@@ -164,11 +164,11 @@ def main(args: Sequence[str] | None = None) -> None:
     config = parse(ScalingConfig, args, "python -m experiments.benchmark.scaling")
     at_least(config, num_tasks=2, num_episodes=1, horizon=1, devices=1, loop_turns=1)
     given = {name: getattr(config, name) for name in ("agent", "env", "num_tasks", "num_episodes", "horizon", "hidden_sizes")}
-    settings = resolve(TrainConfig(Path("unused"), **given))
+    settings = resolve(train_config(run_dir=Path("unused"), **given))
     devices = choose_devices(2, config.num_tasks, family_of(settings))
     learner = build(settings, over_tasks=spread(devices)).learner
     parameters, found = count_traffic(learner, devices, config.loop_turns)
-    env_steps = config.num_tasks * config.num_episodes * config.horizon * ((settings.num_inner_steps or 0) + 1)
+    env_steps = config.num_tasks * config.num_episodes * config.horizon * (getattr(settings.own, "num_inner_steps", 0) + 1)
     loops = f" (loops of unknown length taken to turn {config.loop_turns} times)" if found.loops else ""
     print(
         f"{config.agent}: {parameters:,} meta-parameters, {env_steps:,} environment steps per meta-iteration, "

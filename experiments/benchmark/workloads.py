@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.parts.networks import policy
+from agents.parts.world import UNROLL, UNROLL_ELSEWHERE
 from experiments import sinusoid
-from experiments.training.config import TrainConfig, build, family_of, resolve
+from experiments.training.config import TrainConfig, build, family_of, resolve, train_config
 from experiments.training.devices import choose_batch, choose_devices, everywhere, place, spread
 from metarl.interfaces import MetaLearner
 from metarl.sampler import rollout
@@ -40,7 +41,7 @@ class Workload(NamedTuple):
 
 def settings(env: str, *, hidden_sizes: tuple[int, ...] = (100, 100), run_dir: Path = NOWHERE, **flags: Any) -> TrainConfig:
     """Those of ``python -m experiments.train``: MAML with a tanh policy, by default the 2 x 100 of published experiments."""
-    return resolve(TrainConfig(run_dir, env=env, hidden_sizes=hidden_sizes, **flags))
+    return resolve(train_config(run_dir=run_dir, env=env, hidden_sizes=hidden_sizes, **flags))
 
 
 def reinforcement(
@@ -72,7 +73,7 @@ def reinforcement(
 
 def supervised(name: str, *, hidden_sizes: tuple[int, ...] = (40, 40), num_tasks: int = 25, num_shots: int = 10) -> Workload:
     """MAML on sinusoids, protocol maml: 25 tasks, 10 points, one inner step, 2 x 40 relu."""
-    config = sinusoid.resolve(sinusoid.SinusoidConfig(NOWHERE, num_tasks=num_tasks, hidden_sizes=hidden_sizes))
+    config = sinusoid.resolve(sinusoid.sinusoid_config(run_dir=NOWHERE, num_tasks=num_tasks, hidden_sizes=hidden_sizes))
     shape = {"num_tasks": num_tasks, "num_shots": num_shots, "num_inner_steps": 1, "hidden_sizes": hidden_sizes, "devices": 1}
     return Workload(name, shape, sinusoid.build(config, num_shots).learner)
 
@@ -84,14 +85,14 @@ def devices_of(over_tasks: OverTasks) -> int:
 
 def _sampler(config: TrainConfig, over_tasks: OverTasks) -> tuple[Callable, Any]:
     """The rollouts of one meta-iteration: one batch by a shared start, and one per inner step by a policy of each task."""
-    family, num_steps = family_of(config), config.num_inner_steps or 0
+    family, num_steps = family_of(config), config.own.num_inner_steps
     options: dict[str, Any] = {
         "hidden_sizes": config.hidden_sizes,
         "activation": config.activation,
         "initial_std": config.initial_std,
     }
     actor_of = policy(family.observation_space, family.action_space, **options)
-    unroll = 5 if jax.default_backend() == "cpu" else 20  # as in experiments.training.config.build
+    unroll = UNROLL.get(jax.default_backend(), UNROLL_ELSEWHERE)
 
     def play(params, task, key):
         def actor(observation, key_action):

@@ -1,8 +1,7 @@
 """What every command does with its flags: a dataclass from the command line, checked against limits."""
 
-import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import tyro
@@ -13,29 +12,9 @@ Config = TypeVar("Config")
 MAX_SEED = 2**32 - 1
 
 
-def parse(
-    config: type[Config], args: Sequence[str] | None, prog: str, stored: Callable[[Config], dict[str, Any]] | None = None
-) -> Config:
-    """Flags -> the dataclass.
-
-    Args:
-        config: a dataclass, whose docstrings are the help.
-        args: the command line; that of this process if None.
-        prog: how the command is called.
-        stored: settings that stand in for flags not given, such as those of a run to resume; looked up once flags are known.
-    """
-    parsed = tyro.cli(config, args=args, prog=prog, description=config.__doc__)
-    found = stored(parsed) if stored else {}
-    if not found:
-        return parsed
-    names = {field.name for field in dataclasses.fields(config)}  # type: ignore[arg-type]
-    default = from_settings(config, {name: value for name, value in found.items() if name in names})
-    return tyro.cli(config, args=args, prog=prog, default=default, description=config.__doc__)
-
-
-def from_settings(config: type[Config], settings: dict[str, Any]) -> Config:
-    """Rebuild a dataclass from JSON, where tuples have become lists."""
-    return config(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
+def parse(config: type[Config], args: Sequence[str] | None, prog: str) -> Config:
+    """Flags -> the dataclass, whose docstrings are the help. ``args`` are those of this process if None."""
+    return tyro.cli(config, args=args, prog=prog, description=config.__doc__)
 
 
 def at_least(config: Any, **minimum: int) -> None:

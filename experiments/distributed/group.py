@@ -5,13 +5,11 @@ devices; `jax.distributed` moves the data.
 """
 
 import contextlib
-import dataclasses
 import json
 import signal
 import time
 import traceback
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -19,15 +17,12 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from experiments.cli.errors import UserError, host_errors
-from experiments.cli.flags import at_least, from_settings
 from experiments.cli.signals import Stopped
 from experiments.distributed import heartbeat, relay, rendezvous
 from experiments.distributed.rendezvous import LOOPBACK, Place
 
-Config = TypeVar("Config")
 Result = TypeVar("Result")
 USAGE = "give auto, or ADDRESS:PORT,PROCESSES,PROCESS such as node0:1234,2,0"
-_line: heartbeat.Lifeline | None = None  # of this process, while it is one of several
 
 
 def place(hosts: str) -> Place:
@@ -67,34 +62,88 @@ def _launched() -> Place:
     return Place(host, int(port), count, process, list(devices) if devices else None)
 
 
+class Group:
+    """The processes of one run, seen from one of them. `ALONE` is the group of a single process."""
+
+    def __init__(self, line: heartbeat.Lifeline | None = None):
+        """``line`` connects this process with the others; None where there are none."""
+        self._line = line
+
+    def is_first(self) -> bool:
+        """Whether this process is the one that reads, writes and decides."""
+        return self._line is None or self._line.process == 0
+
+    def announce(self, value: Result) -> Result:
+        """Process 0's value, something that JSON can hold, in all processes; the others wait for it."""
+        return value if self._line is None else self._line.announce(value)
+
+    def meet(self) -> None:
+        """Return when every process has come here. Collectives, unlike this, may give up on one that is minutes late."""
+        if self._line is not None:
+            self._line.meet()
+
+    def agree(self, decided: int, received: str | None) -> tuple[int, str | None]:
+        """What process 0 decided, and the name of the signal that any process has received, if one has."""
+        if self._line is None:
+            return decided, received
+        number = int(signal.Signals[received]) if received else 0
+        if number and self._line.process != 0:
+            self._line.tell(signal=number)
+        decided, number = self._line.announce([decided, number or self._line.signal])
+        return decided, signal.Signals(number).name if number else None
+
+    def broadcast(self, tree: Any) -> Any:
+        """Process 0's arrays, bit for bit; in the others ``tree`` tells shapes and types."""
+        if self._line is None:
+            return tree
+        arrays = jax.tree.map(np.asarray, tree)
+        self.meet()
+        sent = multihost_utils.broadcast_one_to_all(jax.tree.map(lambda x: np.frombuffer(x.tobytes(), np.uint8), arrays))
+        return jax.tree.map(lambda x, like: np.frombuffer(x.tobytes(), like.dtype).reshape(like.shape), sent, arrays)
+
+    def note_checkpoint(self, iteration: int) -> None:
+        """What a process says about resuming, should another one be lost."""
+        if self._line is not None:
+            self._line.checkpoint = iteration
+
+
+ALONE = Group()
+
+
 @contextlib.contextmanager
-def joined(config: Config) -> Iterator[Config]:
-    """Be one of the processes of ``config.hosts``, and give the settings of process 0. Before anything computes.
+def joined(hosts: str | None, seconds: float, settings: dict[str, Any]) -> Iterator[tuple[Group, dict[str, Any] | None]]:
+    """Be one of the processes that ``--hosts`` names. Before anything computes.
 
     What goes wrong in one process ends all of them, each with one line.
+
+    Args:
+        hosts: the flag; None for a run of a single process.
+        seconds: to wait for the others at the start.
+        settings: of this process, such that JSON can hold them.
+
+    Yields:
+        The group, and the settings of process 0; None in process 0 itself, whose own they are.
     """
-    flag, seconds = config.hosts, config.hosts_wait  # type: ignore[attr-defined]
-    at_least(config, hosts_wait=0)
-    here = place(flag) if flag else None
+    if not seconds >= 0:
+        raise UserError(f"--hosts-wait is {seconds}, but must be at least 0.")
+    here = place(hosts) if hosts else None
     if here is None or here.num_processes == 1:
-        yield config
+        yield ALONE, None
         return
-    global _line
+    theirs = None
     if here.process == 0:
         links = rendezvous.gather(here, seconds)
         port = rendezvous.free_port()
         coordinator = f"{here.address}:{port}"
-        settings = dataclasses.asdict(config) | {"run_dir": str(config.run_dir)}  # type: ignore[call-overload, attr-defined]
         for link in links.values():
             link.send(coordinator=port, settings=json.loads(json.dumps(settings)))
     else:
         link, welcome = rendezvous.come(here, seconds)
         links = {0: link}
         coordinator = f"{LOOPBACK}:{relay.start(here.address, welcome['coordinator'])}"
-        theirs = welcome["settings"] | {"run_dir": Path(welcome["settings"]["run_dir"]), "hosts": flag, "hosts_wait": seconds}
-        config = from_settings(type(config), theirs)
-    _line = heartbeat.Lifeline(here.process, links)
-    with _ending_together(_line):
+        theirs = welcome["settings"]
+    line = heartbeat.Lifeline(here.process, links)
+    with _ending_together(line):
         jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM away from us
         jax.distributed.initialize(
             coordinator,
@@ -106,13 +155,12 @@ def joined(config: Config) -> Iterator[Config]:
         )
         if jax.device_count() != jax.local_device_count() * here.num_processes:
             raise UserError("--hosts: the processes have different numbers of devices; give all the same.")
-        yield config
+        yield Group(line), theirs
 
 
 @contextlib.contextmanager
 def _ending_together(line: heartbeat.Lifeline) -> Iterator[None]:
     """Whatever ends one process ends all."""
-    global _line
     me = f"process {line.process}"
     try:
         with host_errors():
@@ -136,54 +184,9 @@ def _ending_together(line: heartbeat.Lifeline) -> Iterator[None]:
         line.fail(f"{me} failed: {str(error).splitlines()[0] if str(error) else type(error).__name__}", 1, text.rstrip())
     else:
         _end(line)
-    finally:
-        _line = None
 
 
 def _end(line: heartbeat.Lifeline) -> None:
     """The orderly end: the others wait until process 0 has nothing left to do."""
     line.end()
     jax.distributed.shutdown()
-
-
-def is_first() -> bool:
-    """Whether this process is the one that reads, writes and decides."""
-    return _line is None or _line.process == 0
-
-
-def announce(value: Result) -> Result:
-    """Process 0's value, something that JSON can hold, in all processes; the others wait for it."""
-    return value if _line is None else _line.announce(value)
-
-
-def meet() -> None:
-    """Return when every process has come here. Collectives, unlike this, may give up on one that is minutes late."""
-    if _line is not None:
-        _line.meet()
-
-
-def agree(decided: int, received: str | None) -> tuple[int, str | None]:
-    """What process 0 decided, and the name of the signal that any process has received, if one has."""
-    if _line is None:
-        return decided, received
-    number = int(signal.Signals[received]) if received else 0
-    if number and _line.process != 0:
-        _line.tell(signal=number)
-    decided, number = _line.announce([decided, number or _line.signal])
-    return decided, signal.Signals(number).name if number else None
-
-
-def broadcast(tree: Any) -> Any:
-    """Process 0's arrays, bit for bit; in the others ``tree`` tells shapes and types."""
-    if _line is None:
-        return tree
-    arrays = jax.tree.map(np.asarray, tree)
-    meet()
-    sent = multihost_utils.broadcast_one_to_all(jax.tree.map(lambda x: np.frombuffer(x.tobytes(), np.uint8), arrays))
-    return jax.tree.map(lambda x, like: np.frombuffer(x.tobytes(), like.dtype).reshape(like.shape), sent, arrays)
-
-
-def note_checkpoint(iteration: int) -> None:
-    """What a process says about resuming, should another one be lost."""
-    if _line is not None:
-        _line.checkpoint = iteration

@@ -12,7 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from experiments.runs import checkpoint_format as content_of
-from experiments.runs.checkpoint_format import Owner
+from experiments.runs.checkpoint_format import RunIdentity
 from experiments.cli.errors import UserError
 from experiments.runs.folder import CONFIG, read_config
 from experiments.runs.orbax_errors import first_line, os_error, quiet, reserve
@@ -108,7 +108,7 @@ def search(
     return None, damaged
 
 
-def save(checkpoints: ocp.CheckpointManager, iteration: int, state: Any, env_steps: int, owner: Owner) -> None:
+def save(checkpoints: ocp.CheckpointManager, iteration: int, state: Any, env_steps: int, owner: RunIdentity) -> None:
     """Write the state after ``iteration`` meta-iterations.
 
     Raises:
@@ -129,7 +129,7 @@ def save(checkpoints: ocp.CheckpointManager, iteration: int, state: Any, env_ste
 
 
 def restore(
-    checkpoints: ocp.CheckpointManager, learner: Any, iteration: int, *, agent: str | None = None, owner: Owner | None = None
+    checkpoints: ocp.CheckpointManager, learner: Any, iteration: int, *, agent: str | None = None, owner: RunIdentity | None = None
 ) -> State:
     """The checkpoint of an iteration: (iteration, state, env_steps).
 
@@ -165,7 +165,7 @@ def restore(
     return iteration, jax.tree.map(jnp.asarray, content["state"]), int(content["env_steps"])
 
 
-def _refuse_another_run(where: str, about: dict[str, Any], content: dict[str, Any], owner: Owner) -> None:
+def _refuse_another_run(where: str, about: dict[str, Any], content: dict[str, Any], owner: RunIdentity) -> None:
     """Refuse to go on from a checkpoint of another run, or with other random numbers than it was trained with."""
     for name, value in owner._asdict().items():
         if about[name] != value:

@@ -12,7 +12,7 @@ FORMAT = 1  # of the description
 SHOWN = 3  # differences that a message names
 
 
-class Owner(NamedTuple):
+class RunIdentity(NamedTuple):
     """Whose checkpoints they are.
 
     Attributes:
@@ -34,7 +34,7 @@ def keys_of(seed: int) -> tuple[jax.Array, jax.Array]:
     return key_init, key_steps
 
 
-def arrays(iteration: int, state: Any, env_steps: int, owner: Owner) -> dict[str, Any]:
+def arrays(iteration: int, state: Any, env_steps: int, owner: RunIdentity) -> dict[str, Any]:
     """All that training goes on from, as NumPy arrays."""
     return {
         "state": jax.tree.map(np.asarray, state),
@@ -56,7 +56,7 @@ def like(learner: Any) -> dict[str, Any]:
     return {"state": state, **counts, "key": np.empty_like(key_data(0))}
 
 
-def describe(content: dict[str, Any], owner: Owner) -> dict[str, Any]:
+def describe(content: dict[str, Any], owner: RunIdentity) -> dict[str, Any]:
     """The description stored beside the arrays. ``checksum`` is that of the arrays, ``digest`` that of the description."""
     about = {"format": FORMAT, **owner._asdict(), "arrays": shapes(content), "checksum": checksum(content)}
     return about | {"digest": digest(about)}

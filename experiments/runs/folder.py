@@ -38,19 +38,15 @@ TUTORIAL_FILES = ("plain_fit.png", "batching.png", "batching.json", "deployment.
 PACKAGES = ("metarl", "jax", "jaxlib", "optax", "flax", "distrax", "gymnasium", "orbax-checkpoint", "numpy", "wandb")
 
 
-def settings_of(config: Any) -> dict[str, Any]:
-    """A configuration as JSON would hold it."""
-    return dataclasses.asdict(config) | {"run_dir": str(config.run_dir)}
-
-
 def prepare(
-    script: str, all_settings: Sequence[dict[str, Any]], *, extendable: bool = True
+    script: str, all_settings: Sequence[dict[str, Any]], *, experiment: str, extendable: bool = True
 ) -> tuple[list[dict[str, Any]], ExitStack]:
     """Make, resume or refuse the run folders of one session: all of them or none.
 
     Args:
         script: which command makes the runs, such as "train".
         all_settings: the whole configuration of each run, with run_dir, resume and overwrite.
+        experiment: where the experiment is found that evaluates them, as "module:NAME".
         extendable: whether a resumed run may have another num_iterations; not if its schedules depend on it.
 
     Returns:
@@ -68,7 +64,7 @@ def prepare(
             locks.enter_context(lock(run_dir))
         for settings in all_settings:  # again: before the locks were taken, another process may have made a run
             _refuse(script, settings, extendable)
-        return [_make_or_read(script, settings) for settings in all_settings], locks.pop_all()
+        return [_make_or_read(script, experiment, settings) for settings in all_settings], locks.pop_all()
 
 
 def _refuse(script: str, settings: dict[str, Any], extendable: bool) -> None:
@@ -94,12 +90,12 @@ def _refuse(script: str, settings: dict[str, Any], extendable: bool) -> None:
         raise UserError(f"{run_dir} already holds a run; add --resume to continue it or --overwrite to replace it.")
 
 
-def _make_or_read(script: str, settings: dict[str, Any]) -> dict[str, Any]:
+def _make_or_read(script: str, experiment: str, settings: dict[str, Any]) -> dict[str, Any]:
     """config.json of the locked run, written anew unless it is resumed."""
     run_dir = Path(settings["run_dir"])
     if settings["resume"]:
         return read_config(run_dir)
-    config = _describe(script, settings)
+    config = _describe(script, experiment, settings)
     _empty(run_dir)
     write_json(run_dir / CONFIG, config)
     return config
@@ -203,9 +199,10 @@ def _empty(run_dir: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _describe(script: str, settings: dict[str, Any]) -> dict[str, Any]:
+def _describe(script: str, experiment: str, settings: dict[str, Any]) -> dict[str, Any]:
     return {
         "script": script,
+        "experiment": experiment,
         "settings": settings,
         **wandb_run.identity(),
         **made_with(),
@@ -235,9 +232,9 @@ def _git_commit() -> str | None:
     return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
-def to_resume(config: Any) -> dict[str, Any]:
-    """With ``--resume``, the settings of the run in ``config.run_dir``, to stand in for flags not given; empty without."""
-    stored = stored_settings(config.run_dir) if config.resume else {}
+def to_resume(run_dir: Path) -> dict[str, Any]:
+    """With ``--resume``, the settings of the run in ``run_dir``, to stand in for flags not given; empty if there is none."""
+    stored = stored_settings(run_dir)
     kept = {name: value for name, value in stored.items() if name not in OF_ONE_START}
     return kept | {"resume": True, "overwrite": False} if stored else {}
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from orbax.checkpoint import CheckpointManager
 
 from experiments.runs import checkpoint, wandb_run
-from experiments.runs.checkpoint_format import Owner
+from experiments.runs.checkpoint_format import RunIdentity
 from experiments.cli.errors import UserError
 from experiments.runs.metrics_file import JsonLines
 from experiments.runs.folder import CONFIG, write_json
@@ -19,7 +19,7 @@ class Outputs(NamedTuple):
     """What one seed's run writes to, open."""
 
     seed: int
-    owner: Owner
+    owner: RunIdentity
     described: dict[str, Any]
     lines: JsonLines
     checkpoints: CheckpointManager
@@ -79,7 +79,7 @@ def open_outputs(
         env: for wandb.
         keep: how many of the newest checkpoints stay; all if None.
     """
-    owner = Owner(agent, env, described["wandb_id"], described["settings"]["seed"])
+    owner = RunIdentity(agent, env, described["wandb_id"], described["settings"]["seed"])
     run = wandb_run.start_wandb(run_dir, described, agent=agent, env=env, job_type="train")
     try:
         with (

@@ -13,7 +13,7 @@ from experiments.cli.flags import at_least
 from experiments.reporting import comparison
 from experiments.reporting.tables import interval, number
 from experiments.runs.folder import CONFIG, write_json
-from experiments.training.config import TrainConfig
+from experiments.training.config import TrainConfig, train_config
 
 # Marks: P read in Finn et al. 2017 (Section 5.3, Appendix A.2), C in its released code (cbfinn/maml_rl).
 PROTOCOL: dict[str, Any] = {
@@ -134,7 +134,7 @@ def settings_of(config: LocomotionConfig, task: str, experiment: Experiment, age
         settings |= SHORT_OF.get(agent, SHORT)
     if config.num_iterations is not None:
         settings["num_iterations"] = config.num_iterations
-    return TrainConfig(
+    return train_config(
         run_dir=folder, env=experiment.env, agent=agent, seed=config.seed, resume=(folder / CONFIG).is_file(), **settings
     )
 

@@ -17,7 +17,7 @@ from experiments.reporting.tables import interval, number
 from experiments.runs.folder import write_json
 from experiments.runs.seed_folders import seed_folder, seed_folders
 from experiments.studies import navigation_promises
-from experiments.training.config import TrainConfig
+from experiments.training.config import train_config
 
 ENV = "metarl/Navigation2D-v0"
 # Marks: P read in the paper (Section 5.3, Appendix A.2), C in its released code (cbfinn/maml_rl), T chosen here by what agents
@@ -117,7 +117,7 @@ def runs_of(config: NavigationConfig, agent: str) -> list[Any]:
     there = len([seed for seed in seed_folders(folder) if seed < config.num_seeds])
     parts = [(0, there, True), (there, config.num_seeds - there, False)]
     return [
-        TrainConfig(run_dir=folder, env=ENV, agent=agent, seed=first, seeds=count, resume=resume, **settings)
+        train_config(run_dir=folder, env=ENV, agent=agent, seed=first, seeds=count, resume=resume, **settings)
         for first, count, resume in parts
         if count
     ]

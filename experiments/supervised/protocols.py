@@ -3,6 +3,10 @@
 import math
 from typing import Any, Literal, NamedTuple
 
+from agents.agent import hyperparameters
+from experiments.training.settings import declared
+
+RUN_SETTINGS = ("num_iterations", "num_tasks", "train_shots", "query_shots", "outer_lr", "outer_schedule")
 ProtocolName = Literal["maml", "meta-sgd", "cavia", "jang"]
 
 
@@ -75,9 +79,7 @@ AGENT_SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def settings_of(protocol: str, agent: str) -> dict[str, Any]:
-    """Every setting a protocol gives to an agent, under the names of the flags."""
-    return (
-        {"num_inner_steps": 1, "proximal": 1.0, "cg_damping": 0.0}
-        | PROTOCOLS[protocol]._asdict()
-        | AGENT_SETTINGS.get(agent, {})
-    )
+    """Every setting a protocol gives to an agent, under the names of the flags; those that the agent has."""
+    values = PROTOCOLS[protocol]._asdict() | {"cg_damping": 0.0} | AGENT_SETTINGS.get(agent, {})
+    known = hyperparameters(declared(agent, "regression"), "regression")
+    return {name: value for name, value in values.items() if name in RUN_SETTINGS or name in known}

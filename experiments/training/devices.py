@@ -7,17 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-import agents
 import envs
 from experiments.cli.errors import UserError
 from metarl.tasks import TASKS, OverTasks
 
 
-def choose_devices(asked: int | None, num_tasks: int, family: envs.TaskFamily | None = None, agent: str = "") -> int:
+def choose_devices(
+    asked: int | None, num_tasks: int, family: envs.TaskFamily | None = None, *, mixes_tasks: bool = False
+) -> int:
     """How many devices of each process to use: those asked for, or as many as there are and share the tasks equally.
 
     Families whose physics runs on the host use one device unless more are asked for: they have threads of their own. So do
-    agents whose updates need the data of all tasks at once.
+    agents whose updates mix the data of all tasks (``mixes_tasks``).
 
     Raises:
         UserError: there are fewer, tasks cannot be shared equally, or the family cannot be spread.
@@ -29,7 +30,7 @@ def choose_devices(asked: int | None, num_tasks: int, family: envs.TaskFamily | 
     if not fits:
         raise UserError(f"--num-tasks {num_tasks} cannot be shared equally by {processes} processes; give a multiple of it.")
     if asked is None:
-        alone = agent in agents.NOT_SPREAD or (family is not None and calls_host(family))
+        alone = mixes_tasks or (family is not None and calls_host(family))
         return 1 if alone else fits[-1]
     if asked > there:
         more = f" On a CPU, JAX_NUM_CPU_DEVICES={asked} makes as many." if jax.default_backend() == "cpu" else ""

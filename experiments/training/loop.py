@@ -1,7 +1,7 @@
 """The outer loop: many meta-iterations per compiled call, metrics to the progress bar, the files and wandb while it runs."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,16 +11,16 @@ import numpy as np
 from experiments.cli.family_errors import NotFinite
 from experiments.cli.flags import flag
 from experiments.cli.signals import StopSignals
-from experiments.distributed import group
-from experiments.runs import checkpoint
+from experiments.distributed.group import ALONE, Group
+from experiments.runs.checkpoint import KEEP
 from experiments.runs.writer import Outputs
 from experiments.training.nonfinite import GUARDS, Guard, stop_at_once
 from experiments.training.profiler import profiled
-from experiments.training.program import MAX_BLOCKS, compile_chunk
+from experiments.training.program import MAX_BLOCKS, Program, compile_chunk
 from experiments.training.progress import Progress
 from experiments.training.resume import begin
 from experiments.training.rows import add_times, nonfinite, rows_of, shown
-from experiments.training.seeds import of_seed, together
+from experiments.training.seeds import batch_seeds, of_seed
 from metarl.interfaces import MetaLearner
 from metarl.tasks import AT_ONCE, OverTasks
 
@@ -40,7 +40,7 @@ class Schedule(NamedTuple):
     num_iterations: int
     log_every: int
     checkpoint_every: int
-    keep: int | None = checkpoint.KEEP
+    keep: int | None = KEEP
 
 
 class Execution(NamedTuple):
@@ -50,24 +50,103 @@ class Execution(NamedTuple):
         over_tasks: the devices that tasks are spread over; the learner was built with it.
         guard: what happens to updates that are not finite, see `experiments.training.nonfinite`.
         profile: the folder of a JAX profiler trace of one compiled call; none if None.
-        savers: the flags that make a run need less memory.
+        memory_flags: the flags that make a run need less memory.
+        group: the processes that share the run.
     """
 
     over_tasks: OverTasks = AT_ONCE
     guard: Guard = stop_at_once
     profile: Path | None = None
-    savers: str = "fewer tasks"
+    memory_flags: str = "fewer tasks"
+    group: Group = ALONE
 
 
 PLAINLY = Execution()  # on one device
 
 
-def execution_of(config: Any, over_tasks: OverTasks = AT_ONCE) -> Execution:
-    """As a configuration with on_nonfinite and profile says."""
+def execution_of(config: Any, uses_remat: bool, over_tasks: OverTasks = AT_ONCE, group: Group = ALONE) -> Execution:
+    """As a configuration with on_nonfinite and profile says; ``uses_remat`` tells whether its agent takes --remat."""
     smaller = ("task_batch", "num_tasks", "num_episodes", "horizon", "train_shots", "hidden_sizes")
-    savers = [f"a smaller {flag(name)}" for name in smaller if hasattr(config, name)] + ["--remat"] * hasattr(config, "remat")
+    flags = [f"a smaller {flag(name)}" for name in smaller if hasattr(config, name)]
+    flags += ["--remat"] * (uses_remat and hasattr(config, "remat"))
     profile = config.run_dir / "profile" if config.profile else None
-    return Execution(over_tasks, GUARDS[config.on_nonfinite], profile, " or ".join([", ".join(savers[:-1]), savers[-1]]))
+    advice = " or ".join([", ".join(flags[:-1]), flags[-1]])
+    return Execution(over_tasks, GUARDS[config.on_nonfinite], profile, advice, group)
+
+
+class Call(NamedTuple):
+    """What one compiled call did.
+
+    Attributes:
+        first: iterations done before it.
+        reached: iterations done after it.
+        states: leaves [S, ...], on the host.
+        sums: {name: [MAX_BLOCKS, S]}, see `experiments.training.program.Program`.
+        counted: [MAX_BLOCKS, S].
+        began: seconds of the monotonic clock.
+        ended: the same.
+    """
+
+    first: int
+    reached: int
+    states: Any
+    sums: dict[str, np.ndarray]
+    counted: np.ndarray
+    began: float
+    ended: float
+
+    def rows(self, seed: int, env_steps: int, log_every: int, earlier: float = 0.0) -> list[dict[str, Any]]:
+        """The metrics of one of the S seeds, a row per block.
+
+        Args:
+            seed: its index.
+            env_steps: that it had drawn before.
+            log_every: meta-iterations per block.
+            earlier: seconds to add to the clock.
+        """
+        rows = rows_of(of_seed(self.sums, seed, axis=1), self.counted[:, seed], self.first, self.reached, env_steps, log_every)
+        add_times(rows, self.began + earlier, self.ended + earlier, env_steps)
+        return rows
+
+
+def calls(
+    program: Program,
+    states: Any,
+    first: int,
+    schedule: Schedule,
+    *,
+    decide: Callable[[int], int | None] = lambda stop: stop,
+    written: int = 0,
+    profile: Path | None = None,
+) -> Iterator[Call]:
+    """Train, one compiled call after another. This is the only loop: commands, followers and Python programs iterate over it.
+
+    A call takes about `SECONDS_PER_CALL`, and ends at checkpoints.
+
+    Args:
+        program: what is called.
+        states: of S seeds, after ``first`` iterations.
+        first: iterations done.
+        schedule: how far to go.
+        decide: asked before each call, with where it would end: where it does, or None to train no further.
+        written: the last line of metrics that exists already: a call ends there too, since it may end a shorter block.
+        profile: the folder of a profiler trace of one call; none if None.
+    """
+    iteration, blocks = first, 1
+    while iteration < schedule.num_iterations:
+        tracing = profile is not None and (iteration > first or schedule.num_iterations - first <= schedule.log_every)
+        stop = decide(_stop(iteration, 1 if tracing else blocks, schedule, written))
+        if stop is None:
+            return
+        began = time.monotonic()
+        with profiled(profile if tracing else None):
+            states, sums, counted, reached = jax.block_until_ready(program.call(states, iteration, stop))
+        ended = time.monotonic()
+        done = int(reached)
+        states, sums, counted = jax.device_get((states, sums, counted))
+        yield Call(iteration, done, states, sums, counted, began, ended)
+        blocks = _next_blocks(-(-(done - iteration) // schedule.log_every), ended - began)
+        iteration, profile = done, None if tracing else profile
 
 
 class Finished(NamedTuple):
@@ -110,74 +189,68 @@ def run(
         UserError: a metric or parameter of a seed became non-finite, the seeds have no checkpoint in common, or there is not
             enough memory.
     """
-    all_seeds = together(learner, [out.seed for out in outputs])
+    all_seeds, group = batch_seeds(learner, [out.seed for out in outputs]), execution.group
     first, states, env_steps = begin(learner, all_seeds, outputs)
     group.broadcast((np.int64(first), states))
     group.note_checkpoint(first)
-    began, blocks, iteration, saved, profile = time.monotonic(), 1, first, first, execution.profile
-    received: str | None = None
+    start = time.monotonic()
     written = min(out.lines.last_iteration for out in outputs)
-    with StopSignals() as signals, Progress(schedule.num_iterations, iteration, _label(outputs)) as progress:
-        program = compile_chunk(all_seeds, states, schedule.log_every, execution.guard, execution.over_tasks, execution.savers)
+    iteration = saved = first
+    received: str | None = None
+    with StopSignals() as signals, Progress(schedule.num_iterations, first, _label(outputs)) as progress:
+        program = compile_chunk(
+            all_seeds, states, schedule.log_every, execution.guard, execution.over_tasks, execution.memory_flags
+        )
         progress.tell(program.summary())
         for out in outputs:
             out.describe(program.description())
         group.meet()
-        while iteration < schedule.num_iterations:
-            tracing = profile is not None and (iteration > first or schedule.num_iterations - first <= schedule.log_every)
-            stop = _stop(iteration, 1 if tracing else blocks, schedule, written)
+
+        def decide(stop: int) -> int | None:
+            nonlocal received
             stop, received = group.agree(stop, signals.received)
-            if received:
-                break
-            called = time.monotonic()
-            with profiled(profile if tracing else None):
-                states, sums, counted, reached = jax.block_until_ready(program.call(states, iteration, stop))
-            now, done = time.monotonic(), int(reached)
-            states, sums, counted = jax.device_get((states, sums, counted))
+            return None if received else stop
+
+        for call in calls(program, states, first, schedule, decide=decide, written=written, profile=execution.profile):
+            # A resumed run's seconds go on.
             rows = [
-                rows_of(of_seed(sums, i, axis=1), counted[:, i], iteration, done, env_steps[i], schedule.log_every)
-                for i in _each(outputs)
+                call.rows(i, env_steps[i], schedule.log_every, out.lines.last_seconds - start) for i, out in enumerate(outputs)
             ]
-            for i, out in enumerate(outputs):
-                earlier = out.lines.last_seconds - began  # a resumed run's seconds go on
-                add_times(rows[i], called + earlier, now + earlier, env_steps[i])
-                if probe is not None and (iteration == 0 or done == schedule.num_iterations):
-                    rows[i][-1] |= probe(of_seed(states, i))
-            _write(outputs, rows, states, done, whole=(done - iteration) // schedule.log_every)
-            done_blocks = -(-(done - iteration) // schedule.log_every)
-            iteration, env_steps = done, [row[-1]["time/env_steps"] for row in rows]
+            if probe is not None and (call.first == 0 or call.reached == schedule.num_iterations):
+                for i in _each(outputs):
+                    rows[i][-1] |= probe(of_seed(call.states, i))
+            _write(outputs, rows, call, whole=(call.reached - call.first) // schedule.log_every)
+            iteration, states, env_steps = call.reached, call.states, [row[-1]["time/env_steps"] for row in rows]
             progress.update(iteration, shown(rows))
             if iteration % schedule.checkpoint_every == 0:
-                saved = _save(outputs, iteration, states, env_steps)
-            blocks, profile = _next_blocks(done_blocks, now - called), None if tracing else profile
+                _save(outputs, iteration, states, env_steps)
+                group.note_checkpoint(iteration)
+                saved = iteration
         if saved < iteration:
             _save(outputs, iteration, states, env_steps)
     return Finished([of_seed(states, i) for i in _each(outputs)], iteration, received or signals.received)
 
 
-def _save(outputs: Sequence[Outputs], iteration: int, states: Any, env_steps: list[int]) -> int:
-    """A checkpoint of every seed; returns the iteration."""
+def _save(outputs: Sequence[Outputs], iteration: int, states: Any, env_steps: list[int]) -> None:
+    """A checkpoint of every seed."""
     for i, out in enumerate(outputs):
         out.save(iteration, of_seed(states, i), env_steps[i])
-    group.note_checkpoint(iteration)
-    return iteration
 
 
-def _write(outputs: Sequence[Outputs], rows: list[list[dict[str, Any]]], states: Any, iteration: int, *, whole: int) -> None:
+def _write(outputs: Sequence[Outputs], rows: list[list[dict[str, Any]]], call: Call, *, whole: int) -> None:
     """Write the rows of every seed; where one became non-finite, only what is sound, and stop.
 
     Args:
         outputs: of the S seeds.
         rows: [S][block], the newest metrics.
-        states: on the host, leaves [S, ...].
-        iteration: the one that the last row ends with.
+        call: that they are of.
         whole: how many blocks are complete; a stop because of a non-finite metric leaves one that is not.
     """
-    bad = {i: names for i in _each(outputs) if (names := nonfinite(rows[i][-1], of_seed(states, i)))}
+    bad = {i: names for i in _each(outputs) if (names := nonfinite(rows[i][-1], of_seed(call.states, i)))}
     for i, out in enumerate(outputs):
         out.write(rows[i][:-1] if i in bad else rows[i][:whole] if bad else rows[i])
     if bad:
-        raise NotFinite(_nonfinite_message(bad, iteration, outputs))
+        raise NotFinite(_nonfinite_message(bad, call.reached, outputs))
 
 
 def _each(outputs: Sequence[Outputs]) -> range:

@@ -41,13 +41,13 @@ def available_bytes() -> int | None:
     return None if not stats or "bytes_limit" not in stats else stats["bytes_limit"] - stats.get("bytes_in_use", 0)
 
 
-def refuse_too_large(compiled: Any, num_devices: int, savers: str) -> int:
+def refuse_too_large(compiled: Any, num_devices: int, memory_flags: str) -> int:
     """The bytes that a program needs, predicted before it runs.
 
     Args:
         compiled: the program.
         num_devices: local ones that it runs on.
-        savers: the flags that make it smaller.
+        memory_flags: the flags that make it smaller.
 
     Raises:
         UserError: there is not as much.
@@ -58,7 +58,7 @@ def refuse_too_large(compiled: Any, num_devices: int, savers: str) -> int:
         needed, where = needed * num_devices, "this machine"
     if available is not None and needed * HEADROOM > available:
         raise UserError(
-            f"a meta-iteration needs {gib(needed)} and some headroom, but {where} has {gib(available)} free; try {savers}, "
+            f"a meta-iteration needs {gib(needed)} and some headroom, but {where} has {gib(available)} free; try {memory_flags}, "
             "with --overwrite or in another --run-dir."
         )
     return needed

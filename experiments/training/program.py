@@ -12,7 +12,7 @@ from experiments.training import cost
 from experiments.training.devices import everywhere, place
 from experiments.training.memory import refuse_too_large
 from experiments.training.nonfinite import Guard
-from experiments.training.seeds import Together
+from experiments.training.seeds import SeedBatch
 from metarl.tasks import OverTasks
 
 MAX_BLOCKS = 1000  # rows a compiled call can return
@@ -51,7 +51,7 @@ class Program(NamedTuple):
         }
 
 
-def make_chunk(all_seeds: Together, log_every: int, guard: Guard) -> Callable:
+def make_chunk(all_seeds: SeedBatch, log_every: int, guard: Guard) -> Callable:
     """`Program.call` before it is compiled. How far to go is an argument, so one compilation serves every call.
 
     Random keys follow from the seed and the iteration: results do not depend on how iterations are grouped into calls.
@@ -83,9 +83,9 @@ def make_chunk(all_seeds: Together, log_every: int, guard: Guard) -> Callable:
 
 
 def compile_chunk(
-    all_seeds: Together, states: Any, log_every: int, guard: Guard, over_tasks: OverTasks, savers: str = "fewer tasks"
+    all_seeds: SeedBatch, states: Any, log_every: int, guard: Guard, over_tasks: OverTasks, memory_flags: str = "fewer tasks"
 ) -> Program:
-    """Compile it for ``states``, and refuse it where there is not enough memory for it; ``savers`` is what to try then.
+    """Compile it for ``states``, and refuse it where there is not enough memory for it; ``memory_flags`` is what to try then.
 
     Raises:
         UserError: it needs more memory than there is.
@@ -97,7 +97,7 @@ def compile_chunk(
     chunk = jax.jit(make_chunk(all_seeds, log_every, guard), out_shardings=where)
     compiled = chunk.lower(like, index, index).compile()
     work = cost.count(chunk, like, index, index)  # the body of its loop, one meta-iteration, counts once
-    memory = refuse_too_large(compiled, 1 if over_tasks.mesh is None else over_tasks.mesh.local_mesh.size, savers)
+    memory = refuse_too_large(compiled, 1 if over_tasks.mesh is None else over_tasks.mesh.local_mesh.size, memory_flags)
 
     def call(states, start: int, stop: int):
         return compiled(*place((states, np.int32(start), np.int32(stop)), over_tasks))

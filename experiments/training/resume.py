@@ -7,11 +7,11 @@ from experiments.cli.errors import UserError
 from experiments.runs import checkpoint
 from experiments.runs.checkpoint import Damaged, State, set_aside, warn
 from experiments.runs.writer import Outputs
-from experiments.training.seeds import Together, of_seed, stack
+from experiments.training.seeds import SeedBatch, of_seed, stack
 from metarl.interfaces import MetaLearner
 
 
-def begin(learner: MetaLearner, all_seeds: Together, outputs: Sequence[Outputs]) -> tuple[int, Any, list[int]]:
+def begin(learner: MetaLearner, all_seeds: SeedBatch, outputs: Sequence[Outputs]) -> tuple[int, Any, list[int]]:
     """The iteration, the states [S, ...], and the environment steps that each seed has drawn.
 
     Checkpoints newer than that which are damaged are set aside, with a warning each, and will be written again.

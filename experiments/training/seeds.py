@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from experiments.runs.checkpoint_format import keys_of
-from metarl.interfaces import MetaLearner, Metrics
+from metarl.interfaces import MetaLearner, MetaState, Metrics
 
 
-class Together(NamedTuple):
+class SeedBatch(NamedTuple):
     """A learner for S seeds. Every leaf of its states and metrics has a leading axis [S].
 
     Attributes:
@@ -22,7 +22,7 @@ class Together(NamedTuple):
     step: Callable[[Any, jax.Array], tuple[Any, Metrics]]
 
 
-def together(learner: MetaLearner, seeds: Sequence[int]) -> Together:
+def batch_seeds(learner: MetaLearner, seeds: Sequence[int]) -> SeedBatch:
     """Batch ``learner`` over ``seeds`` by vmap; a single seed keeps the learner's own program, bit for bit."""
     key_init, key_steps = (jnp.stack(column) for column in zip(*map(keys_of, seeds), strict=True))
 
@@ -32,22 +32,20 @@ def together(learner: MetaLearner, seeds: Sequence[int]) -> Together:
     def step_one(states: Any, iteration: jax.Array) -> tuple[Any, Metrics]:
         return stack([advance(of_seed(states, 0), key_steps[0], iteration)])
 
-    def step_all(states: Any, iteration: jax.Array) -> tuple[Any, Metrics]:
-        if "iteration" not in getattr(states, "_fields", ()):
-            return jax.vmap(advance, (0, 0, None))(states, key_steps, iteration)
+    def step_all(states: MetaState, iteration: jax.Array) -> tuple[MetaState, Metrics]:
         # The seeds share their iteration; a value of its own for each would turn what is annealed by `cond` into a
         # `select` that computes both branches.
-        axes = type(states)(*(None if name == "iteration" else 0 for name in states._fields))
+        axes = MetaState(theta=0, opt_state=0, iteration=None)  # type: ignore[arg-type]
         shared = states._replace(iteration=states.iteration[0])
         states, metrics = jax.vmap(advance, (axes, 0, None), (axes, 0))(shared, key_steps, iteration)
         return states._replace(iteration=jnp.broadcast_to(states.iteration, len(seeds))), metrics
 
     if len(seeds) == 1:
-        return Together(lambda: stack([jax.jit(learner.init)(key_init[0])]), step_one)
+        return SeedBatch(lambda: stack([jax.jit(learner.init)(key_init[0])]), step_one)
     # Not by vmap: jaxlib 0.10 factorises batches of matrices, such as orthogonal starts, in threads that wait for one another,
     # and on two busy cores about one start in four of `rl2` hung for ever.
     init = jax.jit(learner.init)
-    return Together(lambda: stack([init(key) for key in key_init]), step_all)
+    return SeedBatch(lambda: stack([init(key) for key in key_init]), step_all)
 
 
 def of_seed(tree: Any, index: int, *, axis: int = 0) -> Any:

@@ -7,58 +7,60 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-import agents
 from experiments.cli.errors import UserError
 from experiments.cli.flags import MAX_SEED, at_least
 from experiments.cli.signals import Stopped
-from experiments.distributed import group
 from experiments.runs import checkpoint
-from experiments.runs.folder import CONFIG, EXECUTION, prepare, refuse_parent, settings_of, write_json
+from experiments.runs.folder import CONFIG, EXECUTION, prepare, refuse_parent, write_json
 from experiments.runs.seed_folders import seed_folder
 from experiments.runs.writer import open_outputs
 from experiments.training import loop
+from experiments.training.experiment import Experiment
 from experiments.training.follower import follow
+from experiments.training.settings import declared, flat
 from metarl.interfaces import MetaLearner
 
 
 def train_and_evaluate(
-    script: str,
+    experiment: Experiment,
     config: Any,
     learner: MetaLearner,
     schedule: loop.Schedule,
     evaluate: Callable[[Any, dict[str, Any]], None] | None,
     *,
     env: str,
-    extendable: bool,
     execution: loop.Execution = loop.PLAINLY,
     probe: Callable[[Any], dict[str, float]] | None = None,
 ) -> None:
     """Do what is left to do of a run, or of the runs of several seeds: the training, the evaluation, or nothing.
 
     Args:
-        script: the command, such as "train".
+        experiment: whose runs these are.
         config: its settings, with run_dir, agent, seed, seeds, resume and overwrite.
         learner: what is trained.
         schedule: how long, and how often it writes.
         evaluate: evaluates the newest checkpoint of one run, given its settings and config.json; None leaves it out.
         env: for wandb.
-        extendable: whether a resumed run may go on for longer than planned.
         execution: how it is carried out.
         probe: state -> metrics for the first and the last line of metrics.jsonl.
 
     Raises:
         Stopped: a signal ended the training early; all is saved.
     """
+    script = experiment.name
+    annealed = getattr(config, "outer_schedule", "constant") != "constant"
+    extendable = declared(config.agent, experiment.kind).extendable and not annealed
     configs = one_per_seed(config)
-    if not group.is_first():
-        if group.announce(None):  # there is something to train
+    if not execution.group.is_first():
+        if execution.group.announce(None):  # there is something to train
             _stopped(follow(learner, [each.seed for each in configs], schedule, execution), script, config.run_dir, schedule)
         return
-    described, locks = prepare(script, [settings_of(each) for each in configs], extendable=extendable)
+    all_settings = [flat(each, experiment.kind) for each in configs]
+    described, locks = prepare(script, all_settings, experiment=experiment.found_at(), extendable=extendable)
     with locks:
         runs = list(zip(configs, described, strict=True))
         done = min(checkpoint.newest_sound(each.run_dir, learner) for each in configs)
-        if group.announce(done < schedule.num_iterations):
+        if execution.group.announce(done < schedule.num_iterations):
             _stopped(
                 _train(runs, learner, schedule, env=env, execution=execution, probe=probe), script, config.run_dir, schedule
             )
@@ -120,14 +122,6 @@ def _train(
             opened = open_outputs(config.run_dir, described, agent=config.agent, env=env, keep=schedule.keep)
             outputs.append(stack.enter_context(opened))
         return loop.run(learner, outputs, schedule, execution=execution, probe=probe)
-
-
-def build_agent(name: str, world: agents.World, settings: agents.Settings) -> MetaLearner:
-    """The agent called ``name``, or a `UserError` that says why there is none."""
-    try:
-        return agents.agent(name)(world, settings)
-    except ValueError as error:
-        raise UserError(str(error)) from error
 
 
 def _evaluated(run_dir: Any) -> int:

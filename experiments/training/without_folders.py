@@ -1,6 +1,5 @@
 """Several seeds of one run in one compiled program, without run folders: for tables and pictures."""
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.training.seeds import together
+from experiments.training.loop import Schedule, calls
+from experiments.training.nonfinite import go_on
+from experiments.training.program import compile_chunk
+from experiments.training.seeds import batch_seeds
 from metarl.interfaces import MetaLearner
-
-SECONDS_PER_CALL = 1.0  # how long a compiled call should take, so that progress shows and Ctrl-C is heard
+from metarl.tasks import AT_ONCE
 
 
 def train(
@@ -36,34 +37,22 @@ def train(
     Returns:
         States with leaves [S, ...], and the score after adaptation on each iteration's tasks [S, num_iterations].
     """
-    all_seeds = together(learner, seeds)
-
-    @jax.jit
-    def chunk(states, scores, start, stop):
-        def body(iteration, carry):
-            states, scores = carry
-            states, metrics = all_seeds.step(states, iteration)
-            return states, scores.at[:, iteration].set(metrics["meta/post"])
-
-        return jax.lax.fori_loop(start, stop, body, (states, scores))
-
+    all_seeds = batch_seeds(learner, seeds)
     states = all_seeds.init()
-    scores = jnp.zeros((len(seeds), num_iterations))
+    program = compile_chunk(all_seeds, states, 1, go_on, AT_ONCE)
+    scores = np.zeros((len(seeds), num_iterations))
     keep_better = None if select is None else jax.jit(lambda best, states: _better(select, best, states))
     best = (states, jnp.full(len(seeds), jnp.inf))
-    done, size = 0, 1
-    while True:
+    if keep_better is not None:
+        best = keep_better(best, states)
+    schedule = Schedule(num_iterations, 1, select_every if select else max(num_iterations, 1))
+    for call in calls(program, states, 0, schedule):
+        states, done = call.states, call.reached
+        scores[:, call.first : done] = call.sums["meta/post"][: done - call.first].T
         if keep_better is not None and (done % select_every == 0 or done == num_iterations):
             best = keep_better(best, states)
-        if done == num_iterations:
-            return best[0] if select else states, np.asarray(scores)
-        began = time.monotonic()
-        stop = min(done + size, num_iterations, done - done % select_every + select_every if select else num_iterations)
-        states, scores = jax.block_until_ready(chunk(states, scores, done, stop))
-        per_second = (stop - done) / max(time.monotonic() - began, 1e-6)
-        done = stop
         on_progress(done)
-        size = max(1, min(4 * size, int(per_second * SECONDS_PER_CALL)))
+    return best[0] if select else states, scores
 
 
 def _better(select: Callable[[Any], jax.Array], best: tuple[Any, jax.Array], states: Any) -> tuple[Any, jax.Array]:

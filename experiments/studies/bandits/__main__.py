@@ -18,7 +18,7 @@ from experiments.runs.folder import write_json
 from experiments.runs.seed_folders import seed_folder, seed_folders
 from experiments.studies.bandits import planners
 from experiments.studies.bandits.table import PUBLISHED, markdown, print_table, reached
-from experiments.training.config import TrainConfig
+from experiments.training.config import TrainConfig, train_config
 
 ENV = "metarl/BernoulliBandit-v0"
 KEY_OF_TUNING = 0xC0FFEE  # of the training bandits that UCB1's weight is tuned on
@@ -92,7 +92,7 @@ def runs_of(config: BanditsConfig, pulls: int, arms: int) -> list[TrainConfig]:
     there = len([seed for seed in seed_folders(folder) if seed < config.num_seeds])
     parts = [(0, there, True), (there, config.num_seeds - there, False)]
     return [
-        TrainConfig(run_dir=folder, env=ENV, seed=first, seeds=count, resume=resume, **settings)
+        train_config(run_dir=folder, env=ENV, seed=first, seeds=count, resume=resume, **settings)
         for first, count, resume in parts
         if count
     ]

@@ -125,8 +125,15 @@ class Trained(NamedTuple):
 
 def train(config: ExplainConfig, agent: str) -> Trained:
     """Meta-train one agent under the protocol of Finn et al. 2017, shortened: hence an outer rate annealed to zero."""
-    settings = SinusoidConfig(config.out, "maml", agent, config.seed, outer_schedule="cosine")
-    settings = sinusoid.resolve(dataclasses.replace(settings, num_iterations=config.num_iterations))
+    settings = sinusoid.resolve(
+        sinusoid.sinusoid_config(
+            run_dir=config.out,
+            agent=agent,
+            seed=config.seed,
+            outer_schedule="cosine",
+            num_iterations=config.num_iterations,
+        )
+    )
     states = sinusoid.train_seeds(settings, [config.seed], agent)
     state = jax.tree.map(lambda x: x[0], states)
     return Trained(sinusoid.build(settings, TEST_SHOTS).learner, state, settings)

@@ -12,7 +12,7 @@ from experiments.cli.flags import at_least, parse
 from experiments.runs.folder import CONFIG, write_json
 from experiments.studies.families import table
 from experiments.studies.families.family_settings import EVALUATION, SETTINGS
-from experiments.training.config import TrainConfig
+from experiments.training.config import train_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,7 @@ def run_of(config: FamiliesConfig, id: str) -> Any:
     for name in ("num_iterations", "eval_tasks"):
         if getattr(config, name) is not None:
             settings[name] = getattr(config, name)
-    return TrainConfig(run_dir=folder, env=id, resume=(folder / CONFIG).is_file(), **settings)
+    return train_config(run_dir=folder, env=id, resume=(folder / CONFIG).is_file(), **settings)
 
 
 @one_line_errors

@@ -17,11 +17,13 @@ from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.flags import at_least, parse
 from experiments.reporting.intervals import task_hash
 from experiments.runs.folder import load_json, lock, made_with, write_json
-from experiments.sinusoid import SinusoidConfig
+from experiments.sinusoid import SinusoidConfig, sinusoid_config
 from experiments.studies.sinusoid import report
 from experiments.supervised import evaluation, protocols
+from experiments.supervised.experiment import KIND
 from experiments.supervised.protocols import ProtocolName
 from experiments.training import memory
+from experiments.training.settings import flat
 
 SHOTS = {"meta-sgd": (5, 10, 20)}  # numbers of training points, where a protocol has several
 MEMORY_STEPS = (10, 50)
@@ -96,16 +98,17 @@ class Cell(NamedTuple):
 def plan(config: SinusoidTableConfig, protocol: ProtocolName, train_shots: int, agent: str) -> Cell:
     """What a cell is made of."""
     run_config = sinusoid.resolve(
-        SinusoidConfig(
-            config.out,
-            protocol,
-            agent,
-            num_iterations=config.num_iterations,
+        sinusoid_config(
+            run_dir=config.out,
+            protocol=protocol,
+            agent=agent,
             train_shots=train_shots,
             eval_tasks=config.eval_tasks,
+            **({} if config.num_iterations is None else {"num_iterations": config.num_iterations}),
         )
     )
-    settings = {k: v for k, v in dataclasses.asdict(run_config).items() if k not in ("run_dir", "seed", "resume", "overwrite")}
+    not_compared = ("run_dir", "seed", "resume", "overwrite")
+    settings = {k: v for k, v in flat(run_config, KIND).items() if k not in not_compared}
     settings = json.loads(json.dumps(settings | {"seeds": list(range(config.num_seeds))}))
     return Cell(config.out / "cells" / f"{protocol}-{train_shots}-{agent}.json", run_config, settings)
 
@@ -194,8 +197,8 @@ def memory_of_steps(path: Path) -> dict[str, dict[str, int]]:
     for name, agent, remat in (("maml", "maml", False), ("maml, rematerialised", "maml", True), ("imaml", "imaml", False)):
         used[name] = {}
         for steps in MEMORY_STEPS:
-            config = sinusoid.resolve(SinusoidConfig(Path("."), agent=agent, num_inner_steps=steps, remat=remat))
-            used[name][str(steps)] = memory.temporary_bytes(sinusoid.build(config, config.train_shots or 1).learner)
+            config = sinusoid.resolve(sinusoid_config(run_dir=Path("."), agent=agent, num_inner_steps=steps, remat=remat))
+            used[name][str(steps)] = memory.temporary_bytes(sinusoid.build(config, config.train_shots).learner)
     write_json(path, {"bytes": used, "made_with": made})
     return used
 

@@ -13,7 +13,7 @@ from experiments import train
 from experiments.cli.errors import UserError
 from experiments.training.config import TrainConfig, build, resolve
 from experiments.training.devices import calls_host, choose_batch, choose_devices, place, spread
-from experiments.training.seeds import of_seed, together
+from experiments.training.seeds import of_seed
 
 M = 4
 SEEDS = (3, 7)

@@ -22,7 +22,6 @@ from experiments.training import loop, memory
 from experiments.training.config import TrainConfig
 from experiments.training.nonfinite import skip_update, stop_at_once
 from experiments.training.program import compile_chunk
-from experiments.training.seeds import together
 from metarl.interfaces import MetaLearner, MetaState
 from metarl.tasks import AT_ONCE
 from tests.experiments.conftest import SMALL, read_lines, small_run

@@ -14,7 +14,7 @@ from experiments.cli.flags import MAX_SEED
 from experiments.runs.folder import lock
 from experiments.runs.writer import open_outputs
 from experiments.training import loop
-from experiments.training.seeds import keys_of, of_seed, together
+from experiments.training.seeds import keys_of, of_seed
 from metarl.interfaces import MetaLearner, MetaState
 from tests.experiments.conftest import read_lines, small_run
 

@@ -1,0 +1,178 @@
+"""From a declaration to a meta-learner: settings are checked against what the agent declares, then its function is called."""
+
+import dataclasses
+import difflib
+from typing import Any
+
+import optax
+
+from agents.agent import Agent, Kind, Part, Refused, Training, chosen, hyperparameters
+from agents.parts.world import (
+    RegressionSettings,
+    ReinforcementSettings,
+    World,
+    policy_gradient_world,
+    regression_world,
+)
+from agents.registration import find, registered
+from metarl.interfaces import InnerRule, MetaLearner
+from metarl.surrogates import Surrogate
+from metarl.tasks import AT_ONCE, OverTasks
+
+WHY: dict[Part, str] = {
+    "optimizer": "its outer update follows no optimiser",
+    "remat": "it stores no inner steps for a backward pass",
+    "inner_rule": "it sets how its parameters move by itself",
+    "inner_surrogate": "it sets what its inner steps follow by itself",
+}
+
+
+def name_of(agent: str | Agent) -> str:
+    """How messages call an agent."""
+    return agent.rpartition(":")[2] if isinstance(agent, str) else agent.make.__name__.replace("_", "-")
+
+
+def refuse_kind(agent: str | Agent, kind: Kind) -> None:
+    """Raise ValueError if an agent cannot be made for a kind of world."""
+    declared = find(agent) if isinstance(agent, str) else agent
+    if kind not in declared.serves:
+        serves = "reinforcement learning" if declared.serves == ("reinforcement",) else "regression"
+        raise ValueError(f"{name_of(agent)} serves {serves} only.")
+
+
+def refuse_unused(agent: str | Agent, given: dict[Part, str]) -> None:
+    """Raise ValueError if something is given, part -> how it is called, that has no effect on an agent."""
+    declared = find(agent) if isinstance(agent, str) else agent
+    for part, called in given.items():
+        if part not in declared.uses:
+            raise ValueError(f"{called} is given, but {name_of(agent)} has no use for it: {WHY[part]}; leave it out.")
+
+
+def who_has(setting: str, kind: Kind) -> list[str]:
+    """The names of agents with a hyperparameter called ``setting``."""
+    return [name for name in registered() if kind in find(name).serves and setting in hyperparameters(find(name), kind)]
+
+
+def build(agent: str | Agent, world: World, training: Training, **own: Any) -> MetaLearner:
+    """The meta-learner of an agent in a world.
+
+    Args:
+        agent: a name, or a declaration.
+        world: see `policy_gradient_world` and `regression_world`.
+        training: how it is trained.
+        **own: its hyperparameters, where they are not to be the defaults.
+
+    Raises:
+        ValueError: in one line, what does not fit.
+    """
+    declared = find(agent) if isinstance(agent, str) else agent
+    refuse_kind(agent, world.kind)
+    refuse_unused(agent, {part: part for part in ("inner_rule", "inner_surrogate") if getattr(training, part) is not None})
+    known = hyperparameters(declared, world.kind)
+    for name in own:
+        if name not in known:
+            raise ValueError(_unknown(agent, name, world.kind, list(known)))
+    try:
+        numbers = chosen(declared, world.kind, own)
+    except Refused as error:
+        raise ValueError(f"{name_of(agent)}: {error}") from error
+    return declared.make(world, training, numbers)
+
+
+def make(
+    agent: str | Agent,
+    family: Any,
+    *,
+    network: Any = None,
+    inner_rule: InnerRule | None = None,
+    inner_surrogate: Surrogate | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+    outer_lr: optax.ScalarOrSchedule | None = None,
+    num_tasks: int = 20,
+    num_iterations: int = 300,
+    remat: bool = False,
+    over_tasks: OverTasks = AT_ONCE,
+    trained_on: Any = None,
+    **settings: Any,
+) -> MetaLearner:
+    """An agent on a task family, ready to be trained.
+
+    Args:
+        agent: a name, ``module:name``, or a declaration.
+        family: environments (`envs.make`), or a family of functions to regress (`envs.families.regression`).
+        network: a flax module, or a function from the number of outputs to one; see `agents.parts.networks.from_module`.
+        inner_rule: how parameters move during adaptation, see `metarl.rules`; SGD with the agent's ``inner_lr`` if None.
+        inner_surrogate: what inner steps maximise, see `metarl.surrogates`; the agent's own if None.
+        optimizer: any optax transformation, schedules and clipping included, in the place of Adam with ``outer_lr``. Its
+            schedules count its own updates, of which promp, rl2 and oracle make several per meta-iteration.
+        outer_lr: step size of Adam, or a schedule over meta-iterations; 1e-3 if None.
+        num_tasks: M, tasks per meta-iteration.
+        num_iterations: meta-iterations planned, for agents that anneal.
+        remat: recompute inner steps in the backward pass instead of storing them.
+        over_tasks: how the tasks of a meta-iteration are worked on.
+        trained_on: the family of training, for an agent that is to play in another one now.
+        **settings: the agent's own hyperparameters, and those of the world (`ReinforcementSettings`, `RegressionSettings`):
+            num_episodes, gamma, hidden_sizes and so on.
+
+    Returns:
+        Its pure functions: ``init(key)``, ``step(state, key)``, ``adapt(state, task, key, num_steps)``.
+
+    Raises:
+        ValueError: in one line, what does not fit.
+
+    >>> import envs
+    >>> learner = make("maml", envs.make("metarl/Navigation2D-v0"), num_tasks=2, num_episodes=4, inner_lr=0.05)
+    >>> make("maml", envs.make("metarl/Navigation2D-v0"), clip=0.2)
+    Traceback (most recent call last):
+    ValueError: maml has no setting 'clip'; promp, rl2, oracle have it.
+    """
+    kind = kind_of(family)
+    refuse_kind(agent, kind)
+    declared = find(agent) if isinstance(agent, str) else agent
+    used: dict[Part, Any] = {"optimizer": optimizer, "remat": remat or None}
+    refuse_unused(agent, {part: part for part, value in used.items() if value is not None})
+    if outer_lr is not None:
+        refuse_unused(agent, {"optimizer": "outer_lr"})
+        if optimizer is not None:
+            raise ValueError("optimizer and outer_lr are both given, but an optimizer has its own step size; give one.")
+    if num_tasks < 1:
+        raise ValueError(f"num_tasks is {num_tasks}, but must be at least 1.")
+    training = Training(
+        num_tasks=num_tasks,
+        outer_lr=1e-3 if outer_lr is None else outer_lr,
+        num_iterations=max(num_iterations, 1),
+        optimizer=optax.adam if optimizer is None else (lambda rate: optimizer),
+        remat=remat,
+        over_tasks=over_tasks,
+        inner_rule=inner_rule,
+        inner_surrogate=inner_surrogate,
+    )
+    of_world = ReinforcementSettings if kind == "reinforcement" else RegressionSettings
+    names = {field.name for field in dataclasses.fields(of_world)}
+    own = {name: value for name, value in settings.items() if name not in names}
+    for name in own:
+        if name not in hyperparameters(declared, kind):
+            raise ValueError(_unknown(agent, name, kind, [*names, *hyperparameters(declared, kind)]))
+    given = {name: value for name, value in settings.items() if name in names}
+    if kind == "reinforcement":
+        world = policy_gradient_world(family, ReinforcementSettings(**given), network=network, trained_on=trained_on)
+    else:
+        world = regression_world(family, RegressionSettings(**given), network=network)
+    return build(agent, world, training, **own)
+
+
+def kind_of(family: Any) -> Kind:
+    """What kind of world a family makes."""
+    if hasattr(family, "horizon") and hasattr(family, "transition"):
+        return "reinforcement"
+    if hasattr(family, "sample") and hasattr(family, "sample_task"):
+        return "regression"
+    raise ValueError(f"{family!r} is no task family: neither environments (horizon, transition) nor functions (sample).")
+
+
+def _unknown(agent: str | Agent, name: str, kind: Kind, known: list[str]) -> str:
+    others = who_has(name, kind)
+    if others:
+        return f"{name_of(agent)} has no setting {name!r}; {', '.join(others)} {'has' if len(others) == 1 else 'have'} it."
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"{name_of(agent)} has no setting {name!r}." + (f" Did you mean {close[0]!r}?" if close else "")

@@ -1,0 +1,181 @@
+"""Flags of a run: those of every run and those of its agent, from one command line."""
+
+import dataclasses
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+import agents
+from agents.agent import Agent, Kind, Part, Refused, chosen, docstrings, hyperparameters
+from agents.build import WHY, name_of, refuse_kind, who_has
+from experiments.cli.errors import UserError
+from experiments.cli.flags import flag
+from experiments.runs.folder import to_resume
+
+PARTS: dict[str, Part] = {
+    "outer_lr": "optimizer",
+    "outer_schedule": "optimizer",
+    "remat": "remat",
+}  # flags that need what not all agents use
+HIDDEN = ("own",)  # fields that are not flags
+
+
+def declared(name: str, kind: Kind) -> Agent:
+    """The agent called ``name``, or a `UserError` that says why there is none for this kind of world."""
+    try:
+        refuse_kind(name, kind)
+        return agents.find(name)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def parse_run(
+    config: Any,
+    args: Sequence[str],
+    prog: str,
+    kind: Kind,
+    defaults: Callable[[dict[str, str], str], dict[str, Any]] = lambda given, agent: {},
+) -> Any:
+    """The configuration of a run from its command line. ``--agent`` is read first: which flags there are depends on it.
+
+    With ``--resume`` the run's own settings stand in for flags not given.
+
+    Args:
+        config: a frozen dataclass with ``agent``, ``run_dir``, ``resume``, ``overwrite`` and ``own``, the agent's hyperparameters.
+        args: the command line.
+        prog: how the command is called.
+        kind: of world.
+        defaults: (flags given, agent) -> settings other than the dataclasses' own defaults.
+
+    Raises:
+        UserError: an unknown agent, a flag that the agent does not have, a value that it cannot have.
+    """
+    given = given_flags(args)
+    stored = to_resume(Path(given.get("run_dir", ""))) if "resume" in given else {}
+    agent = given.get("agent") or stored.get("agent") or config.agent
+    if stored and stored.get("agent", agent) != agent:
+        first = stored["run_dir"]
+        raise UserError(f"{first} was made with --agent {stored['agent']}, not {agent}; leave the flag out to resume.")
+    declaration = declared(agent, kind)
+    flags = flags_of(config, agent, kind, defaults(given, agent) | {"agent": agent} | stored)
+    known = {field.name for field in dataclasses.fields(flags)}
+    for name, value in given.items():
+        if name not in known:
+            _refuse_foreign(name, value, agent, kind, {field.name for field in dataclasses.fields(config)})
+    parsed: Any = tyro.cli(
+        flags, args=args, prog=prog, description=f"{config.__doc__}\n\nAgent {agent}: {declaration.make.__doc__}"
+    )
+    return from_flat(config, kind, vars(parsed))
+
+
+def given_flags(args: Sequence[str]) -> dict[str, str]:
+    """Flag -> the words after it, of a command line, under the names of fields."""
+    given: dict[str, str] = {}
+    name = ""
+    for word in args:
+        if word.startswith("--"):
+            name, _, value = word.removeprefix("--").partition("=")
+            name = name.replace("-", "_")
+            given[name] = value
+        elif name:
+            given[name] = f"{given[name]} {word}".strip()
+    return given
+
+
+def flags_of(config: type, agent: str, kind: Kind, defaults: dict[str, Any]) -> type:
+    """A dataclass with the fields of ``config`` that the agent uses and those of the agent, for tyro to make flags of."""
+    declaration = declared(agent, kind)
+    hints, helps = typing.get_type_hints(config, include_extras=True), docstrings(config)
+    fields: list[Any] = []
+    for field in sorted(dataclasses.fields(config), key=lambda field: field.name not in config.__annotations__):
+        if field.name in HIDDEN or not _used(field.name, declaration):
+            continue
+        fields.append(_flag(field.name, hints[field.name], helps.get(field.name, ""), defaults.get(field.name, field.default)))
+    for parameter in hyperparameters(declaration, kind).values():
+        default = defaults.get(parameter.name)
+        default = parameter.default if default is None else default
+        fields.append(_flag(parameter.name, parameter.type, f"{name_of(agent)}: {parameter.help}", default))
+    return dataclasses.make_dataclass(config.__name__, fields, frozen=True, kw_only=True)
+
+
+def _used(name: str, agent: Agent) -> bool:
+    return name not in PARTS or PARTS[name] in agent.uses
+
+
+def _flag(name: str, hint: Any, help: str, default: Any) -> tuple[str, Any, Any]:
+    if isinstance(default, list):
+        default = tuple(default)
+    return name, Annotated[hint, tyro.conf.arg(help=help)], dataclasses.field(default=default)
+
+
+def _refuse_foreign(name: str, value: str, agent: str, kind: Kind, of_runs: set[str]) -> None:
+    """Refuse a flag of other agents; one that nobody has is left to the parser, which knows the closest."""
+    called, adapts_by = name_of(agent), agents.find(agent).adapts_by
+    start = f"{flag(name)} is {value}, but {called} has no use for it; leave it out."
+    if name in of_runs and name in PARTS:
+        raise UserError(f"{start} {called}: {WHY[PARTS[name]]}.")
+    others = who_has(name, kind)
+    if not others:
+        return
+    why = ""
+    if name in ("num_inner_steps", "inner_lr", "test_step_scale"):
+        why = {
+            "memory": f" {called} adapts by its memory, not by inner steps.",
+            "nothing": f" {called} has no inner loop.",
+        }.get(adapts_by, "")
+    raise UserError(f"{start}{why} It is for {', '.join(others)}.")
+
+
+def from_flat(config: Any, kind: Kind, settings: dict[str, Any]) -> Any:
+    """A configuration from flat settings: its own fields, and the agent's hyperparameters by their names.
+
+    Raises:
+        UserError: no such agent or setting, or a value out of bounds.
+    """
+    fields = {field.name: field for field in dataclasses.fields(config) if field.name not in HIDDEN}
+    name_of_agent: str = settings.get("agent", config.agent)
+    agent = declared(name_of_agent, kind)
+    known = hyperparameters(agent, kind)
+    for name, value in settings.items():
+        unused = name in fields and not _used(name, agent) and value not in (None, False, fields[name].default)
+        if unused or (name not in fields and name not in known):
+            _refuse_foreign(name, str(value), name_of_agent, kind, set(fields))
+            raise UserError(f"{flag(name)}: {name_of(name_of_agent)} has no such setting.")
+    common = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items() if name in fields}
+    given = {name: value for name, value in settings.items() if name in known and value is not None}
+    try:
+        return config(**common, own=chosen(agent, kind, given))
+    except Refused as error:
+        raise UserError(f"{flag(error.name)} {error.trouble}") from error
+
+
+def stored_as(config: Any, kind: Kind, settings: dict[str, Any]) -> Any:
+    """A configuration from the settings in a config.json; those that the agent does not have, as older runs hold, are left out."""
+    agent = declared(settings.get("agent", config.agent), kind)
+    fields = {field.name for field in dataclasses.fields(config) if field.name not in HIDDEN and _used(field.name, agent)}
+    known = fields | set(hyperparameters(agent, kind))
+    return from_flat(config, kind, {name: value for name, value in settings.items() if name in known})
+
+
+def changed(config: Any, kind: Kind, **changes: Any) -> Any:
+    """The same configuration with other settings, its own or its agent's."""
+    return from_flat(type(config), kind, common(config) | own(config, kind) | changes)
+
+
+def common(config: Any) -> dict[str, Any]:
+    """The settings that are no agent's, by name."""
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(config) if field.name not in HIDDEN}
+
+
+def own(config: Any, kind: Kind) -> dict[str, Any]:
+    """The agent's hyperparameters by name; none if they are all its defaults."""
+    known = hyperparameters(declared(config.agent, kind), kind)
+    return {} if config.own is None else {name: getattr(config.own, name) for name in known}
+
+
+def flat(config: Any, kind: Kind) -> dict[str, Any]:
+    """All settings by name, as config.json holds them."""
+    return common(config) | own(config, kind) | {"run_dir": str(config.run_dir)}
