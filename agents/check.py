@@ -118,8 +118,8 @@ def check_agent(
     """Build an agent on a small probe and check all that commands and comparisons rely on.
 
     It is traced once; its state is a `MetaState` that keeps its shapes; metrics are finite scalars under the fixed names; it
-    reports the environment steps that it really takes; training moves every parameter array; it adapts for 0, 1 and 4 steps, and
-    says how much of the task it used; stopped and resumed it goes on as if nothing had been; and it learns the probe.
+    reports the environment steps that it really takes; training moves every parameter array; it adapts for 0, 1 and 4 steps,
+    and says how much of the task it used; stopped and resumed it goes on as if nothing had been; and it learns the probe.
 
     Args:
         agent: a name, ``module:name``, or a declaration.
@@ -184,7 +184,7 @@ class _Check:
                 state, found = self.step(state, jax.random.key(i))
             except AssertionError:
                 self.fail("step is traced again for a state that it gave itself: shapes or types of its state change.")
-            if jax.tree.structure(state) != jax.tree.structure(start):
+            if jax.tree.structure(state) != jax.tree.structure(start):  # type: ignore[operator]
                 self.fail("step gives a state of another structure than init.")
             states.append(state)
             metrics.append(found)

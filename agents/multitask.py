@@ -33,8 +33,8 @@ def multitask(world: World, training: Training, own: Multitask) -> MetaLearner:
     """
     if training.num_tasks > own.train_tasks:
         raise ValueError(
-            f"multitask draws num_tasks {training.num_tasks} of its train_tasks {own.train_tasks}; lower the first or raise the "
-            "second."
+            f"multitask draws num_tasks {training.num_tasks} of its train_tasks {own.train_tasks}; lower the first or "
+            "raise the second."
         )
     network = world.make_network(0)
     rule = rules.scaled(rules.only(rules.sgd(own.inner_lr), network.split, network.merge), own.test_step_scale)

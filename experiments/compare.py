@@ -8,10 +8,10 @@ import tyro
 
 from experiments.cli.errors import one_line_errors
 from experiments.cli.flags import parse
-from experiments.reporting import figures
+from experiments.reporting import comparison_table, figures
 from experiments.reporting.comparison import Comparison, gather
 from experiments.reporting.html_page import page
-from experiments.reporting.tables import cells, markdown, print_cells
+from experiments.reporting.tables import show
 from experiments.runs.folder import write_json
 
 
@@ -30,13 +30,13 @@ class CompareConfig:
 def compare(config: CompareConfig) -> None:
     """Group the runs by agent; print and write one table and one picture."""
     comparison = gather(config.runs)
-    table = cells(comparison)
+    table = comparison_table.cells(comparison)
     config.out.mkdir(parents=True, exist_ok=True)
     folders = [str(run.folder) for its in comparison.runs.values() for run in its]
     write_json(config.out / "table.json", {"runs": folders, "title": comparison.title, "agents": comparison.rows})
-    (config.out / "table.md").write_text(markdown(table))
+    (config.out / "table.md").write_text(comparison_table.document(table))
     draw(config.out / "comparison.png", comparison)
-    print_cells(table)
+    show(comparison_table.narrow(table))
     if config.html:
         write_page(config.out, comparison)
     print(f"wrote {config.out}/table.md, table.json and comparison.png" + ", comparison.html" * config.html)

@@ -56,7 +56,7 @@ def recurrent(family: Any, policy_options: dict[str, Any], memory_size: int, net
     shape = observation_shape(family.observation_space)
     discrete = isinstance(family.action_space, gymnasium.spaces.Discrete)
     own_cell = isinstance(network, nn.RNNCellBase)
-    cell = network if own_cell else nn.GRUCell(memory_size)
+    cell: Any = network if own_cell else nn.GRUCell(memory_size)
     encoder = None if network is None or own_cell else Encoder(network)
     name = type(network).__name__
     num_features = int(np.prod(shape)) if encoder is None else encoder_size(name, encoder, shape)

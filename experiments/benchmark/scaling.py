@@ -15,6 +15,7 @@ import jax
 
 from experiments.cli.errors import one_line_errors
 from experiments.cli.flags import at_least, parse
+from experiments.reporting.tables import Table, markdown
 from experiments.training.config import build, family_of, resolve, train_config
 from experiments.training.devices import choose_devices, everywhere, spread
 from metarl.interfaces import MetaLearner
@@ -22,7 +23,14 @@ from metarl.interfaces import MetaLearner
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 ITEM_BYTES = {"pred": 1, "s8": 1, "u8": 1, "f16": 2, "bf16": 2, "s16": 2, "u16": 2, "f64": 8, "s64": 8, "u64": 8, "c64": 8}
 
-ROW = "| {devices} | {tasks_per_device:g} | {compute_ms:.2f} | {communication_ms:.2f} | {speedup:.1f} | {efficiency:.0%} |"
+COLUMNS = {  # heading -> a row's cell
+    "devices": "{devices}",
+    "tasks each": "{tasks_per_device:g}",
+    "compute, ms": "{compute_ms:.2f}",
+    "communication, ms": "{communication_ms:.2f}",
+    "speed-up": "{speedup:.1f}",
+    "efficiency": "{efficiency:.0%}",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,9 +182,8 @@ def main(args: Sequence[str] | None = None) -> None:
         f"{config.agent}: {parameters:,} meta-parameters, {env_steps:,} environment steps per meta-iteration, "
         f"{found.calls} collectives of {found.bytes:,} bytes together{loops}\n"
     )
-    print("| devices | tasks each | compute, ms | communication, ms | speed-up | efficiency |\n|---|---|---|---|---|---|")
-    for row in predict(config, found, env_steps):
-        print(ROW.format(**row))
+    rows = [[cell.format(**row) for cell in COLUMNS.values()] for row in predict(config, found, env_steps)]
+    print(markdown(Table(tuple(COLUMNS), rows)), end="")
 
 
 if __name__ == "__main__":

@@ -2,38 +2,47 @@
 
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from experiments.benchmark.chunking import ALLOWED
 from experiments.benchmark.growth import LABELS, TOLERANCE
+from experiments.reporting import claims, tables
+from experiments.reporting.claims import Claim
+from experiments.reporting.tables import Table
 
 
-def show(result: dict[str, Any], console: Console | None = None) -> None:
-    """Tables of everything that was measured."""
-    console = console or Console(width=max(Console().width, 120))  # a file is as wide as it needs to be
+def show(result: dict[str, Any]) -> None:
+    """Tables of everything that was measured, at least 120 columns wide."""
     device, cpu = result["device"], result["cpu"]
-    console.print(f"\n{device['count']} x {device['kind']} ({device['platform']}); {cpu['cores']} cores of {cpu['model']}")
+    print(f"\n{device['count']} x {device['kind']} ({device['platform']}); {cpu['cores']} cores of {cpu['model']}")
     if result["settings"]["quick"]:
-        console.print("--quick: sizes are tiny; these numbers mean nothing.")
-    if result["workloads"]:
-        console.print(_workloads(result["workloads"]))
-        console.print("Samples are environment steps, or examples in regression. x floor: time over the least that the counted")
-        console.print(f"operations take at the device's ceilings ({result['workloads'][0]['floor']['model']}).")
-    console.print(_ceilings(result["ceilings"]))
+        print("--quick: sizes are tiny; these numbers mean nothing.")
+    found = [_workloads(result["workloads"])] if result["workloads"] else []
+    found.append(_ceilings(result["ceilings"]))
     if "growth" in result:
-        _growth(result["growth"], console)
-    if "chunks" in result:
-        _chunks(result["chunks"], console)
+        found.append(_growth(result["growth"]))
     if "precision" in result:
-        console.print(_precision(result["precision"]))
+        found.append(_precision(result["precision"]))
+    for table in found:
+        tables.show(table, least_width=120)
+    claims.show(promises(result))
+
+
+def promises(result: dict[str, Any]) -> list[Claim]:
+    """What is promised of the sizes that time was measured to grow with, and of training runs."""
+    sizes = result["growth"]["sizes"] if "growth" in result else {}
+    found = [
+        Claim(f"time grows no faster than linearly with {LABELS[name]}: exponent {entry['exponent']:.2f}", entry["kept"])
+        for name, entry in sizes.items()
+        if "kept" in entry
+    ]
+    if "chunks" in result:
+        slower = result["chunks"]["slower"]
+        text = "a training run that reports about once a second, against one long compiled call: "
+        text += f"{slower['median']:+.1%} time ({slower['min']:+.1%} to {slower['max']:+.1%}); at most {ALLOWED:.0%}"
+        found.append(Claim(text, result["chunks"]["kept"]))
+    return found
 
 
 def _workloads(rows: list[dict[str, Any]]) -> Table:
-    table = Table(title="meta-iterations", title_justify="left")
-    table.add_column("")
-    for row in rows:
-        table.add_column(row["name"], justify="right")
     lines = {
         "devices": [str(row["shape"]["devices"]) for row in rows],
         "size": [_size(row["shape"]) for row in rows],
@@ -60,9 +69,12 @@ def _workloads(rows: list[dict[str, Any]]) -> Table:
             f"{row['times_the_floor']:.1f}" + (" (physics not counted)" if row["cost"]["calls_out"] else "") for row in rows
         ],
     }
-    for name, values in lines.items():
-        table.add_row(name, *values)
-    return table
+    cells = [(name, *values) for name, values in lines.items()]
+    caption = (
+        "Samples are environment steps, or examples in regression. x floor: time over the least that the counted\n"
+        f"operations take at the device's ceilings ({rows[0]['floor']['model']})."
+    )
+    return Table(("", *(row["name"] for row in rows)), cells, "meta-iterations", caption=caption)
 
 
 def _size(shape: dict[str, Any]) -> str:
@@ -85,44 +97,26 @@ def _bytes(value: int | None) -> str:
 
 
 def _ceilings(limits: dict[str, Any]) -> Table:
-    table = Table(title="the device's ceilings, measured", title_justify="left")
-    table.add_column("")
-    table.add_column("per second", justify="right")
-    table.add_row("products of large matrices", f"{limits['matmul'] / 1e9:,.1f} GFLOP")
-    for name, rate in limits["matmul_of_work"].items():
-        table.add_row(f"  {name}", f"{rate / 1e9:,.1f} GFLOP")
-    table.add_row("elementwise", f"{limits['elementwise'] / 1e9:,.1f} G operations")
-    table.add_row("tanh", f"{limits['tanh'] / 1e9:,.2f} G values")
-    table.add_row("exp", f"{limits['exp'] / 1e9:,.2f} G values")
-    table.add_row("memory", f"{limits['bandwidth'] / 1e9:,.1f} GB")
-    return table
+    rows = [
+        ("products of large matrices", f"{limits['matmul'] / 1e9:,.1f} GFLOP"),
+        *((f"  {name}", f"{rate / 1e9:,.1f} GFLOP") for name, rate in limits["matmul_of_work"].items()),
+        ("elementwise", f"{limits['elementwise'] / 1e9:,.1f} G operations"),
+        ("tanh", f"{limits['tanh'] / 1e9:,.2f} G values"),
+        ("exp", f"{limits['exp'] / 1e9:,.2f} G values"),
+        ("memory", f"{limits['bandwidth'] / 1e9:,.1f} GB"),
+    ]
+    return Table(("", "per second"), rows, "the device's ceilings, measured")
 
 
-def _growth(found: dict[str, Any], console: Console) -> None:
-    table = Table(title="growth of the time of a meta-iteration", title_justify="left")
-    for heading in ("", "sizes", "ms each", "exponent", "no faster than linear"):
-        table.add_column(heading)
+def _growth(found: dict[str, Any]) -> Table:
+    rows = []
     for name, entry in found["sizes"].items():
         milliseconds = ", ".join(f"{1e3 * each['median']:.3g}" for each in entry["seconds_per_iteration"])
-        promise = {True: "kept", False: "not kept", None: "-"}[entry.get("kept")]
-        sizes = ", ".join(map(str, entry["values"]))
-        table.add_row(LABELS[name], sizes, milliseconds, f"{entry['exponent']:.2f}", promise)
-    console.print(table)
-    console.print(f"Kept: an exponent of at most 1, within {TOLERANCE} for noise; inner steps are not part of the promise.")
-
-
-def _chunks(found: dict[str, Any], console: Console) -> None:
-    slower, promise = found["slower"], "kept" if found["kept"] else "not kept"
-    console.print(
-        f"a training run that reports about once a second, against one long compiled call: {slower['median']:+.1%} time "
-        f"({slower['min']:+.1%} to {slower['max']:+.1%}); at most {ALLOWED:.0%}: {promise}"
-    )
+        rows.append((LABELS[name], ", ".join(map(str, entry["values"])), milliseconds, f"{entry['exponent']:.2f}"))
+    caption = f"Promised: an exponent of at most 1, within {TOLERANCE} for noise; inner steps are not part of the promise."
+    return Table(("", "sizes", "ms each", "exponent"), rows, "growth of the time of a meta-iteration", range(4), caption)
 
 
 def _precision(found: dict[str, Any]) -> Table:
-    table = Table(title="meta-gradient of navigation against float64", title_justify="left")
-    for heading in ("", "relative error", "cosine"):
-        table.add_column(heading)
-    for how, errors in found.items():
-        table.add_row(how, f"{errors['relative_error']:.1e}", f"{errors['cosine']:.6f}")
-    return table
+    rows = [(how, f"{errors['relative_error']:.1e}", f"{errors['cosine']:.6f}") for how, errors in found.items()]
+    return Table(("", "relative error", "cosine"), rows, "meta-gradient of navigation against float64")

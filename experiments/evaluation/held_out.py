@@ -9,8 +9,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 import envs
 from agents.agent import hyperparameters
@@ -21,6 +19,7 @@ from experiments.evaluation import rollout_video, wandb_evaluation
 from experiments.evaluation.trained import Trained, load
 from experiments.reporting import figures
 from experiments.reporting.intervals import bootstrap_ci95, iqm, share_ci95, task_hash
+from experiments.reporting.tables import Table, show
 from experiments.runs import checkpoint
 from experiments.runs.folder import write_json
 from experiments.training.config import KIND
@@ -88,7 +87,7 @@ def evaluate(config: EvaluateConfig, described: dict[str, Any]) -> None:
     }
     write_json(config.run_dir / "evaluation.json", result)
     draw(config.run_dir / "adaptation.png", trained.family, tasks, result, curves)
-    print_table(result)
+    show(table_of(result))
     first = jax.tree.map(lambda x: x[0], curves | {"tasks": tasks})
     episodes = {name: (first[name][0], first["actions"][i], first[name][1]) for i, name in enumerate(("before", "after"))}
     rollout_video.write(config.run_dir / "rollout.gif", trained.family, first["tasks"], episodes)
@@ -99,8 +98,8 @@ def adapt_all(trained: Trained, tasks: Any, num_steps: int) -> dict[str, Any]:
     """Adapt to every task. Task i's random numbers depend on i alone; compiled once for all seeds of a run.
 
     Returns:
-        "returns" [M, K+1], mean over N episodes after 0..K inner steps; "greedy_returns" [M, K+1], the same acting by the mode of
-        the policy; "used" [M, K+1], episodes used by then; "before" and "after", the first episode with the unadapted and with
+        "returns" [M, K+1], mean over N episodes after 0..K inner steps; "greedy_returns" [M, K+1], the same without
+        sampling; "used" [M, K+1], episodes used by then; "before" and "after", the first episode with the unadapted and with
         the last parameters: (observation [M, T, ...], mask [M, T], last observation [M, ...]); "actions", those of both.
     """
     return jax.device_get(adapter(trained.learner, num_steps)(trained.state, tasks))
@@ -163,20 +162,20 @@ def draw(path: Path, family: Any, tasks: Any, result: dict[str, Any], curves: di
     figures.adaptation(path, result, family, jax.device_get(tasks), episodes)
 
 
-def print_table(result: dict[str, Any]) -> None:
+def table_of(result: dict[str, Any]) -> Table:
     """The adaptation table, with intervals."""
-    table = Table(title=f"{result['agent']} on {result['num_tasks']} held-out tasks of {result['env']}")
     step = "episode" if result["adapts_by"] == "memory" else "inner step"
-    for heading in (step, "episodes", "return", "95 % interval", "IQM", "greedy"):
-        table.add_column(heading, justify="right", no_wrap=True)
     columns = ("episodes", "return_mean", "return_ci95", "return_iqm", "greedy_mean")
-    rows = zip(*(result[name] for name in columns), strict=True)
-    for k, (episodes, mean, (low, high), middle, greedy) in enumerate(rows):
-        table.add_row(str(k), str(episodes), f"{mean:.2f}", f"[{low:.2f}, {high:.2f}]", f"{middle:.2f}", f"{greedy:.2f}")
-    console = Console()
-    console.print(table)
+    rows = [
+        (str(k), str(episodes), f"{mean:.2f}", f"[{low:.2f}, {high:.2f}]", f"{middle:.2f}", f"{greedy:.2f}")
+        for k, (episodes, mean, (low, high), middle, greedy) in enumerate(zip(*(result[name] for name in columns), strict=True))
+    ]
     low, high = result["hurt_ci95"]
-    console.print(
-        "episodes: used on the new task by then; IQM: interquartile mean; greedy: by the mode of the policy, without sampling."
+    return Table(
+        headings=(step, "episodes", "return", "95 % interval", "IQM", "greedy"),
+        rows=rows,
+        title=f"{result['agent']} on {result['num_tasks']} held-out tasks of {result['env']}",
+        words=(),
+        caption="episodes: used on the new task by then; IQM: interquartile mean; greedy: by the policy's mode, not sampled.\n"
+        f"worse after the last than at first: {result['hurt']:.0%} of tasks [{low:.0%}, {high:.0%}]",
     )
-    console.print(f"worse after the last than at first: {result['hurt']:.0%} of tasks [{low:.0%}, {high:.0%}]", highlight=False)

@@ -1,5 +1,9 @@
-"""The pictures. Each function writes one PNG."""
+"""The pictures of runs and comparisons: each function writes one PNG, but `band` and `adaptation_curves`, which draw on axes.
 
+Returns are sums of rewards over an episode; errors are mean squared errors.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import EngFormatter
+
+from experiments.reporting.tables import counted
 
 DPI = 110
 
@@ -28,29 +34,28 @@ def adaptation(path: Path, result: dict[str, Any], family: Any, tasks: Any, epis
     figure, axes = plt.subplots(
         1, 1 if episodes is None else 2, figsize=(5.5 if episodes is None else 10.5, 4.6), squeeze=False
     )
-    curve(axes[0, 0], result, f"{result['agent']}, {result['num_tasks']} held-out tasks")
+    _curve(axes[0, 0], result, f"{result['agent']}, {result['num_tasks']} held-out tasks")
     axes[0, 0].set_title(f"Adaptation on {result['env']}")
     if episodes is not None:
         num_steps, step = len(result["episodes"]) - 1, "episode" if result.get("adapts_by") == "memory" else "inner step"
-        _paths(axes[0, 1], family, tasks, episodes, f"after {num_steps} {step}{'s' * (num_steps != 1)}")
-    _save(figure, path)
+        _paths(axes[0, 1], family, tasks, episodes, f"after {counted(num_steps, step)}")
+    figure.tight_layout()
+    save(figure, path)
 
 
-def curve(axis: Any, result: dict[str, Any], label: str) -> None:
+def _curve(axis: Any, result: dict[str, Any], label: str) -> None:
     """Mean return with its 95 % interval against the number of episodes used on the new task.
 
     Where several points used the same episodes (inner steps on one batch, or no adaptation) they stand side by side.
     """
-    low, high = np.asarray(result["return_ci95"]).T
     episodes = result["episodes"]
     where = episodes if len(set(episodes)) == len(episodes) else list(range(len(episodes)))
-    (line,) = axis.plot(where, result["return_mean"], marker="o", label=label)
-    axis.fill_between(where, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+    band(axis, where, result["return_mean"], result["return_ci95"], marker="o", label=label)
     if result.get("adapts_by") == "memory":
         axis.set_xticks(where)
         axis.set_xlabel("episodes used on the new task")
     else:
-        axis.set_xticks(where, [f"{e}\n({k} step{'s' * (k != 1)})" for k, e in enumerate(episodes)])
+        axis.set_xticks(where, [f"{e}\n({counted(k, 'step')})" for k, e in enumerate(episodes)])
         axis.set_xlabel("episodes used on the new task (inner steps)")
     axis.set_ylabel("return per episode (mean, 95 % interval)")
     axis.grid(alpha=0.3)
@@ -58,6 +63,7 @@ def curve(axis: Any, result: dict[str, Any], label: str) -> None:
 
 
 def _paths(axis: Any, family: Any, tasks: Any, episodes: Any, after: str) -> None:
+    """Where the agent went in the plane, dotted before adaptation, and the goals; arguments as in `adaptation`."""
     num_tasks = episodes[0][1].shape[0]
     colours = plt.get_cmap("tab10")
     for i in range(num_tasks):
@@ -84,7 +90,7 @@ def comparison(path: Path, like: dict[str, Any], rows: dict[str, Any], training:
     Args:
         path: where to write.
         like: one evaluation.json, for what all share.
-        rows: agent -> mean, interval and episodes over its seeds.
+        rows: agent -> what `experiments.reporting.comparison.over_seeds` gives.
         training: agent -> rows of metrics.jsonl per seed.
     """
     legend_rows = -(-len(rows) // 4)
@@ -103,8 +109,21 @@ def comparison(path: Path, like: dict[str, Any], rows: dict[str, Any], training:
     right.grid(alpha=0.3)
     figure.legend(*left.get_legend_handles_labels(), loc="lower center", ncols=4, fontsize=9)
     figure.tight_layout(rect=(0, 0.05 * legend_rows + 0.01, 1, 1))
-    figure.savefig(path, dpi=DPI)
-    plt.close(figure)
+    save(figure, path)
+
+
+def band(axis: Any, x: Sequence[float] | np.ndarray, middle: Any, low_high: Any, **style: Any) -> None:
+    """A line and, in its colour, the area between two others.
+
+    Args:
+        axis: where to draw.
+        x: [P], places.
+        middle: [P], the line.
+        low_high: [P, 2], what the area lies between.
+        style: of the line.
+    """
+    (line,) = axis.plot(x, middle, **style)
+    axis.fill_between(x, *np.asarray(low_high).T, color=line.get_color(), alpha=0.2, linewidth=0)
 
 
 def _style(index: int) -> str:
@@ -120,15 +139,13 @@ def adaptation_curves(axis: Any, rows: dict[str, Any]) -> None:
         rows: agent -> seeds, adapts_by, episodes [K+1], return_mean [K+1], return_ci95 [K+1][2].
     """
     for index, (agent, row) in enumerate(rows.items()):
-        low, high = np.asarray(row["return_ci95"]).T
-        seeds = len(row["seeds"])
-        label, colour = f"{agent}, {seeds} seed{'s' * (seeds != 1)}", f"C{index}"
+        label, colour = f"{agent}, {counted(len(row['seeds']), 'seed')}", f"C{index}"
         if len(set(row["episodes"])) > 1:
-            axis.plot(row["episodes"], row["return_mean"], _style(index), marker="o", markersize=4, color=colour, label=label)
-            axis.fill_between(row["episodes"], low, high, color=colour, alpha=0.2, linewidth=0)
+            style = {"linestyle": _style(index), "marker": "o", "markersize": 4, "color": colour, "label": label}
+            band(axis, row["episodes"], row["return_mean"], row["return_ci95"], **style)
         else:  # it does not change with episodes
             axis.axhline(row["return_mean"][0], linestyle="-.", color=colour, label=label)
-            axis.axhspan(low[0], high[0], color=colour, alpha=0.1, linewidth=0)
+            axis.axhspan(*row["return_ci95"][0], color=colour, alpha=0.1, linewidth=0)
     budgets = {tuple(sorted(set(row["episodes"]))) for row in rows.values() if len(set(row["episodes"])) > 1} or {(0,)}
     ticks = sorted(set().union(*budgets))
     if len(budgets) > 1:
@@ -147,22 +164,38 @@ def adaptation_curves(axis: Any, rows: dict[str, Any]) -> None:
 
 
 def error_comparison(path: Path, rows: dict[str, Any]) -> None:
-    """Mean squared error against inner steps, one panel per number of test shots, on a logarithmic scale."""
+    """Mean squared error against inner steps, one panel per number of test shots, on a logarithmic scale.
+
+    Args:
+        path: where to write.
+        rows: agent -> what `experiments.reporting.comparison.errors_over_seeds` gives.
+    """
     shots = list(next(iter(rows.values()))["mse_mean"])
     figure, axes = plt.subplots(1, len(shots), figsize=(4 * len(shots), 4.2), sharey=True, squeeze=False)
     for axis, shot in zip(axes[0], shots, strict=True):
         for agent, row in rows.items():
-            low, high = np.asarray(row["mse_ci95"][shot]).T
-            steps = range(len(low))
-            (line,) = axis.plot(steps, row["mse_mean"][shot], marker=".", label=f"{agent} ({len(row['seeds'])})")
-            axis.fill_between(steps, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+            errors_curve(axis, row, shot, marker=".", label=f"{agent} ({len(row['seeds'])})")
         axis.set_title(f"{shot} test points")
-        axis.set_xlabel("inner steps")
-        axis.set_yscale("log")
         axis.grid(alpha=0.3, which="both")
-    axes[0, 0].set_ylabel("mean squared error (95 % interval)")
+        axis.label_outer()
     axes[0, -1].legend(title="agent (seeds)")
-    _save(figure, path)
+    figure.tight_layout()
+    save(figure, path)
+
+
+def errors_curve(axis: Any, row: dict[str, Any], shots: str, **style: Any) -> None:
+    """Mean squared error of one agent with its 95 % interval against inner steps, given ``shots`` points.
+
+    Args:
+        axis: where to draw.
+        row: mse_mean {shots: [K+1]} and mse_ci95 {shots: [K+1][2]}.
+        shots: which of them.
+        style: of the line.
+    """
+    band(axis, range(len(row["mse_mean"][shots])), row["mse_mean"][shots], row["mse_ci95"][shots], **style)
+    axis.set_xlabel("inner steps")
+    axis.set_ylabel("mean squared error (95 % interval)")
+    axis.set_yscale("log")
 
 
 def sinusoid_fits(path: Path, x: np.ndarray, panels: dict[str, Any], steps: tuple[int, ...], title: str) -> None:
@@ -178,23 +211,27 @@ def sinusoid_fits(path: Path, x: np.ndarray, panels: dict[str, Any], steps: tupl
     num_panels = len(panels["true"])
     width = max(4.2 * num_panels, 7)  # room for the legend
     figure, axes = plt.subplots(1, num_panels, figsize=(width, 4.2), sharey=True, squeeze=False)
-    shades = plt.get_cmap("Blues")(np.linspace(0.35, 1.0, len(steps)))
     for i, axis in enumerate(axes[0]):
         axis.plot(x, panels["true"][i], color="black", linestyle="--", label="true curve")
-        for prediction, step, shade in zip(panels["predictions"][i], steps, shades, strict=True):
-            axis.plot(x, prediction, color=shade, label=f"after {step} step{'s' * (step != 1)}")
+        _predictions(axis, x, panels["predictions"][i], steps, lightest=0.35)
         axis.plot(*[leaf[i] for leaf in panels["support"]], "^", color="tab:red", markersize=8, label="support points")
         axis.set_xlabel("x")
         axis.grid(alpha=0.3)
     axes[0, 0].set_ylabel("y")
     figure.suptitle(title)
     _legend_below(figure, axes[0, 0])
-    figure.savefig(path, dpi=DPI)
-    plt.close(figure)
+    save(figure, path)
 
 
 def plain_fit(path: Path, x: np.ndarray, prediction: np.ndarray, losses: np.ndarray) -> None:
-    """sin(x) and the network fitted to it; beside it the loss of each step."""
+    """sin(x) and the network fitted to it; beside it the loss of each step.
+
+    Args:
+        path: where to write.
+        x: [X], inputs.
+        prediction: [X], the network's output at each.
+        losses: [S], mean squared error at each step of the optimiser.
+    """
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8))
     left.plot(x, np.sin(x), color="black", linestyle="--", label="sin(x)")
     left.plot(x, prediction, color="C0", label=f"network after {len(losses)} steps of Adam")
@@ -207,7 +244,8 @@ def plain_fit(path: Path, x: np.ndarray, prediction: np.ndarray, losses: np.ndar
     right.set_yscale("log")
     for axis in (left, right):
         axis.grid(alpha=0.3)
-    _save(figure, path)
+    figure.tight_layout()
+    save(figure, path)
 
 
 def batching(path: Path, arms: dict[str, np.ndarray], window: int, agent: str) -> None:
@@ -222,8 +260,8 @@ def batching(path: Path, arms: dict[str, np.ndarray], window: int, agent: str) -
     figure, axis = plt.subplots(figsize=(7, 4.4))
     for label, losses in arms.items():
         iterations = window + np.arange(losses.shape[1])
-        (line,) = axis.plot(iterations, losses.mean(axis=0), linewidth=1.2, label=label)
-        axis.fill_between(iterations, losses.min(axis=0), losses.max(axis=0), color=line.get_color(), alpha=0.2, linewidth=0)
+        extremes = np.stack([losses.min(axis=0), losses.max(axis=0)], axis=-1)
+        band(axis, iterations, losses.mean(axis=0), extremes, linewidth=1.2, label=label)
     num_seeds = len(next(iter(arms.values())))
     axis.set_title(f"{agent}: tasks per update ({num_seeds} seeds, mean and range)")
     axis.set_xlabel("meta-iteration")
@@ -231,7 +269,8 @@ def batching(path: Path, arms: dict[str, np.ndarray], window: int, agent: str) -
     axis.set_yscale("log")
     axis.grid(alpha=0.3, which="both")
     axis.legend()
-    _save(figure, path)
+    figure.tight_layout()
+    save(figure, path)
 
 
 def step_fits(path: Path, x: np.ndarray, panels: dict[str, Any], agent: str) -> None:
@@ -244,12 +283,9 @@ def step_fits(path: Path, x: np.ndarray, panels: dict[str, Any], agent: str) -> 
         agent: for the title.
     """
     figure, axes = plt.subplots(3, 4, figsize=(13, 8.5), sharex=True, sharey=True)
-    num_fits = panels["predictions"].shape[1]
-    shades = plt.get_cmap("Blues")(np.linspace(0.25, 1.0, num_fits))
     for i, axis in enumerate(axes.flat):
         axis.plot(*[leaf[i] for leaf in panels["support"]], ".", color="tab:red", markersize=3, label="data")
-        for k, shade in enumerate(shades):
-            axis.plot(x, panels["predictions"][i, k], color=shade, label=f"after {k} step{'s' * (k != 1)}")
+        _predictions(axis, x, panels["predictions"][i], range(panels["predictions"].shape[1]), lightest=0.25)
         axis.grid(alpha=0.3)
     for axis in axes[-1]:
         axis.set_xlabel("x")
@@ -257,8 +293,14 @@ def step_fits(path: Path, x: np.ndarray, panels: dict[str, Any], agent: str) -> 
         axis.set_ylabel("y")
     figure.suptitle(f"{agent}: adapting to twelve validation sets")
     _legend_below(figure, axes[0, 0])
-    figure.savefig(path, dpi=DPI)
-    plt.close(figure)
+    save(figure, path)
+
+
+def _predictions(axis: Any, x: np.ndarray, predictions: np.ndarray, steps: Sequence[int], lightest: float) -> None:
+    """Curves [K, X] over x [X] after each of K numbers of inner steps, from light to dark."""
+    shades = plt.get_cmap("Blues")(np.linspace(lightest, 1.0, len(steps)))
+    for prediction, step, shade in zip(predictions, steps, shades, strict=True):
+        axis.plot(x, prediction, color=shade, label=f"after {counted(step, 'step')}")
 
 
 def _legend_below(figure: Any, axis: Any) -> None:
@@ -271,7 +313,7 @@ def _legend_below(figure: Any, axis: Any) -> None:
     figure.tight_layout(rect=(0, 0.3 * rows / height, 1, 1))
 
 
-def _save(figure: Any, path: Path) -> None:
-    figure.tight_layout()
+def save(figure: Any, path: Path) -> None:
+    """Write the figure and free it."""
     figure.savefig(path, dpi=DPI)
     plt.close(figure)

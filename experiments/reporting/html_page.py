@@ -6,7 +6,8 @@ from typing import Any
 
 from experiments.reporting import svg as figures
 from experiments.reporting.comparison import Comparison, Run
-from experiments.reporting.tables import NONE, Cells, cells, number
+from experiments.reporting.comparison_table import Cells, cells, wide
+from experiments.reporting.tables import NONE, Table, counted, html, number
 from experiments.runs.folder import NOT_SETTINGS
 
 NAMED = (*NOT_SETTINGS, "agent", "seed", "seeds")  # settings that have a column of their own, or none
@@ -35,7 +36,7 @@ table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tab
 caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
 th, td { padding: .3rem .5rem; text-align: right; white-space: nowrap; vertical-align: top;
          border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child, .text { text-align: left; }
+.text { text-align: left; }
 .wrap { white-space: normal; min-width: 16rem; overflow-wrap: anywhere; }
 thead th { white-space: normal; vertical-align: bottom; border-bottom: 2px solid var(--line); }
 tbody tr.first td { border-top: 2px solid var(--line); }
@@ -66,8 +67,7 @@ def page(comparison: Comparison) -> str:
 
 
 def _summary(comparison: Comparison) -> str:
-    number_of = lambda its: f"{len(its)} seed{'s' * (len(its) != 1)}"
-    return "; ".join(f"{agent}: {number_of(its)}" for agent, its in comparison.runs.items()) + "."
+    return "; ".join(f"{agent}: {counted(len(its), 'seed')}" for agent, its in comparison.runs.items()) + "."
 
 
 def _figure(svg: str, caption: str) -> str:
@@ -116,7 +116,7 @@ def _throughput(comparison: Comparison) -> str:
         medians = [median for median in map(_speed, its) if median is not None]
         spread = f"{min(medians):,.0f} to {max(medians):,.0f}" if medians else NONE
         rows.append((agent, f"{statistics.mean(medians):,.0f}" if medians else NONE, spread))
-    table = _table(("agent", f"{unit} per second (median of a run)", "seeds' range"), [rows])
+    table = html(Table(("agent", f"{unit} per second (median of a run)", "seeds' range"), rows))
     return f'<div class="beside">{_figure(svg, caption)}<div class="part scroll">{table}</div></div>'
 
 
@@ -127,8 +127,7 @@ def _speed(run: Run) -> float | None:
 
 def _numbers(table: Cells) -> str:
     notes = "".join(f"<li>{escape(name)}: {escape(meaning)}</li>" for name, meaning in table.notes.items())
-    body = _table(table.headings, list(table.groups.values()), caption=table.title)
-    return f'<div class="part"><div class="scroll">{body}</div><ul>{notes}</ul></div>'
+    return f'<div class="part"><div class="scroll">{html(wide(table))}</div><ul>{notes}</ul></div>'
 
 
 def _runs(comparison: Comparison) -> str:
@@ -156,13 +155,11 @@ def _runs(comparison: Comparison) -> str:
             )
         )
     headings = ("agent", "seed", "settings that differ", "iterations", "env steps", "seconds", "git commit", "device")
-    table = _table(
-        (*headings, *(["versions that differ"] if varying else []), "folder"), [rows], text=(2, 6, 7, 8, 9), wrap=(2,)
-    )
+    table = Table((*headings, *(["versions that differ"] if varying else []), "folder"), rows, words=(0, 2, 6, 7, 8, 9))
     same = {name: values for name, values in settings[0].items() if name not in names}
     shared = ", ".join(f"{name} {versions[0][name]}" for name in packages if name not in varying and versions[0][name])
     return (
-        f'<div class="scroll">{table}</div>\n'
+        f'<div class="scroll">{html(table, wrap=(2,))}</div>\n'
         "<p>A commit ending in + means that the code had changes which were not committed.</p>"
         f"<p>The same for all runs: {escape(shared)}.</p><p>Settings: {escape(_pairs(same, list(same)))}.</p>"
     )
@@ -178,18 +175,3 @@ def _commit(commit: str | None) -> str:
 
 def _device(device: dict[str, Any]) -> str:
     return f"{device.get('count', 1)} x {device.get('kind', device.get('platform', NONE))}"
-
-
-def _table(
-    headings: tuple[str, ...], groups: list[Any], caption: str = "", text: tuple[int, ...] = (), wrap: tuple[int, ...] = ()
-) -> str:
-    """Groups of rows of text; ``text`` and ``wrap`` are columns set left and broken into lines."""
-    kind = lambda i: f' class="{"text" * (i in text)} {"wrap" * (i in wrap)}"' if i in (*text, *wrap) else ""
-    head = "".join(f'<th scope="col"{kind(i)}>{escape(heading)}</th>' for i, heading in enumerate(headings))
-    body = []
-    for rows in groups:
-        for k, row in enumerate(rows):
-            row_cells = "".join(f"<td{kind(i)}>{escape(str(cell))}</td>" for i, cell in enumerate(row))
-            body.append(f'<tr class="first">{row_cells}</tr>' if k == 0 else f"<tr>{row_cells}</tr>")
-    title = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"

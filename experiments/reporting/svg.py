@@ -4,15 +4,12 @@ import io
 import re
 from typing import Any
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
+from matplotlib.ticker import EngFormatter
 
 from experiments.reporting import figures
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-from matplotlib.ticker import EngFormatter
 
 INK = "#010203"  # stands for the page's text colour until the figure is finished
 SIZE = (7.2, 4.5)
@@ -39,7 +36,7 @@ STYLE: Any = {
 
 
 def adaptation(rows: dict[str, Any]) -> str:
-    """Held-out return against episodes used on the new task."""
+    """Held-out return against episodes used on the new task; ``rows`` as in `figures.adaptation_curves`."""
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=SIZE)
         figures.adaptation_curves(axis, rows)
@@ -47,16 +44,11 @@ def adaptation(rows: dict[str, Any]) -> str:
 
 
 def errors(rows: dict[str, Any], shots: str) -> str:
-    """Held-out mean squared error against inner steps, for one number of test points."""
+    """Held-out mean squared error against inner steps, for one number of test points; rows as in `figures.errors_curve`."""
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=SIZE)
         for agent, row in rows.items():
-            low, high = np.asarray(row["mse_ci95"][shots]).T
-            (line,) = axis.plot(range(len(low)), row["mse_mean"][shots], marker="o", markersize=4, label=agent)
-            axis.fill_between(range(len(low)), low, high, color=line.get_color(), alpha=0.2, linewidth=0)
-        axis.set_xlabel("inner steps")
-        axis.set_ylabel("mean squared error (95 % interval)")
-        axis.set_yscale("log")
+            figures.errors_curve(axis, row, shots, marker="o", markersize=4, label=agent)
         return to_svg(figure, axis, f"errors-{shots}", list(rows))
 
 
@@ -71,17 +63,15 @@ def learning(lines: dict[str, list[list[dict[str, Any]]]], name: str, label: str
     """
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=SIZE)
-        drawn, lowest, highest = [], np.inf, -np.inf
+        drawn, lowest, highest, styles = [], np.inf, -np.inf, list(plt.rcParams["axes.prop_cycle"])
         for index, (agent, seeds) in enumerate(lines.items()):
             curves = [curve for curve in (series(rows, name) for rows in seeds) if curve is not None]
             if not curves:
                 continue
             steps, values = on_one_grid(curves)
-            styles = list(plt.rcParams["axes.prop_cycle"])
+            mean, extremes = values.mean(axis=0), np.stack([values.min(axis=0), values.max(axis=0)], axis=-1)
             style = styles[index % len(styles)]  # the agent's in every figure
-            mean = values.mean(axis=0)
-            axis.plot(steps, mean, **style, linewidth=1.5, label=agent, marker="o" * (len(steps) == 1))
-            axis.fill_between(steps, values.min(axis=0), values.max(axis=0), color=style["color"], alpha=0.2, linewidth=0)
+            figures.band(axis, steps, mean, extremes, **style, linewidth=1.5, label=agent, marker="o" * (len(steps) == 1))
             drawn.append(agent)
             lowest, highest = min(lowest, np.quantile(mean, START)), max(highest, values.max())
         axis.set_xlabel(unit)
@@ -116,7 +106,14 @@ def on_one_grid(curves: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray
 
 
 def to_svg(figure: Any, axis: Any, prefix: str, agents: list[str]) -> str:
-    """The figure as an ``<svg>`` element to stand in a page; curves carry ``data-agent``, ids start with ``prefix``."""
+    """The figure as an ``<svg>`` element to stand in a page.
+
+    Args:
+        figure: what was drawn; it is closed.
+        axis: its only axis, which gets a grid and a legend.
+        prefix: of every id, so that several figures fit into one page.
+        agents: those drawn, in the order of their lines; the line of the i-th is the group ``PREFIX-curve-i``.
+    """
     axis.grid(alpha=0.2)
     if agents:  # above the curves, so that it hides none
         longest = max(len(line.get_label()) for line in axis.get_lines())
@@ -124,7 +121,7 @@ def to_svg(figure: Any, axis: Any, prefix: str, agents: list[str]) -> str:
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, fontsize=11)
     for line, agent in zip([line for line in axis.get_lines() if not line.get_label().startswith("_")], agents, strict=True):
         line.set_gid(f"curve-{agents.index(agent)}")
-    with matplotlib.rc_context({"svg.hashsalt": prefix}):
+    with plt.rc_context({"svg.hashsalt": prefix}):
         text = io.StringIO()
         figure.tight_layout()
         empty = {"Creator": None, "Date": None, "Format": None, "Type": None}

@@ -1,69 +1,89 @@
-"""The comparison as a table of text cells, and that table in Markdown and on the terminal."""
+"""Tables of text: one type, shown on the terminal, written as Markdown or as HTML, and the forms that numbers have in them."""
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from html import escape
+from typing import NamedTuple
 
+import rich.table
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
-from experiments.reporting.comparison import SUPERVISED_STEPS, Comparison
-
-NONE = "-"  # where an agent has no such number
-NOTES = {
-    "95 % interval": "bootstrap over held-out tasks, for these seeds",
-    "IQM": "interquartile mean over tasks and seeds",
-    "mode": "mean return when the policy takes its most likely action",
-    "hurt": "share of tasks whose return is lower than before adaptation",
-    "seed sd": "standard deviation of the seeds' means",
-}
+NONE = "-"  # where there is no such number
+LINE: tuple[str, ...] = ()  # a row without cells: a gap between groups of rows; Markdown has none
 
 
-class Cells(NamedTuple):
-    """A table of text. ``groups``: agent -> its rows; the first two columns are the agent and its number of seeds."""
+class Table(NamedTuple):
+    """A table, ready to print.
 
-    title: str
-    headings: tuple[str, ...]
-    groups: dict[str, list[tuple[str, ...]]]
-    notes: dict[str, str]
+    Attributes:
+        headings: [C], one per column.
+        rows: [R][C] cells, which may have several lines, or `LINE`.
+        title: one line, above the table on the terminal and in HTML; what stands above a Markdown table is its document's.
+        words: the columns set left; all others hold numbers and are set right. Markdown leaves that to its reader.
+        caption: lines below the table; HTML leaves them to its page.
+    """
 
-
-def cells(comparison: Comparison) -> Cells:
-    """The numbers of a comparison, ready to print."""
-    if comparison.supervised:
-        headings: tuple[str, ...] = ("agent", "seeds", "after", "mean", "95 % interval")
-        groups = {agent: _error_rows(agent, row) for agent, row in comparison.rows.items()}
-        return Cells(comparison.title, headings, groups, {"95 % interval": NOTES["95 % interval"]})
-    headings = ("agent", "seeds", "episodes", "mean", "95 % interval", "IQM", "mode", "hurt", "seed sd")
-    groups = {agent: _return_rows(agent, row) for agent, row in comparison.rows.items()}
-    return Cells(comparison.title, headings, groups, NOTES)
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    title: str = ""
+    words: Sequence[int] = (0,)
+    caption: str = ""
 
 
-def _error_rows(agent: str, row: dict[str, Any]) -> list[tuple[str, ...]]:
-    seeds = str(len(row["seeds"]))
-    return [
-        (agent, seeds, f"{shots}-shot, step {k}", number(row["mse_mean"][shots][k]), interval(row["mse_ci95"][shots][k]))
-        for shots in row["mse_mean"]
-        for k in SUPERVISED_STEPS
-    ]
+def markdown(table: Table) -> str:
+    """The table and its caption, with a line end after each."""
+    head = _markdown_row(table.headings) + "|---" * len(table.headings) + "|\n"
+    body = "".join(_markdown_row(row) for row in table.rows if row)
+    return head + body + f"\n{table.caption}\n" * bool(table.caption)
 
 
-def _return_rows(agent: str, row: dict[str, Any]) -> list[tuple[str, ...]]:
-    pick = lambda name, k: NONE if row[name] is None else number(row[name][k])
-    return [
-        (
-            agent,
-            str(len(row["seeds"])),
-            str(episodes),
-            number(row["return_mean"][k]),
-            interval(row["return_ci95"][k]),
-            number(row["return_iqm"][k]),
-            pick("mean_action_mean", k),
-            f"{row['hurt_by_step'][k]:.0%}" if k else NONE,
-            pick("seed_spread", k),
-        )
-        for k, episodes in enumerate(row["episodes"])
-        if k == 0 or row["adapts_by"] != "nothing"  # the same again
-    ]
+def _markdown_row(row: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|").replace("\n", "<br>") for cell in row) + " |\n"
+
+
+def show(table: Table, least_width: int = 0) -> None:
+    """Print the table. Where the terminal is too narrow cells are folded, so that no number is cut.
+
+    Args:
+        table: what to print.
+        least_width: columns to take even where the terminal has fewer; a file, which has 80, is as wide as it needs to be.
+    """
+    shown = rich.table.Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for i, heading in enumerate(table.headings):
+        shown.add_column(Text(heading), justify="left" if i in table.words else "right", overflow="fold")
+    for row in table.rows:
+        if row:
+            shown.add_row(*map(Text, row))
+        else:
+            shown.add_section()
+    console = Console(width=max(Console().width, least_width))
+    if table.title:
+        console.print(Text(table.title, style="bold"))
+    console.print(shown)
+    if table.caption:
+        console.print(Text(table.caption), soft_wrap=True)
+
+
+def html(table: Table, wrap: Sequence[int] = ()) -> str:
+    """A ``<table>``, its title as caption.
+
+    Args:
+        table: its words are of class text; the first row and those after a `LINE` are of class first.
+        wrap: columns whose cells may break into lines, of class wrap.
+    """
+    columns = range(len(table.headings))
+    classes = ["text " * (i in table.words) + "wrap" * (i in wrap) for i in columns]
+    kinds = [f' class="{names.strip()}"' if names else "" for names in classes]
+    head = "".join(f'<th scope="col"{kinds[i]}>{escape(table.headings[i])}</th>' for i in columns)
+    body, first = [], True
+    for row in table.rows:
+        if row:
+            cells = "".join(f"<td{kinds[i]}>{escape(row[i])}</td>" for i in columns)
+            body.append(f'<tr class="first">{cells}</tr>' if first else f"<tr>{cells}</tr>")
+        first = not row
+    title = f"<caption>{escape(table.title)}</caption>" * bool(table.title)
+    return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
 
 
 def number(value: float) -> str:
@@ -71,27 +91,21 @@ def number(value: float) -> str:
     return f"{value:.2f}" if abs(value) < 1000 else f"{value:.0f}"
 
 
-def interval(low_and_high: list[float]) -> str:
+def digits(value: float, count: int = 3) -> str:
+    """So many significant digits, zeros at the end included."""
+    return f"{value:.{count}g}" if abs(value) >= 10 ** (count - 1) else f"{value:#.{count}g}"
+
+
+def interval(low_and_high: Sequence[float]) -> str:
     """[low, high]."""
     return f"[{number(low_and_high[0])}, {number(low_and_high[1])}]"
 
 
-def markdown(table: Cells) -> str:
-    """The table as Markdown."""
-    lines = [table.title, "", "| " + " | ".join(table.headings) + " |", "|---" * len(table.headings) + "|"]
-    lines += ["| " + " | ".join(row) + " |" for rows in table.groups.values() for row in rows]
-    return "\n".join([*lines, "", *(f"- {name}: {meaning}." for name, meaning in table.notes.items())]) + "\n"
+def estimates(means: Sequence[float], intervals: Sequence[Sequence[float]]) -> list[str]:
+    """A cell for each mean [K] and its interval [K][2]."""
+    return [f"{number(mean)} {interval(ends)}" for mean, ends in zip(means, intervals, strict=True)]
 
 
-def print_cells(table: Cells) -> None:
-    """The table on the terminal, one line per agent and point, at most 80 columns wide for returns above -1000."""
-    shown = Table(title=table.title, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    shown.add_column("agent (seeds)", overflow="fold")
-    for heading in table.headings[2:]:
-        shown.add_column(heading.replace(" ", "\n", 1) if len(heading) < 10 else heading, justify="right")
-    for agent, rows in table.groups.items():
-        for k, row in enumerate(rows):
-            shown.add_row(f"{agent} ({row[1]})" if k == 0 else "", *row[2:], end_section=k == len(rows) - 1)
-    Console().print(shown)
-    for name, meaning in table.notes.items():
-        print(f"{name}: {meaning}")
+def counted(count: int, noun: str) -> str:
+    """1 step, 2 steps."""
+    return f"{count} {noun}{'s' * (count != 1)}"

@@ -1,17 +1,15 @@
-"""Published experiments on legged robots: their settings, what of them fits into minutes of a CPU, and the printed returns."""
+"""``python -m experiments.studies.locomotion --robot NAME --out DIR``: legged robots as in Finn et al. 2017."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from rich.console import Console
-from rich.table import Table
+from typing import Any, Literal, NamedTuple
 
 from experiments import train
-from experiments.cli.errors import UserError
-from experiments.cli.flags import at_least
+from experiments.cli.errors import UserError, one_line_errors
+from experiments.cli.flags import at_least, parse
 from experiments.reporting import comparison
-from experiments.reporting.tables import interval, number
+from experiments.reporting.tables import Table, estimates, markdown, number, show
 from experiments.runs.folder import CONFIG, write_json
 from experiments.training.config import TrainConfig, train_config
 
@@ -81,6 +79,21 @@ class Experiment(NamedTuple):
     source: str = ""
 
 
+# robot -> task -> experiment. Returns are printed for the half-cheetah's direction (P, Table 5, "MAML"), else there are curves.
+ROBOTS: dict[str, dict[str, Experiment]] = {
+    "half-cheetah": {
+        "dir": Experiment("metarl/HalfCheetahDir-v0", {}, (-50.69, 293.19, 313.48, 315.65), "MAML, Finn et al. 2017"),
+        "vel": Experiment("metarl/HalfCheetahVel-v0"),
+    },
+    "ant": {
+        "dir": Experiment("metarl/AntDir-v0", {"num_episodes": 40}),  # P: 40 episodes for forward/backward
+        "vel": Experiment("metarl/AntVel-v0"),
+        "goal": Experiment("metarl/AntGoal-v0"),
+    },
+}
+NOTE = "Short runs on a CPU: not to be compared with published ones. rl2's steps are episodes."
+
+
 @dataclasses.dataclass(frozen=True)
 class LocomotionConfig:
     """Train and evaluate agents on the tasks of one robot and put published returns beside ours.
@@ -88,6 +101,8 @@ class LocomotionConfig:
     Finished runs are kept: the same command goes on where it was stopped.
     """
 
+    robot: Literal["half-cheetah", "ant"]
+    """Whose tasks."""
     out: Path
     """Each run is written to out/TASK/AGENT, the table to out."""
     tasks: tuple[str, ...] = ("dir",)
@@ -104,9 +119,10 @@ class LocomotionConfig:
     """Held-out tasks."""
 
 
-def run(config: LocomotionConfig, robot: str, experiments: dict[str, Experiment]) -> None:
+def locomotion(config: LocomotionConfig) -> None:
     """Train what is missing, then write the table."""
     at_least(config, num_iterations=0, eval_tasks=1)
+    experiments = ROBOTS[config.robot]
     for flag, names, known in (("tasks", config.tasks, experiments), ("agents", config.agents, AGENTS)):
         for name in names:
             if name not in known:
@@ -115,15 +131,16 @@ def run(config: LocomotionConfig, robot: str, experiments: dict[str, Experiment]
     for task in config.tasks:
         for agent in config.agents:
             settings = settings_of(config, task, experiments[task], agent)
-            print(f"\n{robot}, {task}: {agent}", flush=True)
+            print(f"\n{config.robot}, {task}: {agent}", flush=True)
             train.train(settings)
             pooled = comparison.gather((settings.run_dir,)).rows[agent]
             rows.append(
                 {"task": task, "agent": agent, "iterations": settings.num_iterations, "horizon": settings.horizon} | pooled
             )
     write_json(config.out / "returns.json", {"rows": rows, "short": config.short})
-    (config.out / "returns.md").write_text(markdown(rows, experiments, config.short))
-    print_table(rows, robot, experiments, config.short)
+    table = table_of(config, rows)
+    (config.out / "returns.md").write_text(markdown(table))
+    show(table)
 
 
 def settings_of(config: LocomotionConfig, task: str, experiment: Experiment, agent: str) -> TrainConfig:
@@ -139,10 +156,23 @@ def settings_of(config: LocomotionConfig, task: str, experiment: Experiment, age
     )
 
 
+def table_of(config: LocomotionConfig, rows: list[dict[str, Any]]) -> Table:
+    """Our returns after 0..K steps with their intervals, and after those of each task the published ones, if there are any."""
+    lines = []
+    for task in dict.fromkeys(row["task"] for row in rows):
+        lines += [cells(row) for row in rows if row["task"] == task]
+        if ROBOTS[config.robot][task].published:
+            lines.append(published_cells(task, ROBOTS[config.robot][task]))
+    num_steps = PROTOCOL["eval_steps"]
+    headings = ("task", "agent", "trained for", *(f"{k} steps" for k in range(num_steps + 1)))
+    title = f"{config.robot}: mean held-out return after 0..{num_steps} inner steps"
+    return Table(headings, lines, title, words=(0, 1, 2), caption=NOTE * config.short)
+
+
 def cells(row: dict[str, Any]) -> tuple[str, ...]:
     """Task, agent, what it was trained for, and returns after 0..K steps with their intervals."""
-    means = [f"{number(mean)} {interval(ci)}" for mean, ci in zip(row["return_mean"], row["return_ci95"], strict=True)]
-    return row["task"], row["agent"], f"{row['iterations']} iterations, horizon {row['horizon']}", *means
+    trained = f"{row['iterations']} iterations, horizon {row['horizon']}"
+    return row["task"], row["agent"], trained, *estimates(row["return_mean"], row["return_ci95"])
 
 
 def published_cells(task: str, experiment: Experiment) -> tuple[str, ...]:
@@ -151,39 +181,11 @@ def published_cells(task: str, experiment: Experiment) -> tuple[str, ...]:
     return task, f"published ({experiment.source})", f"horizon {horizon}", *map(number, experiment.published)
 
 
-def headings() -> tuple[str, ...]:
-    """Of both tables."""
-    return "task", "agent", "trained for", *(f"{k} steps" for k in range(PROTOCOL["eval_steps"] + 1))
+@one_line_errors
+def main(args: Sequence[str] | None = None) -> None:
+    """Entry point."""
+    locomotion(parse(LocomotionConfig, args, "python -m experiments.studies.locomotion"))
 
 
-def all_cells(rows: list[dict[str, Any]], experiments: dict[str, Experiment]) -> list[tuple[str, ...]]:
-    """Our rows, and after those of each task the published one, if there is one."""
-    lines = []
-    for task in dict.fromkeys(row["task"] for row in rows):
-        lines += [cells(row) for row in rows if row["task"] == task]
-        if experiments[task].published:
-            lines.append(published_cells(task, experiments[task]))
-    return lines
-
-
-def note(short: bool) -> str:
-    """What a reader of the table must know."""
-    return "Short runs on a CPU: not to be compared with published ones. rl2's steps are episodes." * short
-
-
-def markdown(rows: list[dict[str, Any]], experiments: dict[str, Experiment], short: bool) -> str:
-    """Our returns and the published ones."""
-    table = [headings(), ("---",) * len(headings()), *all_cells(rows, experiments)]
-    return "\n".join(["| " + " | ".join(line) + " |" for line in table] + ["", note(short)]) + "\n"
-
-
-def print_table(rows: list[dict[str, Any]], robot: str, experiments: dict[str, Experiment], short: bool) -> None:
-    """The same on the terminal."""
-    table = Table(
-        title=f"{robot}: mean held-out return after 0..{PROTOCOL['eval_steps']} inner steps", caption=note(short) or None
-    )
-    for heading in headings():
-        table.add_column(heading)
-    for line in all_cells(rows, experiments):
-        table.add_row(*line)
-    Console().print(table)
+if __name__ == "__main__":
+    main()

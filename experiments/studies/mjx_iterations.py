@@ -6,12 +6,11 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 import envs
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.flags import at_least, parse
+from experiments.reporting.tables import Table, show
 from experiments.training.config import named_family
 
 
@@ -80,16 +79,23 @@ def play(family: envs.TaskFamily, config: IterationsConfig) -> tuple[np.ndarray,
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
     config = parse(IterationsConfig, args, "python -m experiments.studies.mjx_iterations")
-    rows = compare(config)
-    table = Table(title=f"{config.env}: MJX against native MuJoCo, {config.num_episodes} episodes of {config.horizon} steps")
-    for heading in ("iterations", "largest velocity error, first 5 steps", "mean return: native", "MJX minus native"):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        native = f"{row['native']:.2f} \u00b1 {row['native_error']:.2f}"
-        table.add_row(
-            str(row["iterations"]), f"{row['early']:.1e} m/s", native, f"{row['gap']:+.2f} \u00b1 {row['gap_error']:.2f}"
+    show(table_of(config, compare(config)))
+
+
+def table_of(config: IterationsConfig, rows: list[dict[str, float]]) -> Table:
+    """What `compare` found, velocities in m/s, returns with standard errors."""
+    cells = [
+        (
+            str(row["iterations"]),
+            f"{row['early']:.1e} m/s",
+            f"{row['native']:.2f} ± {row['native_error']:.2f}",
+            f"{row['gap']:+.2f} ± {row['gap_error']:.2f}",
         )
-    Console().print(table)
+        for row in rows
+    ]
+    title = f"{config.env}: MJX against native MuJoCo, {config.num_episodes} episodes of {config.horizon} steps"
+    headings = ("iterations", "largest velocity error, first 5 steps", "mean return: native", "MJX minus native")
+    return Table(headings, cells, title, words=())
 
 
 if __name__ == "__main__":

@@ -3,20 +3,17 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
+from typing import Any, NamedTuple
 
 from experiments import train
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.flags import at_least, parse
 from experiments.compare import CompareConfig, compare
-from experiments.reporting import comparison
-from experiments.reporting.tables import interval, number
+from experiments.reporting import claims, comparison
+from experiments.reporting.claims import Claim, clearly_above
+from experiments.reporting.tables import Table, estimates, markdown, number, show
 from experiments.runs.folder import write_json
 from experiments.runs.seed_folders import seed_folder, seed_folders
-from experiments.studies import navigation_promises
 from experiments.training.config import train_config
 
 ENV = "metarl/Navigation2D-v0"
@@ -64,6 +61,22 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
+class Published(NamedTuple):
+    """Returns after 0..3 inner steps; None where none is printed."""
+
+    agent: str
+    source: str
+    returns: tuple[float | None, ...]
+
+
+PUBLISHED = (
+    Published("maml", "Finn et al. 2017, Table 4", (-40.41, -11.68, -3.33, -3.23)),
+    Published("context vector", "Finn et al. 2017, Table 4", (-42.42, -13.90, -5.17, -3.18)),
+    Published("meta-sgd", "Li et al. 2017, fixed start", (None, -8.64, None, None)),
+)
+MAML, META_SGD = PUBLISHED[0].returns, PUBLISHED[2].returns
+
+
 @dataclasses.dataclass(frozen=True)
 class NavigationConfig:
     """Train and evaluate agents on 2D navigation, several seeds each, and put published returns beside ours.
@@ -99,13 +112,12 @@ def navigation(config: NavigationConfig) -> None:
     folders = tuple(seed_folder(config.out / name, seed) for name in names for seed in range(config.num_seeds))
     compare(CompareConfig(folders, config.out, html=True))
     gathered = comparison.gather(folders)
-    rows, promises = gathered.rows, navigation_promises.check(gathered.rows)
+    rows, promised = gathered.rows, promises(gathered.rows)
     steps = {agent: trained_on(runs[0].lines) for agent, runs in gathered.runs.items()}
-    write_json(config.out / "promises.json", promises)
-    (config.out / "navigation.md").write_text(markdown(rows, steps, promises))
-    print_table(rows)
-    for promise in promises:
-        print(f"{'kept' if promise['kept'] else 'MISSED'}: {promise['text']}")
+    write_json(config.out / "promises.json", [claim._asdict() for claim in promised])
+    (config.out / "navigation.md").write_text(f"{markdown(wide(rows, steps))}\n{claims.markdown(promised)}")
+    show(narrow(rows))
+    claims.show(promised)
 
 
 def runs_of(config: NavigationConfig, agent: str) -> list[Any]:
@@ -128,42 +140,79 @@ def trained_on(lines: list[dict[str, Any]]) -> int:
     return int(lines[-1]["time/env_steps"]) if lines else 0
 
 
-def markdown(rows: dict[str, Any], steps: dict[str, int], promises: list[dict[str, Any]]) -> str:
-    """Our returns and the published ones, and which promises hold.
+def promises(rows: dict[str, Any]) -> list[Claim]:
+    """What is promised of the agents that are there; each text names the numbers and the agent that keeps it.
+
+    Args:
+        rows: agent -> what `experiments.reporting.comparison.over_seeds` gives.
+    """
+    mean = {agent: row["return_mean"] for agent, row in rows.items()}
+    by_gradient = {agent: m for agent, m in mean.items() if rows[agent]["adapts_by"] in ("gradient", "one batch")}
+    found = []
+    if "maml" in mean:
+        found.append(Claim(f"maml after one step {mean['maml'][1]:.2f}, published {MAML[1]}", mean["maml"][1] >= MAML[1]))
+        for other in ("pretrained", "random"):
+            if other in mean:
+                ours, theirs = (rows[agent]["return_ci95"][-1] for agent in ("maml", other))
+                text = f"maml above {other} after three steps: intervals from {ours[0]:.2f} and up to {theirs[1]:.2f}"
+                found.append(Claim(text, clearly_above(ours, theirs)))
+    if by_gradient:
+        best = max(by_gradient, key=lambda agent: by_gradient[agent][3])
+        text = f"a gradient agent after three steps: {best} {mean[best][3]:.2f}, published maml {MAML[3]}"
+        found.append(Claim(text, mean[best][3] > MAML[3]))
+    others = {agent: m for agent, m in mean.items() if agent != "oracle"}
+    if others:
+        best = max(others, key=lambda agent: others[agent][1])
+        unit = "episode" if rows[best]["adapts_by"] == "memory" else "inner step"
+        text = f"an agent after one step: {best} {mean[best][1]:.2f} (one {unit}), published meta-sgd {META_SGD[1]}"
+        found.append(Claim(text, mean[best][1] > META_SGD[1]))
+    if others and "oracle" in mean:
+        best = max(others, key=lambda agent: max(others[agent]))
+        text = f"the oracle, {mean['oracle'][0]:.2f}, bounds all: the best other return is {best}'s {max(mean[best]):.2f}"
+        found.append(Claim(text, mean["oracle"][0] >= max(mean[best])))
+    return found
+
+
+def wide(rows: dict[str, Any], steps: dict[str, int]) -> Table:
+    """Our returns with intervals and the published ones, for a file.
 
     Args:
         rows: agent -> what `experiments.reporting.comparison.over_seeds` gives.
         steps: agent -> environment steps each seed was trained on.
-        promises: what `experiments.studies.navigation_promises.check` gives.
     """
     headings = ("agent", "seeds", "trained on", "episodes used", "0 steps", "1 step", "2 steps", "3 steps")
-    lines = ["| " + " | ".join((*headings, "3, mean action", "hurt")) + " |", "|---" * (len(headings) + 2) + "|"]
-    for agent, row in rows.items():
-        cells = [f"{number(m)} {interval(ci)}" for m, ci in zip(row["return_mean"], row["return_ci95"], strict=True)]
-        used = ", ".join(map(str, row["episodes"]))
-        lines.append(
-            f"| {agent} | {len(row['seeds'])} | {steps[agent] / 1e6:.1f} M steps | {used} | {' | '.join(cells)} "
-            f"| {number(row['mean_action_mean'][-1])} | {row['hurt_by_step'][-1]:.0%} |"
+    lines = [
+        (
+            agent,
+            str(len(row["seeds"])),
+            f"{steps[agent] / 1e6:.1f} M steps",
+            used(row),
+            *estimates(row["return_mean"], row["return_ci95"]),
+            number(row["mean_action_mean"][-1]),
+            f"{row['hurt_by_step'][-1]:.0%}",
         )
-    for published in navigation_promises.PUBLISHED:
-        cells = ["" if value is None else number(value) for value in published.returns]
-        lines.append(f"| published {published.agent} ({published.source}) | | | | {' | '.join(cells)} | | |")
-    lines += ["", *(f"- {'kept' if promise['kept'] else 'MISSED'}: {promise['text']}" for promise in promises)]
-    return "\n".join(lines) + "\n"
+        for agent, row in rows.items()
+    ]
+    lines += [(f"published {p.agent} ({p.source})", "", "", "", *printed(p), "", "") for p in PUBLISHED]
+    return Table((*headings, "3, mean action", "hurt"), lines)
 
 
-def print_table(rows: dict[str, Any]) -> None:
-    """Mean returns after 0..3 steps (episodes, for agents with memory), ours and the published ones."""
-    table = Table(title="2D navigation: mean return after 0..3 inner steps (rl2: episodes)")
-    for heading in ("agent (seeds)", "episodes used", *map(str, range(4))):
-        table.add_column(heading, justify="left" if heading.startswith("agent") else "right")
-    for agent, row in rows.items():
-        used = ", ".join(map(str, row["episodes"]))
-        table.add_row(f"{agent} ({len(row['seeds'])})", used, *map(number, row["return_mean"]))
-    for published in navigation_promises.PUBLISHED:
-        cells = ["" if value is None else number(value) for value in published.returns]
-        table.add_row(f"published {published.agent}", "", *cells)
-    Console().print(table)
+def narrow(rows: dict[str, Any]) -> Table:
+    """Mean returns after 0..3 steps (episodes, for agents with memory), ours and the published ones, for the terminal."""
+    lines = [(f"{agent} ({len(row['seeds'])})", used(row), *map(number, row["return_mean"])) for agent, row in rows.items()]
+    lines += [(f"published {p.agent}", "", *printed(p)) for p in PUBLISHED]
+    title = "2D navigation: mean return after 0..3 inner steps (rl2: episodes)"
+    return Table(("agent (seeds)", "episodes used", *map(str, range(4))), lines, title)
+
+
+def used(row: dict[str, Any]) -> str:
+    """Episodes used by each point of an agent's curve."""
+    return ", ".join(map(str, row["episodes"]))
+
+
+def printed(published: Published) -> list[str]:
+    """A cell for each of its returns."""
+    return ["" if value is None else number(value) for value in published.returns]
 
 
 @one_line_errors

@@ -12,11 +12,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from experiments.cli.errors import one_line_errors
 from experiments.cli.flags import between, parse
+from experiments.reporting.tables import Table, show
 from metarl import meta, rules
 from metarl.inner_loop import collect
 from metarl.interfaces import Problem
@@ -190,18 +189,14 @@ def main(args: Sequence[str] | None = None) -> None:
     between(config, inner_lr=(0, 100))
     with jax.enable_x64(True):
         for ends, title in ((0.0, "episodes of full length"), (1.0, "episodes that end on entering a state")):
-            print_table(title, {name: measure(surrogate, ends, config.inner_lr) for name, surrogate in SURROGATES.items()})
+            rows = {name: measure(surrogate, ends, config.inner_lr) for name, surrogate in SURROGATES.items()}
+            show(table_of(title, rows), least_width=120)
 
 
-def print_table(title: str, rows: dict[str, dict[str, float]]) -> None:
-    """One row per surrogate."""
-    table = Table(title=f"{title}; relative to the true derivative, exact")
-    table.add_column("surrogate")
-    for column in next(iter(rows.values())):
-        table.add_column(column, justify="right")
-    for name, row in rows.items():
-        table.add_row(name, *("0" if value < 1e-12 else f"{value:.3f}" for value in row.values()))
-    Console(width=120).print(table)
+def table_of(title: str, rows: dict[str, dict[str, float]]) -> Table:
+    """One row per surrogate, the columns of `measure`."""
+    cells = [(name, *("0" if value < 1e-12 else f"{value:.3f}" for value in row.values())) for name, row in rows.items()]
+    return Table(("surrogate", *next(iter(rows.values()))), cells, f"{title}; relative to the true derivative, exact")
 
 
 if __name__ == "__main__":

@@ -7,12 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 import envs
 from experiments.reporting import figures
 from experiments.reporting.intervals import bootstrap_ci95, task_hash
+from experiments.reporting.tables import Table, digits, show
 from experiments.runs import checkpoint, wandb_run
 from experiments.runs.folder import write_json
 
@@ -90,17 +89,15 @@ def draw(path: Path, built: Any, state: Any, tasks: Any, agent: str) -> None:
 
 def print_table(result: dict[str, Any]) -> None:
     """Mean squared errors with intervals, one column per number of test points."""
-    table = Table(title=f"{result['agent']}: mean squared error on {result['num_tasks']} held-out tasks [95 % interval]")
-    table.add_column("inner steps", justify="right")
-    for shots in result["mse_mean"]:
-        table.add_column(f"{shots}-shot", justify="right")
+    rows = []
     for k in range(TEST_STEPS + 1):
         cells = []
         for shots, means in result["mse_mean"].items():
             low, high = result["mse_ci95"][shots][k]
-            cells.append(f"{means[k]:#.3g} [{low:#.2g}, {high:#.2g}]")
-        table.add_row(str(k), *cells)
-    Console().print(table)
+            cells.append(f"{digits(means[k])} [{digits(low, 2)}, {digits(high, 2)}]")
+        rows.append((str(k), *cells))
+    title = f"{result['agent']}: mean squared error on {result['num_tasks']} held-out tasks [95 % interval]"
+    show(Table(("inner steps", *(f"{shots}-shot" for shots in result["mse_mean"])), rows, title, words=()))
     for shots, rows in result["mse"].items():
         count = sum(row[-1] > 100 for row in rows)
         if count:

@@ -58,8 +58,8 @@ def refuse_too_large(compiled: Any, num_devices: int, memory_flags: str) -> int:
         needed, where = needed * num_devices, "this machine"
     if available is not None and needed * HEADROOM > available:
         raise UserError(
-            f"a meta-iteration needs {gib(needed)} and some headroom, but {where} has {gib(available)} free; try {memory_flags}, "
-            "with --overwrite or in another --run-dir."
+            f"a meta-iteration needs {gib(needed)} and some headroom, but {where} has {gib(available)} free; try "
+            f"{memory_flags}, with --overwrite or in another --run-dir."
         )
     return needed
 

@@ -44,7 +44,7 @@ def parse_run(
     With ``--resume`` the run's own settings stand in for flags not given.
 
     Args:
-        config: a frozen dataclass with ``agent``, ``run_dir``, ``resume``, ``overwrite`` and ``own``, the agent's hyperparameters.
+        config: a frozen dataclass with ``agent``, ``run_dir``, ``resume``, ``overwrite`` and ``own`` (the agent's part).
         args: the command line.
         prog: how the command is called.
         kind: of world.
@@ -153,7 +153,7 @@ def from_flat(config: Any, kind: Kind, settings: dict[str, Any]) -> Any:
 
 
 def stored_as(config: Any, kind: Kind, settings: dict[str, Any]) -> Any:
-    """A configuration from the settings in a config.json; those that the agent does not have, as older runs hold, are left out."""
+    """A configuration from the settings in a config.json; those that the agent does not have are left out."""
     agent = declared(settings.get("agent", config.agent), kind)
     fields = {field.name for field in dataclasses.fields(config) if field.name not in HIDDEN and _used(field.name, agent)}
     known = fields | set(hyperparameters(agent, kind))

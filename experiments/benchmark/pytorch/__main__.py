@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-from rich.console import Console
-from rich.table import Table
 
 from envs.optional import require
 from experiments.benchmark import workloads
@@ -23,6 +21,8 @@ from experiments.benchmark.pytorch.race import Entry, race
 from experiments.benchmark.timing import empty_cache
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.flags import at_least, between, parse
+from experiments.reporting import tables
+from experiments.reporting.tables import Table, counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +79,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def _label(threads: int, variant: str) -> str:
-    return f"PyTorch, {threads} thread{'s' * (threads > 1)}{variant}"
+    return f"PyTorch, {counted(threads, 'thread')}{variant}"
 
 
 def _sizes(config: PeersConfig) -> dict[str, Any]:
@@ -127,27 +127,29 @@ def compare(config: PeersConfig) -> dict[str, Any]:
     return results
 
 
-def show(results: dict[str, Any], console: Console) -> None:
-    """One table per workload."""
+def show(results: dict[str, Any]) -> None:
+    """One table per workload, at least 120 columns wide."""
     for name, result in results.items():
-        table = Table(title=f"{name}: meta-iterations, first call and steady state apart", title_justify="left")
-        for heading in ("", "first call", "per second", "ms each, median (min-max)", "time / ours (min-max)"):
-            table.add_column(heading, justify="left" if not heading else "right")
-        for entry, found in result["entries"].items():
-            each, ratio = found["seconds_per_iteration"], found["times_the_reference"]
-            table.add_row(
-                entry,
-                f"{found['first_call_seconds']:.1f} s",
-                f"{1 / each['median']:,.1f}",
-                f"{1e3 * each['median']:.3f} ({1e3 * each['min']:.3f}-{1e3 * each['max']:.3f})",
-                f"{ratio['median']:.2f} ({ratio['min']:.2f}-{ratio['max']:.2f})",
-            )
-        console.print(table)
         ratio = result["ratio"]
-        console.print(
+        caption = (
             f"{name}: {result['best_peer']} takes {ratio['median']:.2f} times as long as ours "
             f"(rounds: {ratio['min']:.2f} to {ratio['max']:.2f}; fastest turns alone: {result['ratio_of_minima']:.2f}).\n"
         )
+        headings = ("", "first call", "per second", "ms each, median (min-max)", "time / ours (min-max)")
+        rows = [_row(entry, found) for entry, found in result["entries"].items()]
+        title = f"{name}: meta-iterations, first call and steady state apart"
+        tables.show(Table(headings, rows, title, caption=caption), least_width=120)
+
+
+def _row(entry: str, found: dict[str, Any]) -> tuple[str, ...]:
+    each, ratio = found["seconds_per_iteration"], found["times_the_reference"]
+    return (
+        entry,
+        f"{found['first_call_seconds']:.1f} s",
+        f"{1 / each['median']:,.1f}",
+        f"{1e3 * each['median']:.3f} ({1e3 * each['min']:.3f}-{1e3 * each['max']:.3f})",
+        f"{ratio['median']:.2f} ({ratio['min']:.2f}-{ratio['max']:.2f})",
+    )
 
 
 @one_line_errors
@@ -171,7 +173,7 @@ def main(args: Sequence[str] | None = None) -> None:
     results = compare(config)
     made = described(f"python -m experiments.benchmark.pytorch {shlex.join(sys.argv[1:] if args is None else args)}")
     made["versions"]["torch"] = torch.__version__
-    show(results, Console(width=max(Console().width, 120)))
+    show(results)
     save(config.out, made | {"settings": {"rounds": config.rounds, "seconds": config.seconds}, "results": results})
 
 

@@ -13,34 +13,18 @@ import envs
 from experiments import train
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.flags import at_least, parse
+from experiments.reporting import claims
 from experiments.reporting.intervals import task_hash
+from experiments.reporting.tables import markdown, show
 from experiments.runs.folder import write_json
 from experiments.runs.seed_folders import seed_folder, seed_folders
 from experiments.studies.bandits import planners
-from experiments.studies.bandits.table import PUBLISHED, markdown, print_table, reached
+from experiments.studies.bandits.settings import PROTOCOL, SETTINGS
+from experiments.studies.bandits.table import PUBLISHED, promise, reached, table_of
 from experiments.training.config import TrainConfig, train_config
 
 ENV = "metarl/BernoulliBandit-v0"
 KEY_OF_TUNING = 0xC0FFEE  # of the training bandits that UCB1's weight is tuned on
-# Marks: P read in the paper (Sections 3.1 and 3.2, Table 1), T chosen here by what rl2 earned on tasks of the training
-# distribution. The paper trains by TRPO with a recurrent baseline; this is PPO.
-PROTOCOL: dict[str, Any] = {
-    "agent": "rl2",  # P
-    "num_episodes": 1,  # T: one trial on each of many bandits tells more than several on fewer
-    "num_tasks": 4000,  # T: with 1,000 to 2,000 it stayed at 6.60 to 6.63 for 5 arms, where 6.66 is the optimum
-    "gamma": 1.0,  # T: what is reported is the plain sum
-    "gae_lambda": 0.95,  # T: 0.3 was no better
-    "hidden_sizes": (64,),  # T
-    "activation": "tanh",
-    "outer_schedule": "linear",  # T
-    "ppo_epochs": 4,  # T
-    "eval_episodes": 1,  # P: one trial per bandit
-}
-# By pulls, the nearest from below: longer trials are fewer, for the same time.
-SETTINGS: dict[int, dict[str, Any]] = {
-    1: {"memory_size": 64, "outer_lr": 5e-3, "entropy_cost": 0.01, "num_iterations": 250},  # T: 2e-3 was slower
-    100: {"memory_size": 128, "num_tasks": 500, "outer_lr": 2e-3, "entropy_cost": 0.01, "num_iterations": 300},  # not tuned
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,8 +61,10 @@ def bandits(config: BanditsConfig) -> None:
             train.train(run)
         results.append(cell(config, pulls, arms))
     write_json(config.out / "bandits.json", {"env": ENV, "cells": results})
-    (config.out / "bandits.md").write_text(markdown(results))
-    print_table(results)
+    table, promised = table_of(results), [claim for result in results if (claim := promise(result))]
+    (config.out / "bandits.md").write_text(markdown(table) + claims.markdown(promised))
+    show(table)
+    claims.show(promised)
 
 
 def runs_of(config: BanditsConfig, pulls: int, arms: int) -> list[TrainConfig]:

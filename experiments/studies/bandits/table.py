@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from experiments.reporting.claims import Claim
+from experiments.reporting.tables import Table
 
 # Duan et al. 2016, Table 1 (P): total reward, mean of 1,000 bandits; (pulls, arms) -> by method.
 METHODS = ("random", "gittins", "thompson", "ucb1", "greedy", "rl2")
@@ -28,29 +28,16 @@ def reached(ours: dict[str, Any], published: float) -> bool:
     return ours["mean"] + ours["standard_error"] >= published
 
 
-def markdown(results: list[dict[str, Any]]) -> str:
-    """The table of `print_table`."""
-    headings, rows = table_of(results)
-    lines = ["| " + " | ".join(headings) + " |", "|---" * len(headings) + "|"]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows), "", *notes_of(results)]) + "\n"
+def promise(result: dict[str, Any]) -> Claim | None:
+    """That rl2 reaches the printed total; None where none is printed."""
+    if result["reached"] is None:
+        return None
+    text = f"rl2 with {name_of(result)}: {estimate(result['rows']['rl2'])}, printed {result['published']['rl2']}"
+    return Claim(f"{text} less one standard error", result["reached"])
 
 
-def print_table(results: list[dict[str, Any]]) -> None:
-    """Total reward, ours with standard errors over bandits, and the printed ones in brackets."""
-    headings, rows = table_of(results)
-    table = Table(title="Bernoulli bandits: total reward, standard error, [printed total]")
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == headings[0] else "right")
-    for row in rows:
-        table.add_row(*(text.replace("[", r"\[") for text in row))
-    console = Console()
-    console.print(table)
-    for note in notes_of(results):
-        console.print(note, highlight=False, markup=False)
-
-
-def table_of(results: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Headings, and one row per method."""
+def table_of(results: list[dict[str, Any]]) -> Table:
+    """Total reward, a row per method: ours with standard errors over bandits, and the printed ones in brackets."""
     names = list(dict.fromkeys(name for result in results for name in (*result["rows"], *result["published"])))
     names.sort(key=lambda name: name == "rl2")
     rows = []
@@ -58,22 +45,28 @@ def table_of(results: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]
         cells = [name]
         for result in results:
             ours, printed = result["rows"].get(name), result["published"].get(name)
-            parts = [f"{ours['mean']:.2f} ± {ours['standard_error']:.2f}"] if ours else []
+            parts = [estimate(ours)] if ours else []
             cells.append(" ".join([*parts, *([f"[{printed}]"] if printed is not None else [])]))
         rows.append(cells)
-    return ["method", *(f"n={result['pulls']}, k={result['arms']}" for result in results)], rows
+    title = "Bernoulli bandits: total reward, standard error, [printed total]"
+    caption = "\n".join(f"- {bounds(result)}" for result in results)
+    return Table(("method", *map(name_of, results)), rows, title, caption=caption)
 
 
-def notes_of(results: list[dict[str, Any]]) -> list[str]:
-    """One line per cell: the bounds, and whether rl2 reached what is printed."""
-    lines = []
-    for result in results:
-        rows, known = result["rows"], [f"always the best arm {result['best_arm']:.2f}"]
-        if "bayes-optimal" in rows:
-            known.append(f"expected of the Bayes-optimal {rows['bayes-optimal']['expected']:.3f}")
-        known.append(f"UCB1 with weight {rows['ucb1']['weight']}")
-        if result["reached"] is not None:
-            verdict = "reached" if result["reached"] else "NOT REACHED"
-            known.append(f"printed total of RL2 less one standard error: {verdict}")
-        lines.append(f"- n={result['pulls']}, k={result['arms']}: {'; '.join(known)}")
-    return lines
+def name_of(result: dict[str, Any]) -> str:
+    """Pulls n and arms k of a cell."""
+    return f"n={result['pulls']}, k={result['arms']}"
+
+
+def estimate(row: dict[str, Any]) -> str:
+    """A mean total and its standard error."""
+    return f"{row['mean']:.2f} ± {row['standard_error']:.2f}"
+
+
+def bounds(result: dict[str, Any]) -> str:
+    """What is known of a cell's bandits: the best that can be done, and what UCB1 was tuned to."""
+    rows, known = result["rows"], [f"always the best arm {result['best_arm']:.2f}"]
+    if "bayes-optimal" in rows:
+        known.append(f"expected of the Bayes-optimal {rows['bayes-optimal']['expected']:.3f}")
+    known.append(f"UCB1 with weight {rows['ucb1']['weight']}")
+    return f"{name_of(result)}: {'; '.join(known)}"

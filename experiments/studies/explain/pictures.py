@@ -6,7 +6,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from experiments.reporting.figures import DPI
+from experiments.reporting.figures import save
+from experiments.reporting.tables import counted
 
 TASK_COLOURS = ("tab:blue", "tab:red")
 
@@ -40,8 +41,7 @@ def two_tasks(path: Path, plane: Any, centres: np.ndarray) -> None:
     figure.colorbar(filled, ax=axes, label="objective: mean over both tasks")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9)
-    figure.savefig(path, dpi=DPI)
-    plt.close(figure)
+    save(figure, path)
 
 
 def loss_surface(path: Path, surface: Any, steps: tuple[int, ...]) -> None:
@@ -63,14 +63,13 @@ def loss_surface(path: Path, surface: Any, steps: tuple[int, ...]) -> None:
         axis.plot([], [], "+", color="grey", markersize=10, label=f"least: {losses[least]:.2f}")
         for (name, point), marker in zip(surface.points.items(), "*o", strict=True):
             axis.plot(*point, marker, color="tab:red", markeredgecolor="white", markersize=12, linestyle="none", label=name)
-        axis.set_title(f"after {k} inner step{'s' * (k != 1)}")
+        axis.set_title(f"after {counted(k, 'inner step')}")
         axis.set_xlabel("from MAML (0) to pretrained (1)")
         axis.legend(loc="upper left", fontsize=8)
     axes[0].set_ylabel("across, towards a fresh start (same unit)")
     bar = figure.colorbar(filled, ax=axes, label="mean squared error on training tasks")
     bar.set_ticks([0.3, 1, 3, 10, 30], labels=["0.3", "1", "3", "10", "30 or more"])
-    figure.savefig(path, dpi=DPI)
-    plt.close(figure)
+    save(figure, path)
 
 
 def fits(path: Path, panels: dict[str, Any]) -> None:
@@ -101,5 +100,4 @@ def fits(path: Path, panels: dict[str, Any]) -> None:
     figure.legend(handles, labels, loc="lower center", ncols=len(labels), fontsize=9)
     figure.suptitle("One held-out sinusoid, five points; mean squared error over the whole curve after 10 steps")
     figure.tight_layout(rect=(0, 0.05, 1, 1))
-    figure.savefig(path, dpi=DPI)
-    plt.close(figure)
+    save(figure, path)

@@ -9,6 +9,7 @@ import envs
 from experiments import train
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.flags import at_least, parse
+from experiments.reporting.tables import markdown, show
 from experiments.runs.folder import CONFIG, write_json
 from experiments.studies.families import table
 from experiments.studies.families.family_settings import EVALUATION, SETTINGS
@@ -51,8 +52,8 @@ def families(config: FamiliesConfig) -> None:
     rows = table.sort(made + given, list(envs.FAMILIES))
     config.out.mkdir(parents=True, exist_ok=True)
     write_json(config.out / "families.json", {"rows": rows})
-    (config.out / "families.md").write_text(table.markdown(rows))
-    table.print_table(rows)
+    (config.out / "families.md").write_text(markdown(table.wide(rows)))
+    show(table.narrow(rows))
 
 
 def known(name: str) -> str:

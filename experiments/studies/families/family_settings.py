@@ -7,7 +7,7 @@ short: what fits into minutes of one CPU core, far from the length of published 
 from typing import Any
 
 from experiments.studies import navigation
-from experiments.studies.bandits import __main__ as bandits
+from experiments.studies.bandits import settings as bandits
 
 Settings = dict[str, Any]
 

@@ -1,15 +1,12 @@
-"""Rows of the table of families: what runs say of themselves, in Markdown and on the terminal."""
+"""The table of families: its rows, which runs say of themselves, for a file and for the terminal."""
 
 import statistics
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from experiments.cli.errors import UserError
 from experiments.reporting import comparison
-from experiments.reporting.tables import interval, number
+from experiments.reporting.tables import Table, counted, estimates, number
 from experiments.studies.families.family_settings import PUBLISHED
 
 HEADINGS = (
@@ -27,7 +24,7 @@ UNITS = {"memory": "episode", "nothing": "episode"}  # of what an agent takes on
 NOTE = (
     "Returns are means over held-out tasks with 95 % bootstrap intervals, after so many inner steps, or episodes before "
     'the one that is counted; "in training" is the return after adaptation on training tasks, over the first and the last '
-    "tenth of the iterations. Environment steps are those of one seed; seeds trained together share their minutes.\n"
+    "tenth of the iterations. Environment steps are those of one seed; seeds trained together share their minutes."
 )
 
 
@@ -102,9 +99,9 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
     """The row as text; several points of "return after" are separated by line ends."""
     if row["agent"] is None:
         return (row["family"], "not run", *[""] * (len(HEADINGS) - 3), PUBLISHED.get(row["family"]) or "")
-    means = [f"{number(mean)} {interval(ci)}" for mean, ci in zip(row["return_mean"], row["return_ci95"], strict=True)]
+    means = estimates(row["return_mean"], row["return_ci95"])
     unit = UNITS.get(row["adapts_by"], "step")
-    after = [f"{k} {unit}{'s' * (k > 1)}: {mean}" for k, mean in enumerate(means) if k]
+    after = [f"{counted(k, unit)}: {mean}" for k, mean in enumerate(means) if k]
     agent = f"{row['agent']} ({len(row['seeds'])})"
     steps = f"{row['env_steps'] / 1e6:.1f} M"
     training = f"{row['minutes']:.1f} min, {row['device']}"
@@ -113,24 +110,21 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
     return family, agent, str(row["iterations"]), steps, training, trained, means[0], "\n".join(after), row["published"] or ""
 
 
-def markdown(rows: list[dict[str, Any]]) -> str:
-    """The table in Markdown."""
-    lines = ["| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
-    lines += ["| " + " | ".join(cell.replace("\n", "<br>") for cell in cells(row)) + " |" for row in rows]
-    return "\n".join([*lines, "", NOTE])
+def wide(rows: list[dict[str, Any]]) -> Table:
+    """Every column, for a file."""
+    return Table(HEADINGS, [cells(row) for row in rows], caption=NOTE)
 
 
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """The table on the terminal: before adaptation, after one step and after the last."""
-    table = Table(title="Held-out returns")
-    for heading in ("family", "agent", "minutes", "before", "after 1", "after the last"):
-        table.add_column(heading, justify="left" if heading in ("family", "agent") else "right", overflow="fold")
+def narrow(rows: list[dict[str, Any]]) -> Table:
+    """For the terminal: mean returns before adaptation, after one step and after the last."""
+    lines = []
     for row in rows:
         name = row["family"].removeprefix("metarl/").removesuffix("-v0")
         if row["agent"] is None:
-            table.add_row(name, "not run")
+            lines.append((name, "not run", "", "", "", ""))
             continue
         mean = row["return_mean"]
         shown = [number(mean[k]) if k < len(mean) else "" for k in (0, 1)]
-        table.add_row(name, row["agent"], f"{row['minutes']:.1f}", *shown, f"{len(mean) - 1}: {number(mean[-1])}")
-    Console().print(table)
+        lines.append((name, row["agent"], f"{row['minutes']:.1f}", *shown, f"{len(mean) - 1}: {number(mean[-1])}"))
+    headings = ("family", "agent", "minutes", "before", "after 1", "after the last")
+    return Table(headings, lines, "Held-out returns", words=(0, 1))

@@ -3,7 +3,10 @@
 Marks say how a number is known: P read in the paper, S in search results, M from memory.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
+
+from experiments.reporting.claims import Claim, clearly_above, near
 
 WITHIN = 0.15  # a baseline is reproduced when it is this near, relatively: being better at losing is no aim
 
@@ -70,20 +73,13 @@ PUBLISHED: dict[Key, Published] = {
 Results = dict[Key, tuple[float, float, float]]
 
 
-class Claim(NamedTuple):
-    """A promise, and whether results keep it (None when the results do not say)."""
-
-    text: str
-    kept: bool | None
-
-
 def verdict(published: Published, mean: float) -> str:
     """How ours compares with a published number, in words."""
     if published.aim == "report":
         return f"reported only: {published.note}"
     if published.aim == "near":
-        near = abs(mean - published.value) <= WITHIN * published.value
-        return f"within {WITHIN:.0%}" if near else f"not within {WITHIN:.0%}: {published.note}"
+        there = near(mean, published.value, WITHIN)
+        return f"within {WITHIN:.0%}" if there else f"not within {WITHIN:.0%}: {published.note}"
     if mean <= published.value:
         return "reached"
     if mean <= published.value + published.interval:
@@ -96,10 +92,10 @@ def memory_claim(used: dict[str, dict[str, int]]) -> Claim:
     return Claim("iMAML with 50 inner steps: less memory than MAML with 50", used["imaml"]["50"] < used["maml"]["50"])
 
 
-def claims(results: Results) -> list[Claim]:
+def promises(results: Results) -> list[Claim]:
     """Judge every promise on (mean, low, high) per cell; intervals must not touch where one agent is "clearly" better."""
 
-    def judged(text: str, keys: list[Key], test: Any) -> Claim:
+    def judged(text: str, keys: list[Key], test: Callable[..., bool]) -> Claim:
         return Claim(text, test(*(results[key] for key in keys)) if set(keys) <= set(results) else None)
 
     found = []
@@ -107,18 +103,19 @@ def claims(results: Results) -> list[Claim]:
         text = f"MAML, 5 points, after {steps}: at most {most}"
         found.append(judged(text, [Key("maml", 10, "maml", 5, steps)], lambda ours, most=most: ours[0] <= most))
     for train in TEST_SHOTS:
-        for test in TEST_SHOTS:
-            keys = [Key("meta-sgd", train, agent, test, 1) for agent in ("meta-sgd", "maml")]
+        for shots in TEST_SHOTS:
+            keys = [Key("meta-sgd", train, agent, shots, 1) for agent in ("meta-sgd", "maml")]
             most = PUBLISHED[keys[0]].value
-            text = f"Meta-SGD trained on {train} points, tested on {test}: below its MAML arm and at most {most}"
+            text = f"Meta-SGD trained on {train} points, tested on {shots}: below its MAML arm and at most {most}"
             found.append(judged(text, keys, lambda ours, arm, most=most: ours[0] < arm[0] and ours[0] <= most))
     cavia, arm = (Key("cavia", 10, agent, 10, 1) for agent in ("cavia", "maml"))
     found.append(judged("CAVIA with 5 context parameters: at most 0.21", [cavia], lambda ours: ours[0] <= 0.21))
-    found.append(judged("CAVIA clearly below its MAML arm", [cavia, arm], lambda ours, arm: ours[2] < arm[1]))
+    found.append(judged("CAVIA clearly below its MAML arm", [cavia, arm], lambda ours, arm: clearly_above(arm[1:], ours[1:])))
     for steps in STEPS:
         keys = [Key("maml", 10, agent, 5, steps) for agent in ("pretrained", "maml")]
         value = PUBLISHED[keys[0]].value
-        near = lambda ours, maml, value=value: abs(ours[0] - value) <= WITHIN * value and ours[1] > maml[2]
-        found.append(judged(f"pretrained, after {steps}: within {WITHIN:.0%} of {value} and clearly above MAML", keys, near))
+        text = f"pretrained, after {steps}: within {WITHIN:.0%} of {value} and clearly above MAML"
+        test = lambda ours, maml, value=value: near(ours[0], value, WITHIN) and clearly_above(ours[1:], maml[1:])
+        found.append(judged(text, keys, test))
     found.append(judged("oracle: below 0.02", [Key("maml", 10, "oracle", 5, 1)], lambda ours: ours[0] < 0.02))
     return found

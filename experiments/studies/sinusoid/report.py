@@ -4,7 +4,9 @@ import itertools
 import math
 from typing import Any
 
+from experiments.reporting import claims, tables
 from experiments.reporting.intervals import t_interval95
+from experiments.reporting.tables import Table, counted, digits
 from experiments.studies.sinusoid import published
 from experiments.studies.sinusoid.published import PUBLISHED, Key, Results
 from experiments.supervised import protocols
@@ -15,7 +17,6 @@ COLUMNS = {  # test points and inner steps
     "cavia": ((10, 0), (10, 1), (10, 10)),
     "jang": ((20, 0), (20, 1), (20, 4)),
 }
-NOT_JUDGED = "not judged: not measured at full length here"
 
 
 def results_of(cells: list[dict[str, Any]]) -> Results:
@@ -47,55 +48,62 @@ def at_full_length(cell: dict[str, Any]) -> bool:
 def markdown(cells: list[dict[str, Any]], used: dict[str, dict[str, int]]) -> str:
     """The whole table: one section per protocol, published numbers with verdicts, promises, memory."""
     results, judged = results_of(cells), results_of([cell for cell in cells if at_full_length(cell)])
-    lines = ["# Sinusoid regression", "", *introduction(cells)]
+    parts = {"# Sinusoid regression": introduction(cells)}
     for protocol, group in itertools.groupby(cells, lambda found: found["settings"]["protocol"]):
-        lines += ["", *section(protocol, list(group), results)]
-    lines += ["", "## Published numbers", "", "| cell | ours | published | |", "|---|---|---|---|"]
-    for key, number in PUBLISHED.items():
+        parts[f"## Protocol {protocol}"] = tables.markdown(section(protocol, list(group), results))
+    parts["## Published numbers"] = tables.markdown(beside_published(results, judged))
+    parts["## Promises"] = claims.markdown([*published.promises(judged), published.memory_claim(used)])
+    heading = "## Temporary memory of one meta-iteration, MiB, by the compiler's analysis (25 tasks, 10 points)"
+    parts[heading] = tables.markdown(memory(used))
+    return "\n".join(f"{heading}\n\n{text}" for heading, text in parts.items())
+
+
+def beside_published(results: Results, judged: Results) -> Table:
+    """Every published number that there is a result for, and what is said about it where ours may be judged."""
+    rows = []
+    for key, theirs in PUBLISHED.items():
         if key in results:
             trained = f"{key.protocol} protocol, {key.agent}, {key.train_shots}"
             name = f"{trained} → {key.test_shots} points, {counted(key.steps, 'step')}"
-            source = f"{number.value} ({number.mark}, {number.source})"
-            words = published.verdict(number, judged[key][0]) if key in judged else NOT_JUDGED
-            lines.append(f"| {name} | {results[key][0]:.3f} | {source} | {words} |")
-    lines += ["", "## Promises", "", "| | |", "|---|---|"]
-    verdicts = {True: "kept", False: "**not kept**", None: NOT_JUDGED}
-    promises = [*published.claims(judged), published.memory_claim(used)]
-    lines += [f"| {claim.text} | {verdicts[claim.kept]} |" for claim in promises]
+            source = f"{theirs.value} ({theirs.mark}, {theirs.source})"
+            words = published.verdict(theirs, judged[key][0]) if key in judged else claims.verdict(None)
+            rows.append((name, f"{results[key][0]:.3f}", source, words))
+    return Table(("cell", "ours", "published", ""), rows)
+
+
+def memory(used: dict[str, dict[str, int]]) -> Table:
+    """Bytes by agent and number of inner steps, in MiB."""
     steps_measured = list(next(iter(used.values())))
-    lines += ["", "## Temporary memory of one meta-iteration, MiB, by the compiler's analysis (25 tasks, 10 points)", ""]
-    lines += ["| inner steps | " + " | ".join(steps_measured) + " |", "|---" * (len(steps_measured) + 1) + "|"]
-    for name, row in used.items():
-        lines.append(f"| {name} | " + " | ".join(f"{row[steps] / 2**20:.2f}" for steps in steps_measured) + " |")
-    return "\n".join(lines) + "\n"
+    rows = [(name, *(f"{row[steps] / 2**20:.2f}" for steps in steps_measured)) for name, row in used.items()]
+    return Table(("inner steps", *steps_measured), rows)
 
 
-def introduction(cells: list[dict[str, Any]]) -> list[str]:
+def introduction(cells: list[dict[str, Any]]) -> str:
     """What the numbers are, and what made them."""
     settings = cells[0]["settings"]
     made = [cell["made_with"] for cell in cells]
     commits = sorted({str(m["git_commit"])[:7] + "+" * str(m["git_commit"]).endswith("+") for m in made})
     days = sorted({m["started"][:10] for m in made})
     versions = sorted({f"jax {m['versions']['jax']}, Python {m['python']}, {m['device']['kind']}" for m in made})
-    return [
+    return (
         f"Mean squared error on {settings['eval_tasks']:,} held-out tasks, the same for all: mean over "
         f"{counted(len(settings['seeds']), 'seed')} and a 95 % interval over seeds (Student's t). Beside it the published "
         "number and how it is known: P read in the paper, S in search results, M from memory. Under the protocol maml every "
         "agent is tested at the checkpoint that did best on 2,000 training tasks (5 points; 1, 5 and 10 steps), under the "
         "others at its last. The last column counts, seed by seed, tasks whose error is above 100 after ten steps, which no "
-        "protocol but maml asks for. Seeds whose parameters became non-finite are left out and counted.",
-        "",
+        "protocol but maml asks for. Seeds whose parameters became non-finite are left out and counted. What was not measured "
+        "at full length is not judged.\n\n"
         f"`python -m experiments.studies.sinusoid`; cells made {' to '.join(sorted({days[0], days[-1]}))} at commit "
-        f"{', '.join(commits)} with {'; '.join(versions)}.",
-    ]
+        f"{', '.join(commits)} with {'; '.join(versions)}.\n"
+    )
 
 
-def section(protocol: str, cells: list[dict[str, Any]], results: Results) -> list[str]:
+def section(protocol: str, cells: list[dict[str, Any]], results: Results) -> Table:
     """One protocol: a row per agent and number of training points."""
     columns = COLUMNS[protocol]
     heads = ["agent", "trained on", "inner steps", "iterations"]
     heads += [f"{shots} points, {counted(steps, 'step')}" for shots, steps in columns] + [f"diverged, {columns[0][0]} points"]
-    lines = [f"## Protocol {protocol}", "", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    rows = []
     for found in cells:
         settings = found["settings"]
         lost = len(found["lost_seeds"])
@@ -104,19 +112,9 @@ def section(protocol: str, cells: list[dict[str, Any]], results: Results) -> lis
         for shots, steps in columns:
             key = Key(protocol, settings["train_shots"], settings["agent"], shots, steps)
             mean, low, high = results[key]
-            text = number(mean) + ("" if math.isnan(low) else f" [{number(low)}, {number(high)}]")
+            text = digits(mean) + ("" if math.isnan(low) else f" [{digits(low)}, {digits(high)}]")
             text = "-" if lost == len(settings["seeds"]) else text
             row.append(text + (f"; published {PUBLISHED[key].value} {PUBLISHED[key].mark}" if key in PUBLISHED else ""))
         row.append(" / ".join(map(str, found["diverged"][str(columns[0][0])])))
-        lines.append("| " + " | ".join(row) + " |")
-    return lines
-
-
-def number(value: float) -> str:
-    """Three digits."""
-    return f"{value:.3g}" if abs(value) >= 100 else f"{value:#.3g}"
-
-
-def counted(count: int, noun: str) -> str:
-    """1 step, 2 steps."""
-    return f"{count} {noun}{'s' * (count != 1)}"
+        rows.append(row)
+    return Table(heads, rows)

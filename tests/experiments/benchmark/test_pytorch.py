@@ -189,8 +189,6 @@ def test_a_graph_of_several_iterations_runs_as_a_whole(steps_per_call, asked, ta
 
 
 def test_the_best_median_counts_as_pytorchs_best(monkeypatch, capsys):
-    from rich.console import Console
-
     from experiments.benchmark.pytorch import __main__ as peers
 
     def found(*seconds):
@@ -204,7 +202,7 @@ def test_the_best_median_counts_as_pytorchs_best(monkeypatch, capsys):
     assert results["sinusoid"]["best_peer"] == "PyTorch, 2 threads"
     assert results["sinusoid"]["ratio"]["median"] == 4
     assert results["sinusoid"]["ratio_of_minima"] == 3
-    peers.show(results, Console(width=120))
+    peers.show(results)
     shown = capsys.readouterr().out
     assert all(entry in shown for entry in raced) and "fastest turns alone: 3.00" in shown
 

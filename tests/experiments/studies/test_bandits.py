@@ -121,7 +121,7 @@ def test_a_small_table_and_going_on(tmp_path, monkeypatch, capsys, error_of):
     np.testing.assert_allclose(cell["rows"]["rl2"]["standard_error"], totals.std(ddof=1) / np.sqrt(6))
     assert cell["reached"] is False
     text = (tmp_path / "bandits.md").read_text()
-    assert "NOT REACHED" in text and "| gittins | [1.9] |" in text and "| bayes-optimal |" in text
+    assert "- NOT KEPT: rl2 with n=3, k=2: " in text and "| gittins | [1.9] |" in text and "| bayes-optimal |" in text
     assert "--pulls is 0" in error_of(bandits.main, *flags, "--pulls", "0")
     assert "--arms is 1" in error_of(bandits.main, *flags, "--arms", "1")
     (tmp_path / "n3-k2/seed-0/evaluation.json").write_text(json.dumps({"task_hash": "?", "iteration": 1, "returns": []}))

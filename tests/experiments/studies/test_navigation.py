@@ -5,7 +5,7 @@ import json
 import pytest
 
 import agents
-from experiments.studies import navigation, navigation_promises
+from experiments.studies import navigation
 
 
 def rows_of(**returns):
@@ -28,14 +28,14 @@ GOOD = {
 
 
 def verdicts(**changes):
-    return [promise["kept"] for promise in navigation_promises.check(rows_of(**GOOD | changes))]
+    return [claim.kept for claim in navigation.promises(rows_of(**GOOD | changes))]
 
 
 def test_promises_kept():
-    found = navigation_promises.check(rows_of(**GOOD))
-    assert len(found) == 6 and all(promise["kept"] for promise in found)
-    assert any("promp -3.00" in promise["text"] for promise in found)
-    assert any("rl2 -2.00 (one episode)" in promise["text"] for promise in found)
+    found = navigation.promises(rows_of(**GOOD))
+    assert len(found) == 6 and all(claim.kept for claim in found)
+    assert any("promp -3.00" in claim.text for claim in found)
+    assert any("rl2 -2.00 (one episode)" in claim.text for claim in found)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_small_table_and_going_on(tmp_path, monkeypatch, capsys, error_of):
     assert (tmp_path / "out/random/seed-0/metrics.jsonl").read_bytes() == before
     assert "already has its 1 iterations" in capsys.readouterr().out
     text = (tmp_path / "out/navigation.md").read_text()
-    assert "| oracle | 2 |" in text and "| random | 2 |" in text and "-11.68" in text and "MISSED" in text
+    assert "| oracle | 2 |" in text and "| random | 2 |" in text and "-11.68" in text and "- NOT KEPT: " in text
     evaluation = json.loads((tmp_path / "out/random/seed-1/evaluation.json").read_text())
     assert evaluation["episodes"] == [0, 3, 6, 9] and evaluation["step_scale"] == [1.0, 0.5]
     assert (tmp_path / "out/comparison.html").is_file()

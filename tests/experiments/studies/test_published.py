@@ -27,7 +27,7 @@ def test_promises_on_sinusoids(tmp_path):
     for protocol, names in needed.items():
         sinusoid_table.main(["--out", str(tmp_path), "--protocols", protocol, "--agents", *names])
     cells = [json.loads(path.read_text()) for path in (tmp_path / "cells").iterdir()]
-    broken = [claim.text for claim in published.claims(report.results_of(cells)) if not claim.kept]
+    broken = [claim.text for claim in published.promises(report.results_of(cells)) if not claim.kept]
     assert not broken
 
 
@@ -41,7 +41,7 @@ def test_navigation_demo(tmp_path):
 
 
 def test_promises_on_navigation(tmp_path):
-    """Every promise of `experiments.studies.navigation_promises` but that of rl2, which takes longest, with three seeds."""
+    """Every promise of `experiments.studies.navigation` but that of rl2, which takes longest, with three seeds."""
     navigation.main(["--out", str(tmp_path), "--agents", "maml", "pretrained", "random", "oracle"])
     promises = json.loads((tmp_path / "promises.json").read_text())
     assert len(promises) == 6

@@ -13,7 +13,7 @@ from experiments import train
 from experiments.cli.errors import UserError
 from experiments.training.config import TrainConfig, build, resolve
 from experiments.training.devices import calls_host, choose_batch, choose_devices, place, spread
-from experiments.training.seeds import of_seed
+from experiments.training.seeds import batch_seeds, of_seed
 
 M = 4
 SEEDS = (3, 7)
@@ -27,7 +27,7 @@ def config_of(agent, **options):
 def trained(agent, devices, batch=None, *, seeds=SEEDS[:1], iterations=10, **options):
     """States and metrics after each iteration, [iterations] of pytrees with leaves [S, ...], on the host."""
     over_tasks = spread(devices, batch)
-    together_ = together(build(config_of(agent, **options), over_tasks=over_tasks).learner, seeds)
+    together_ = batch_seeds(build(config_of(agent, **options), over_tasks=over_tasks).learner, seeds)
     states, history = jax.tree.map(as_exact_as_jax_is, together_.init()), []
     step, states = jax.jit(together_.step), place(states, over_tasks)
     for iteration in range(iterations):

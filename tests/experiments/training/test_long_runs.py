@@ -22,6 +22,7 @@ from experiments.training import loop, memory
 from experiments.training.config import TrainConfig
 from experiments.training.nonfinite import skip_update, stop_at_once
 from experiments.training.program import compile_chunk
+from experiments.training.seeds import batch_seeds
 from metarl.interfaces import MetaLearner, MetaState
 from metarl.tasks import AT_ONCE
 from tests.experiments.conftest import SMALL, read_lines, small_run
@@ -102,7 +103,7 @@ def toy(bad):
 
 
 def called(bad, guard, stop, log_every, seeds=(0,)):
-    all_seeds = together(toy(bad), seeds)
+    all_seeds = batch_seeds(toy(bad), seeds)
     program = compile_chunk(all_seeds, all_seeds.init(), log_every, guard, AT_ONCE)
     return jax.device_get(program.call(all_seeds.init(), 0, stop))
 

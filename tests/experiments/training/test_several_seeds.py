@@ -14,7 +14,7 @@ from experiments.cli.flags import MAX_SEED
 from experiments.runs.folder import lock
 from experiments.runs.writer import open_outputs
 from experiments.training import loop
-from experiments.training.seeds import keys_of, of_seed
+from experiments.training.seeds import batch_seeds, keys_of, of_seed
 from metarl.interfaces import MetaLearner, MetaState
 from tests.experiments.conftest import read_lines, small_run
 
@@ -199,18 +199,18 @@ def test_seeds_share_their_iteration_and_other_states_are_batched_whole():
         return MetaState(theta, (), state.iteration + 1), {"meta/post": theta}
 
     counted = MetaLearner(lambda key: MetaState(jax.random.uniform(key), (), jnp.int32(0)), step, None, None)
-    both = together(counted, SEEDS)
+    both = batch_seeds(counted, SEEDS)
     assert " cond[" in str(jax.make_jaxpr(both.step)(both.init(), 0))
     plain = MetaLearner(
         lambda key: (counted.init(key),), lambda state, key: ((step(state[0], key)[0],), step(state[0], key)[1]), None, None
     )
-    states, plain_states = both.init(), together(plain, SEEDS).init()
+    states, plain_states = both.init(), batch_seeds(plain, SEEDS).init()
     for iteration in range(3):
         states, metrics = both.step(states, iteration)
-        plain_states, plain_metrics = together(plain, SEEDS).step(plain_states, iteration)
+        plain_states, plain_metrics = batch_seeds(plain, SEEDS).step(plain_states, iteration)
         np.testing.assert_array_equal(metrics["meta/post"], plain_metrics["meta/post"])
-    alone = together(counted, SEEDS[1:]).init()
+    alone = batch_seeds(counted, SEEDS[1:]).init()
     for iteration in range(3):
-        alone, _ = together(counted, SEEDS[1:]).step(alone, iteration)
+        alone, _ = batch_seeds(counted, SEEDS[1:]).step(alone, iteration)
     np.testing.assert_allclose(of_seed(states, 1).theta, of_seed(alone, 0).theta, rtol=1e-6)
     assert of_seed(states, 1).iteration == 3
