@@ -7,7 +7,7 @@ import wandb
 
 from experiments.runs import wandb_run
 
-COLUMNS: list[str | int] = ["task", "step", "episodes", "return", "mean_action_return"]
+COLUMNS: list[str | int] = ["task", "step", "episodes", "return", "greedy_return"]
 
 
 def log(run_dir: Path, described: dict[str, Any], result: dict[str, Any], env_steps: int) -> None:
@@ -36,14 +36,14 @@ def numbers(result: dict[str, Any]) -> dict[str, float]:
     found |= {"eval/post_low": low_high[-1][0], "eval/post_high": low_high[-1][1]}
     if result.get("hurt") is not None:
         found["eval/hurt"] = result["hurt"]
-    if result.get("mean_action_mean"):
-        found["eval/mean_action_post"] = result["mean_action_mean"][-1]
+    if result.get("greedy_mean"):
+        found["eval/greedy_post"] = result["greedy_mean"][-1]
     return found
 
 
 def media(run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
     """The adaptation curve as a chart, its numbers as a table with a row per task and step, the picture and the film."""
-    episodes, modes = result["episodes"], result.get("mean_action_returns")
+    episodes, modes = result["episodes"], result.get("greedy_returns")
     curve = wandb.Table(columns=["episodes", "return"], data=list(zip(episodes, result["return_mean"], strict=True)))
     rows = [
         [task, k, episodes[k], value, modes[task][k] if modes else None]

@@ -24,6 +24,12 @@ MUST_AGREE_WITHIN_AGENT = {
 
 # Settings that seeds of one another may differ in.
 FREE = ("seed", "seeds", "eval_tasks", "eval_steps", "eval_episodes", "checkpoint_every", "log_every", *EXECUTION)
+# Names that evaluation.json had before.
+OLD_NAMES = {
+    "mean_action_mean": "greedy_mean",
+    "mean_action_ci95": "greedy_ci95",
+    "mean_action_returns": "greedy_returns",
+}
 SUPERVISED_STEPS = (1, 5, 10)  # the published points of a supervised curve
 
 
@@ -99,7 +105,7 @@ def read_evaluation(run: Path) -> dict[str, Any]:
     path = run / "evaluation.json"
     if not path.is_file():
         raise UserError(f"{run} has not been evaluated; run python -m experiments.evaluate --run-dir {run}")
-    return load_json(path)
+    return {OLD_NAMES.get(name, name): value for name, value in load_json(path).items()}
 
 
 def read_lines(run: Path) -> list[dict[str, Any]]:
@@ -144,9 +150,9 @@ def refuse_other_settings(runs: list[Run]) -> None:
         settings = {k: v for k, v in run.config["settings"].items() if k not in (*NOT_SETTINGS, *FREE)}
         other, expected = first.setdefault(settings["agent"], (run.folder, settings))
         for name, value in settings.items():
-            if value != expected.get(name):
+            if name in expected and value != expected[name]:  # older runs also name settings that their agent does not have
                 raise UserError(
-                    f"{other} and {run.folder} are both {settings['agent']} but differ in {flag(name)}: {expected.get(name)} "
+                    f"{other} and {run.folder} are both {settings['agent']} but differ in {flag(name)}: {expected[name]} "
                     f"and {value}; compare runs that differ in their seed only."
                 )
 
@@ -156,14 +162,14 @@ def over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
 
     Returns:
         seeds, adapts_by, episodes [K+1]; return_mean, return_ci95, return_iqm [K+1, ...] over seeds and tasks;
-        seed_means [S][K+1] and seed_spread [K+1], their standard deviation (None for one seed); mean_action_mean and
-        mean_action_ci95, or None; hurt_by_step [K+1] with hurt and hurt_ci95 of the last step: the share of tasks whose return
+        seed_means [S][K+1] and seed_spread [K+1], their standard deviation (None for one seed); greedy_mean and
+        greedy_ci95, or None; hurt_by_step [K+1] with hurt and hurt_ci95 of the last step: the share of tasks whose return
         is below what it was before adaptation.
     """
     per_seed = [np.asarray(result["returns"]) for result in results]
     seed_means = np.stack([returns.mean(axis=0) for returns in per_seed])
     lower = [(returns < returns[:, :1]).astype(float) for returns in per_seed]
-    modes = [np.asarray(result["mean_action_returns"]) for result in results if result.get("mean_action_returns")]
+    modes = [np.asarray(result["greedy_returns"]) for result in results if result.get("greedy_returns")]
     has_modes = len(modes) == len(results)
     hurt = np.mean([share.mean(axis=0) for share in lower], axis=0)
     return {
@@ -173,8 +179,8 @@ def over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
         "return_mean": seed_means.mean(axis=0).tolist(),
         "return_ci95": bootstrap_ci95(per_seed).tolist(),
         "return_iqm": iqm(np.concatenate(per_seed)).tolist(),
-        "mean_action_mean": np.mean([m.mean(axis=0) for m in modes], axis=0).tolist() if has_modes else None,
-        "mean_action_ci95": bootstrap_ci95(modes).tolist() if has_modes else None,
+        "greedy_mean": np.mean([m.mean(axis=0) for m in modes], axis=0).tolist() if has_modes else None,
+        "greedy_ci95": bootstrap_ci95(modes).tolist() if has_modes else None,
         "hurt": float(hurt[-1]),
         "hurt_ci95": share_ci95([hit[:, -1] for hit in lower]),
         "hurt_by_step": hurt.tolist(),

@@ -61,7 +61,7 @@ def _return_rows(agent: str, row: dict[str, Any]) -> list[tuple[str, ...]]:
             number(row["return_mean"][k]),
             interval(row["return_ci95"][k]),
             number(row["return_iqm"][k]),
-            pick("mean_action_mean", k),
+            pick("greedy_mean", k),
             f"{row['hurt_by_step'][k]:.0%}" if k else NONE,
             pick("seed_spread", k),
         )

@@ -112,6 +112,8 @@ def read_config(run_dir: Path) -> dict[str, Any]:
     config = load_json(run_dir / CONFIG)
     if not {"script", "settings", "wandb_id"} <= set(config):
         raise UserError(f"{run_dir / CONFIG} was not written by metarl; give another folder.")
+    if "experiment" not in config and config["settings"].get("agent") == "mann":  # which had a network of its own then
+        config["settings"] |= {"hidden_sizes": [40, 40], "activation": "relu"}
     return config
 
 

@@ -188,13 +188,13 @@ def wide(rows: dict[str, Any], steps: dict[str, int]) -> Table:
             f"{steps[agent] / 1e6:.1f} M steps",
             used(row),
             *estimates(row["return_mean"], row["return_ci95"]),
-            number(row["mean_action_mean"][-1]),
+            number(row["greedy_mean"][-1]),
             f"{row['hurt_by_step'][-1]:.0%}",
         )
         for agent, row in rows.items()
     ]
     lines += [(f"published {p.agent} ({p.source})", "", "", "", *printed(p), "", "") for p in PUBLISHED]
-    return Table((*headings, "3, mean action", "hurt"), lines)
+    return Table((*headings, "3, greedy", "hurt"), lines)
 
 
 def narrow(rows: dict[str, Any]) -> Table:

@@ -85,7 +85,7 @@ def test_evaluate_again_gives_the_same_numbers(finished_run, tmp_path):
 def test_evaluation_holds_what_its_returns_say(finished_run):
     """Every summary from the table of returns, by hand."""
     result = json.loads((finished_run / "evaluation.json").read_text())
-    for name, values in (("return", "returns"), ("mean_action", "mean_action_returns")):
+    for name, values in (("return", "returns"), ("greedy", "greedy_returns")):
         returns = np.asarray(result[values])
         assert returns.shape == (3, 4)
         np.testing.assert_allclose(result[f"{name}_mean"], returns.mean(axis=0))
@@ -94,7 +94,7 @@ def test_evaluation_holds_what_its_returns_say(finished_run):
     returns = np.asarray(result["returns"])
     assert result["hurt"] == np.mean([task[-1] < task[0] for task in returns.tolist()])
     assert result["adapts_by"] == "gradient" and result["step_scale"] == [1.0] and result["episodes"] == [0, 3, 6, 9]
-    assert not np.allclose(returns, result["mean_action_returns"])
+    assert not np.allclose(returns, result["greedy_returns"])
 
 
 def test_step_sizes_at_test_are_a_setting(finished_run, tmp_path, error_of):

@@ -12,7 +12,7 @@ from envs.families.navigation import Goal, Navigation2D
 from experiments.cli.errors import UserError
 from experiments.evaluation.trained import load
 from experiments.runs import checkpoint
-from experiments.training.config import TrainConfig, build, resolve
+from experiments.training.config import build, resolve, train_config
 from tests.agents.probe import Guess
 from tests.experiments.conftest import small_run
 
@@ -50,7 +50,7 @@ def test_the_curve_is_that_of_the_evaluation(trained, tasks, finished_run):
 def test_adapt_and_act(trained, tasks):
     task = first(tasks)
     curve = trained.adapt(task, num_steps=2, seed=1)
-    assert curve.score.shape == curve.mean_score.shape == (3,)
+    assert curve.score.shape == curve.greedy_score.shape == (3,)
     action = trained.act(curve, np.zeros(2, np.float32))
     assert action.shape == (2,) and isinstance(action, np.ndarray)
     assert not np.allclose(action, trained.act(curve, np.zeros(2, np.float32), step=0)), "inner steps change the policy"
@@ -111,7 +111,7 @@ class Wide(Navigation2D):
 
 def test_the_oracle_sees_tasks_as_in_training_elsewhere_too(tasks):
     """The scale of its inputs is that of the family it was trained on."""
-    config = resolve(TrainConfig(run_dir=Path(), agent="oracle", horizon=6, hidden_sizes=(8,)))
+    config = resolve(train_config(run_dir=Path(), agent="oracle", horizon=6, hidden_sizes=(8,)))
     key = jax.random.key(0)
     at_home, elsewhere = build(config).learner, build(config, family=Wide(horizon=6)).learner
     curves = [learner.adapt(learner.init(key), first(tasks), key, 0) for learner in (at_home, elsewhere)]

@@ -18,7 +18,7 @@ def write_run(folder, agent, seed, *, adapts_by="gradient", hurt=0, **settings):
     result = {"env": ENV, "agent": agent, "seed": seed, "num_tasks": 8, "episodes": episodes, "task_hash": "same"}
     result |= {"adapts_by": adapts_by, "returns": returns.tolist()}
     if adapts_by != "gradient":
-        result["mean_action_returns"] = (returns + 1).tolist()
+        result["greedy_returns"] = (returns + 1).tolist()
     config = {"script": "train", "wandb_id": "x", "settings": {"agent": agent, "seed": seed, "env": ENV, **settings}}
     config |= {"git_commit": "0123456789abcdef+", "versions": {"jax": "0.10.2"}, "device": {"kind": "cpu", "count": 1}}
     lines = [

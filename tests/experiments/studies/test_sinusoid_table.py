@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from experiments import sinusoid
-from experiments.sinusoid import SinusoidConfig
+from experiments.sinusoid import sinusoid_config
 from experiments.studies.sinusoid import __main__ as sinusoid_table
 from experiments.studies.sinusoid import published, report
 from experiments.studies.sinusoid.published import PUBLISHED, Key
@@ -200,7 +200,7 @@ def test_imaml_needs_less_memory_than_maml_with_many_steps(tmp_path):
     """Rajeswaran et al. 2019: memory that does not grow with inner steps; MAML's does, less so when rematerialised."""
 
     def used(agent, steps, **options):
-        config = sinusoid.resolve(SinusoidConfig(tmp_path, agent=agent, num_inner_steps=steps, **options))
+        config = sinusoid.resolve(sinusoid_config(run_dir=tmp_path, agent=agent, num_inner_steps=steps, **options))
         return memory.temporary_bytes(sinusoid.build(config, 10).learner)
 
     maml, imaml = ([used(agent, steps) for steps in (10, 50)] for agent in ("maml", "imaml"))

@@ -82,7 +82,7 @@ def test_evaluate_again(tmp_path, run):
 def test_selection_error_against_a_loop(monkeypatch):
     """Mean over 5 points and 1, 5 and 10 steps, on tasks and data that no held-out evaluation uses."""
     monkeypatch.setattr(selection, "NUM_TASKS", 6)
-    config = sinusoid.resolve(sinusoid.SinusoidConfig(".", hidden_sizes=(8,)))
+    config = sinusoid.resolve(sinusoid.sinusoid_config(run_dir=".", hidden_sizes=(8,)))
     built = sinusoid.build(config, 5, test=True)
     state = built.learner.init(jax.random.key(3))
     errors, amplitudes = [], []
@@ -110,7 +110,7 @@ def test_the_best_checkpoint_is_evaluated(tmp_path, run, monkeypatch):
 
 
 def test_query_shots():
-    built = sinusoid.build(sinusoid.resolve(sinusoid.SinusoidConfig(".", query_shots=3)), 10)
+    built = sinusoid.build(sinusoid.resolve(sinusoid.sinusoid_config(run_dir=".", query_shots=3)), 10)
     state = built.learner.init(jax.random.key(0))
     curve = built.learner.adapt(state, built.family.sample_task(jax.random.key(1)), jax.random.key(2), 1)
     assert curve.experience.support[0].shape == (1, 10, 1) and curve.experience.query[0].shape == (3, 1)

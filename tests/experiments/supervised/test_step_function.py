@@ -42,7 +42,7 @@ def test_a_short_run(tmp_path, error_of):
 
 def test_the_outer_loss_is_taken_on_the_support_points():
     """Half the mean squared error after adaptation, on the very points that adaptation saw."""
-    config = step_function.StepFunctionConfig(run_dir=None, hidden_sizes=(8,), num_inner_steps=2)
+    config = step_function.step_function_config(run_dir=None, hidden_sizes=(8,), num_inner_steps=2)
     built = step_function.build(config)
     state = built.learner.init(jax.random.key(0))
     task = built.family.sample_held_out_task(jax.random.key(1))

@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments import sinusoid
 from experiments.runs.folder import TUTORIAL_FILES
-from experiments.sinusoid import SinusoidConfig
+from experiments.sinusoid import sinusoid_config
 from experiments.supervised import tutorial
 from experiments.supervised.protocols import PROTOCOLS
 
@@ -23,7 +23,7 @@ def test_plain_fit_learns_the_sine():
 def test_tasks_are_the_tutorial_s():
     """amplitude * sin(x + phase): amplitude U[0.1, 0.5], phase U[0, pi], twenty points."""
     protocol = PROTOCOLS["jang"]
-    family = sinusoid.build(sinusoid.resolve(SinusoidConfig(".", "jang")), 20).family
+    family = sinusoid.build(sinusoid.resolve(sinusoid_config(run_dir=".", protocol="jang")), 20).family
     tasks = jax.vmap(family.sample_task)(jax.random.split(jax.random.key(0), 2000))
     assert 0.1 <= tasks.amplitude.min() < 0.11 and 0.49 < tasks.amplitude.max() <= 0.5
     shift = -tasks.phase
@@ -33,7 +33,7 @@ def test_tasks_are_the_tutorial_s():
 
 def test_batching_tasks_trains_faster_with_less_variance(tmp_path):
     """The tutorial's claim, at a tenth of its length; held-out errors do not depend on how many losses are averaged."""
-    config = sinusoid.resolve(SinusoidConfig(tmp_path, "jang", num_iterations=2000))
+    config = sinusoid.resolve(sinusoid_config(run_dir=tmp_path, protocol="jang", num_iterations=2000))
     arms = tutorial.batching(config, sinusoid.build)
     assert all(arm.losses.shape == (3, 2000) and arm.held_out.shape == (3,) for arm in arms.values())
     one, more_points, four = arms.values()

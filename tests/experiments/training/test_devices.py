@@ -11,7 +11,7 @@ import agents
 import envs
 from experiments import train
 from experiments.cli.errors import UserError
-from experiments.training.config import TrainConfig, build, resolve
+from experiments.training.config import build, resolve, train_config
 from experiments.training.devices import calls_host, choose_batch, choose_devices, place, spread
 from experiments.training.seeds import batch_seeds, of_seed
 
@@ -21,7 +21,7 @@ SEEDS = (3, 7)
 
 def config_of(agent, **options):
     sizes = {"num_tasks": M, "num_episodes": 3, "horizon": 10, "hidden_sizes": (8,)}
-    return resolve(TrainConfig(Path("unused"), agent=agent, **sizes, **options))
+    return resolve(train_config(run_dir=Path("unused"), agent=agent, **sizes, **options))
 
 
 def trained(agent, devices, batch=None, *, seeds=SEEDS[:1], iterations=10, **options):
@@ -62,7 +62,7 @@ def test_devices_seeds_and_micro_batches_do_not_change_a_run(agent, float64):
     [
         pytest.param(name, marks=() if name == "oracle" else pytest.mark.slow)
         for name in agents.AGENTS
-        if name not in agents.REGRESSION_ONLY | {"maml-trpo"}
+        if "reinforcement" in agents.find(name).serves and name != "maml-trpo"
     ],
 )
 def test_the_first_iteration_of_every_agent_is_that_of_one_device(agent):

@@ -8,14 +8,14 @@ import pytest
 from experiments import sinusoid
 from experiments.runs import checkpoint
 from experiments.runs.writer import open_outputs
-from experiments.sinusoid import SinusoidConfig
+from experiments.sinusoid import sinusoid_config
 from experiments.training import loop, without_folders
 from experiments.training.seeds import keys_of
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    config = SinusoidConfig(tmp_path_factory.mktemp("seeds") / "run", num_iterations=30, num_tasks=3, seed=7, log_every=5)
+    config = sinusoid_config(run_dir=tmp_path_factory.mktemp("seeds") / "run", num_iterations=30, num_tasks=3, seed=7, log_every=5)
     return sinusoid.resolve(config)
 
 
