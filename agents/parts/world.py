@@ -109,7 +109,7 @@ class Settings(NamedTuple):
     credit: float = 1.0
     trial_episodes: int = 2
     memory_size: int = 64
-    ppo: PPO = PPO()
+    ppo: PPO = PPO(num_epochs=5, num_minibatches=1, clip=0.2, entropy_cost=0.0)
     over_tasks: OverTasks = OverTasks()
 
 

@@ -234,7 +234,7 @@ def build(config: TrainConfig, *, family: envs.TaskFamily | None = None, over_ta
 def _ppo(config: TrainConfig) -> PPO:
     names = {"ppo_epochs": "num_epochs", "ppo_minibatches": "num_minibatches", "clip": "clip", "entropy_cost": "entropy_cost"}
     given = {ours: getattr(config, name) for name, ours in names.items() if getattr(config, name) is not None}
-    return PPO()._replace(**given)
+    return agents.Settings._field_defaults["ppo"]._replace(**given)
 
 
 def make_family(env: str, options: dict[str, Any]) -> envs.TaskFamily:
