@@ -37,7 +37,7 @@ def horizon_is_respected(evidence: Evidence) -> str | None:
     for t, expected in ((family.horizon - 2, False), (family.horizon - 1, True)):
         if t >= 0:
             env.reset(seed=0)
-            env._t = t  # as if so many steps had been taken: playing them out is what takes long
+            env.t = t  # as if so many steps had been taken: playing them out is what takes long
             _, _, terminated, truncated, _ = env.step(action)
             if truncated is not expected and not (terminated and expected):
                 raise ValueError(f"{evidence.name}: horizon is {family.horizon}, but step {t + 1} truncates: {not expected}.")
@@ -57,7 +57,7 @@ def nothing_after_the_end(evidence: Evidence) -> str | None:
     env, episodes = evidence.env, evidence.episodes
     action = episodes.action[0, 0]
     env.reset(seed=0)
-    env._t = evidence.family.horizon - 1
+    env.t = evidence.family.horizon - 1
     last, _, *over, _ = env.step(action)
     after = [env.step(action) for _ in range(2)]
     if not all(np.array_equal(last, x[0]) and x[1] == 0.0 and list(x[2:4]) == over for x in after):

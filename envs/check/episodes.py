@@ -90,7 +90,7 @@ def stepping_alone_equals_vmap(evidence: Evidence) -> None:
 def _why(evidence: Evidence) -> str:
     """What makes an episode depend on how it was compiled: Python state shows when the functions are traced again."""
     env, episodes, family = evidence.env, evidence.episodes, evidence.family
-    arguments = (env._key, 0, env.state, episodes.action[0, 0], env.task)
+    arguments = (env.key, 0, env.state, episodes.action[0, 0], env.task)
 
     def trace():
         step = lambda key, t, state, action, task: (

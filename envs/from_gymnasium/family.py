@@ -49,9 +49,8 @@ class HostFamily(TaskFamily):
     environment must follow from its seed. One callback steps all episodes of a batch; ended ones cost nothing more.
     """
 
-    on_host = True
-    """Nothing reads it yet. An option that shards tasks over devices must refuse families that have it: all their episodes live
-    in one pool of this process, and programs over several devices cannot share that."""
+    calls_host = True
+    on_host = True  # all episodes live in one pool of this process, which programs over several devices cannot share
 
     def __init__(
         self,

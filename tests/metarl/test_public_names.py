@@ -2,11 +2,41 @@
 
 import metarl
 
-NAMES = """
-AdaptationCurve Batch Environment Experience Fast InnerRule Key MetaLearner MetaState Metrics OverTasks Params Path Problem
-Task Theta Trajectory Tree adapt advantages clipped_ratio collect loaded_dice meta outer ppo reinforce rollout
-rollout_with_memory rules surrogates trial trust_region
-""".split()
+NAMES = [
+    "AdaptationCurve",
+    "Batch",
+    "Environment",
+    "Experience",
+    "Fast",
+    "InnerRule",
+    "Key",
+    "MetaLearner",
+    "MetaState",
+    "Metrics",
+    "OverTasks",
+    "Params",
+    "Path",
+    "Problem",
+    "Task",
+    "Theta",
+    "Trajectory",
+    "Tree",
+    "adapt",
+    "advantages",
+    "clipped_ratio",
+    "collect",
+    "loaded_dice",
+    "meta",
+    "outer",
+    "ppo",
+    "reinforce",
+    "rollout",
+    "rollout_with_memory",
+    "rules",
+    "surrogates",
+    "trial",
+    "trust_region",
+]
 
 
 def test_public_names():
