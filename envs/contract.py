@@ -1,4 +1,4 @@
-"""What a family must be before anything is compiled with it. Each failure names the family, the function and what to change."""
+"""Checks of a family's interface, before anything is compiled. Each error names the family, the function and what to change."""
 
 import re
 import traceback

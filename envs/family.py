@@ -29,7 +29,7 @@ class TaskFamily(FuncEnv):
     - ``transition(state, action, rng, params) -> state``: clips or scales the action itself.
     - ``observation(state, rng, params) -> observation``, of the space's shape and dtype.
     - ``reward(state, action, next_state, rng, params) -> scalar float32``
-    - ``terminal(state, rng, params) -> scalar bool``: asked of the state after each step, not of the first one.
+    - ``terminal(state, rng, params) -> scalar bool``: called with the state after each step, never with the initial one.
 
     ``params`` is always the task. Optional: ``sample_held_out_task``, ``render_image(state, render_state, params) ->
     (render_state, image)``, ``plane`` for the picture of paths, and ``task_space``: the task with a gymnasium space in the
@@ -68,7 +68,7 @@ class TaskFamily(FuncEnv):
         return self.sample_task(jax.random.fold_in(key, HELD_OUT_STREAM))
 
     def get_default_params(self, **kwargs: Any) -> Task:
-        """The fixed task of an environment made without one: the first of a constant stream that does not start at its end."""
+        """The task of an environment made without one: the first of a fixed sequence whose initial state is not terminal."""
         del kwargs
         for index in range(DEFAULT_TASK_TRIES):
             key_task, key_state, key_terminal = jax.random.split(jax.random.key(index), 3)
@@ -80,7 +80,7 @@ class TaskFamily(FuncEnv):
         )
 
     def plane(self, observation: np.ndarray, task: Task) -> tuple[np.ndarray, np.ndarray] | None:
-        """Where to draw an agent: (positions [..., 2], goal [2]) of observations [..., O], or None if that means nothing."""
+        """Where to draw an agent: (positions [..., 2], goal [2]) of observations [..., O], or None if there is none."""
         del observation, task
         return None
 

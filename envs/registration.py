@@ -17,12 +17,12 @@ from envs.family import TaskFamily
 ENTRY_POINT = "envs.to_gymnasium.task_env:TaskEnv"
 VECTOR_ENTRY_POINT = "envs.to_gymnasium.task_vector_env:TaskVectorEnv"
 
-# What makes a family -> the options with which its functions were found sound. Classes, functions and families can be keys.
-_SOUND: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
+# What makes a family -> the options with which its functions passed their checks. Classes, functions and families can be keys.
+_CHECKED: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
 
 
 def build_family(family: Any, **options: Any) -> TaskFamily:
-    """A sound family from an instance, a class or function that makes one, or its "module:name".
+    """Build and check a family from an instance, a class or function that makes one, or its "module:name".
 
     Every call builds anew, since families hold threads, processes and whatever a user sets on them. Their functions, whose
     tracing takes most of the time, are checked once in a process for the same maker and options.
@@ -34,7 +34,7 @@ def build_family(family: Any, **options: Any) -> TaskFamily:
     built = construct(maker, **options)
     check_attributes(built)
     try:
-        known, spelled = _SOUND.setdefault(maker, set()), json.dumps([options, jax.dtypes.canonicalize_dtype(float).name])
+        known, spelled = _CHECKED.setdefault(maker, set()), json.dumps([options, jax.dtypes.canonicalize_dtype(float).name])
     except TypeError:  # a maker that cannot be a key, or options that JSON cannot spell: checked every time
         check_functions(built)
         return built
@@ -119,7 +119,7 @@ def make(id: str, **options: Any) -> TaskFamily:
     """The family registered under ``id``. ``module:id`` imports ``module`` first, as in Gymnasium.
 
     Raises:
-        ValueError: no such module, no such family (names the closest known ids), or one that is not sound.
+        ValueError: no such module, no such family (names the closest known ids), or one that fails its checks.
 
     >>> import envs
     >>> family = envs.make("metarl/Navigation2D-v0", horizon=20)
@@ -130,7 +130,7 @@ def make(id: str, **options: Any) -> TaskFamily:
 
 
 def find(id: str) -> Any:
-    """What `register` was given for ``id``: a family, what makes one, or its "module:name"."""
+    """What ``id`` was registered with: a family's class, a function that makes one, or its "module:name"."""
     module, _, name = id.rpartition(":")
     if module:
         try:

@@ -17,7 +17,7 @@ OTHER_KEY = 7
 
 
 def reset_keeps_the_task(evidence: Evidence) -> None:
-    """Only options change it, and what they give stays."""
+    """`reset` changes the task only if ``options`` gives one, which then stays."""
     backwards = jax.tree.map(lambda leaf: np.repeat(leaf[::-1], len(SEEDS), axis=0), evidence.tasks)
     for env, given in ((evidence.env, evidence.task(1)), (evidence.vector, backwards)):
         for seed, options in ((0, {"task": given}), (1, None), (None, {}), (1, None)):
@@ -30,7 +30,7 @@ def reset_keeps_the_task(evidence: Evidence) -> None:
 
 
 def horizon_is_respected(evidence: Evidence) -> str | None:
-    """Environments truncate there, and the constructor's ``horizon`` sets it."""
+    """Environments truncate at the horizon, and the constructor's ``horizon`` sets it."""
     family, env = evidence.family, evidence.env
     env.reset(seed=0)
     action = evidence.episodes.action[0, 0]
@@ -53,7 +53,10 @@ def horizon_is_respected(evidence: Evidence) -> str | None:
 
 
 def nothing_after_the_end(evidence: Evidence) -> str | None:
-    """Environments stand still or begin anew, without a reward; an end stays one."""
+    """After an episode's end `TaskEnv` stands still and `TaskVectorEnv` resets, without a reward.
+
+    Terminal states stay terminal.
+    """
     env, episodes = evidence.env, evidence.episodes
     action = episodes.action[0, 0]
     env.reset(seed=0)
@@ -75,7 +78,7 @@ def nothing_after_the_end(evidence: Evidence) -> str | None:
 
 
 def gymnasium_accepts_it(evidence: Evidence) -> str | None:
-    """Through `check_env`; its warnings count but for the `HARMLESS`. It takes no environment of one step, so two stand in."""
+    """Gymnasium's `check_env` passes, without warnings but the `HARMLESS`. It needs two steps: a horizon of 1 becomes 2."""
     env = evidence.env
     if evidence.family.horizon == 1:
         longer = _with_horizon(evidence.family, 2)
@@ -95,7 +98,7 @@ def gymnasium_accepts_it(evidence: Evidence) -> str | None:
 
 
 def images_are_drawn(evidence: Evidence) -> str | None:
-    """``render_image``, where there is one, gives uint8 [height, width, 3]."""
+    """``render_image``, where there is one, returns uint8 [height, width, 3]."""
     if not can_render(evidence.family):
         return "the family has no render_image"
     env = evidence.env

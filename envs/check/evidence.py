@@ -49,7 +49,7 @@ class Episodes(NamedTuple):
 
 
 class Evidence:
-    """Of one family; each part is made when a check first asks for it."""
+    """Samples and episodes of one family, each computed when a check first needs it."""
 
     def __init__(self, family: TaskFamily):
         self.family = family
