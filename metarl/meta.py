@@ -134,7 +134,7 @@ def implicit(problem: Problem, rule: InnerRule, strength: float, *, cg_steps: in
         problem: its first support batch defines the inner problem, so every step must use the same one.
         rule: the rule that moves; `rules.proximal` is added here.
         strength: lambda, weight of the proximal penalty that keeps adaptation near its start.
-        cg_steps: iterations of conjugate gradients; 5 in the paper's few-shot experiments.
+        cg_steps: iterations of conjugate gradients.
         damping: added to the curvature in the linear system, for inner losses that are not convex. It biases the derivative:
             the more the flatter a direction is.
 
