@@ -16,7 +16,7 @@ SHOWN_WHOLE = 9  # numbers of a wrong value that an error shows
 def finite(*shape: int) -> Any:
     """All float32 arrays of this shape without NaN and infinities.
 
-    >>> finite(2).contains(np.array([0.5, -3.0], np.float32)), finite().contains(np.float32(np.inf))
+    >>> bool(finite(2).contains(np.array([0.5, -3.0], np.float32))), bool(finite().contains(np.array(np.inf, np.float32)))
     (True, False)
     """
     return Box(-MAX, MAX, shape, np.float32)
@@ -31,7 +31,7 @@ class Such(Space):
     """The values of ``box`` for which ``condition`` (one bool, or one per entry) is true. `sample` is not supported.
 
     >>> sign = Such(Box(-1.0, 1.0, (), np.float32), lambda x: np.abs(x) == 1.0, "either -1 or 1")
-    >>> sign.contains(np.float32(-1.0)), sign.contains(np.float32(0.5))
+    >>> sign.contains(np.array(-1.0, np.float32)), sign.contains(np.array(0.5, np.float32))
     (True, False)
     """
 
