@@ -1,6 +1,12 @@
-"""Worlds: distributions over tasks, on Gymnasium's registry. Importing this package registers the families below."""
+"""Task families: distributions over tasks, on Gymnasium's registry. Importing this package registers those below.
 
+`make` a registered family, or subclass `TaskFamily` and `register` your own; `from_gymnasium` makes one of an ordinary
+environment. `TaskEnv` and `TaskVectorEnv` are the way back: ordinary environments of a family's tasks.
+"""
+
+from envs import drawing, task_spaces
 from envs.check import check_task_family
+from envs.families.regression import RegressionFamily, sinusoid, step_function
 from envs.family import TaskFamily, check_task, held_out_tasks
 from envs.from_gymnasium.family import from_gymnasium, host_error
 from envs.registration import make, register, registered
@@ -34,15 +40,20 @@ for _id, _family in FAMILIES.items():
 
 __all__ = [
     "FAMILIES",
+    "RegressionFamily",
     "TaskEnv",
     "TaskFamily",
     "TaskVectorEnv",
     "check_task",
     "check_task_family",
+    "drawing",
     "from_gymnasium",
     "held_out_tasks",
     "host_error",
     "make",
     "register",
     "registered",
+    "sinusoid",
+    "step_function",
+    "task_spaces",
 ]

@@ -1,4 +1,4 @@
-"""What a family must be before anything is compiled with it. Each failure names the family, the function and what to change."""
+"""Checks of a family's interface, before anything is compiled. Each error names the family, the function and what to change."""
 
 import re
 import traceback
@@ -23,6 +23,12 @@ def check_family(family: TaskFamily) -> None:
     Raises:
         ValueError: one line that names the family, the function and the value.
     """
+    check_attributes(family)
+    check_functions(family)
+
+
+def check_attributes(family: TaskFamily) -> None:
+    """The part of `check_family` that takes no time: spaces, horizon, and that all functions are there."""
     name = type(family).__name__
     for space in ("observation_space", "action_space"):
         if not isinstance(getattr(family, space, None), Space):
@@ -31,22 +37,11 @@ def check_family(family: TaskFamily) -> None:
     for method in METHODS:
         if getattr(type(family), method) is getattr(TaskFamily, method):
             raise ValueError(f"{name} has no {method}; write it as envs.TaskFamily describes.")
-    _check_functions(family, name)
 
 
-def explain(error: Exception) -> str:
-    """An exception from a user's code in one line: what and where."""
-    lines = str(error).strip().splitlines() or [""]
-    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    message = f"{type(error).__name__}: {lines[0]}"
-    if "Traceback (most recent call last):" in str(error):  # a host callback's own error, told as text
-        frames, message = FRAME.findall(str(error)), lines[-1]
-    theirs = [(file, line) for file, line in frames if not any(name in file for name in LIBRARIES)]
-    return message + (f" ({theirs[-1][0]}:{theirs[-1][1]})" if theirs else "")
-
-
-def _check_functions(family: TaskFamily, name: str) -> None:
-    key = jax.random.key(0)
+def check_functions(family: TaskFamily) -> None:
+    """The part of `check_family` that traces: shapes and dtypes of what the functions return."""
+    name, key = type(family).__name__, jax.random.key(0)
     task = _call(name, "sample_task", family.sample_task, key)
     for path, leaf in jax.tree_util.tree_leaves_with_path(task):
         if not isinstance(leaf, jax.Array | np.ndarray):
@@ -81,6 +76,17 @@ def _check_functions(family: TaskFamily, name: str) -> None:
     shape, dtype = _one(name, "terminal", shapes("terminal", state, key, task))
     if shape != () or dtype != "bool":
         raise ValueError(f"{name}.terminal returns shape {shape} of {dtype}, but must return one bool.")
+
+
+def explain(error: Exception) -> str:
+    """An exception from a user's code in one line: what and where."""
+    lines = str(error).strip().splitlines() or [""]
+    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    message = f"{type(error).__name__}: {lines[0]}"
+    if "Traceback (most recent call last):" in str(error):  # a host callback's own error, told as text
+        frames, message = FRAME.findall(str(error)), lines[-1]
+    theirs = [(file, line) for file, line in frames if not any(name in file for name in LIBRARIES)]
+    return message + (f" ({theirs[-1][0]}:{theirs[-1][1]})" if theirs else "")
 
 
 def _call(name: str, method: str, function: Any, *args: Any) -> Any:

@@ -29,18 +29,24 @@ class TaskFamily(FuncEnv):
     - ``transition(state, action, rng, params) -> state``: clips or scales the action itself.
     - ``observation(state, rng, params) -> observation``, of the space's shape and dtype.
     - ``reward(state, action, next_state, rng, params) -> scalar float32``
-    - ``terminal(state, rng, params) -> scalar bool``: asked of the state after each step, not of the first one.
+    - ``terminal(state, rng, params) -> scalar bool``: called with the state after each step, never with the initial one.
 
     ``params`` is always the task. Optional: ``sample_held_out_task``, ``render_image(state, render_state, params) ->
     (render_state, image)``, ``plane`` for the picture of paths, and ``task_space``: the task with a gymnasium space in the
     place of each array, such as ``Goal(position=Box(-0.5, 0.5, (2,)))``. Environments and trained agents refuse tasks outside
     it, held-out ones too; without it they take any task of the right shapes. `envs.task_spaces` has spaces for it.
+
+    Two flags tell training where the family runs. ``calls_host``: a function leaves the compiled program, through
+    `jax.pure_callback` or `jax.experimental.io_callback`; training then uses one device unless asked for more. ``on_host``:
+    episodes live in this process, not in the states, so that one device is all there can be.
     """
 
     observation_space: Space
     action_space: Space
     horizon: int
     task_space: Any = None
+    calls_host: bool = False
+    on_host: bool = False
 
     def __init__(self, horizon: int | None = None):
         """Set another ``horizon`` than the family's own, in steps; checked here, so call this before using it."""
@@ -62,7 +68,7 @@ class TaskFamily(FuncEnv):
         return self.sample_task(jax.random.fold_in(key, HELD_OUT_STREAM))
 
     def get_default_params(self, **kwargs: Any) -> Task:
-        """The fixed task of an environment made without one: the first of a constant stream that does not start at its end."""
+        """The task of an environment made without one: the first of a fixed sequence whose initial state is not terminal."""
         del kwargs
         for index in range(DEFAULT_TASK_TRIES):
             key_task, key_state, key_terminal = jax.random.split(jax.random.key(index), 3)
@@ -74,13 +80,22 @@ class TaskFamily(FuncEnv):
         )
 
     def plane(self, observation: np.ndarray, task: Task) -> tuple[np.ndarray, np.ndarray] | None:
-        """Where to draw an agent: (positions [..., 2], goal [2]) of observations [..., O], or None if that means nothing."""
+        """Where to draw an agent: (positions [..., 2], goal [2]) of observations [..., O], or None if there is none."""
         del observation, task
         return None
 
 
 def held_out_tasks(family: Any, num_tasks: int) -> Task:
-    """The first ``num_tasks`` held-out tasks of a family: leaves [M, ...]. A constant of the family, whatever the seed."""
+    """The first ``num_tasks`` held-out tasks of a family: leaves [M, ...]. A constant of the family, whatever the seed.
+
+    >>> import envs
+    >>> family = envs.make("metarl/Navigation2D-v0")
+    >>> tasks = envs.held_out_tasks(family, 3)
+    >>> tasks.position.shape
+    (3, 2)
+    >>> bool((tasks.position == envs.held_out_tasks(family, 5).position[:3]).all())
+    True
+    """
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(HELD_OUT_STREAM), np.arange(num_tasks))
     return jax.vmap(family.sample_held_out_task)(keys)
 

@@ -1,4 +1,4 @@
-"""Packages that only some families need: a missing one is met with the command that installs it."""
+"""Optional dependencies: packages that only some families need. The error about a missing one says how to install it."""
 
 import importlib
 import importlib.util

@@ -1,4 +1,4 @@
-"""What constructor options may be. Each error names the family, the option and the value."""
+"""Validation of constructor options. Each error names the family, the option and the value."""
 
 import json
 import numbers

@@ -3,31 +3,49 @@
 import difflib
 import importlib
 import inspect
+import json
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import gymnasium
+import jax
 
-from envs.contract import check_family, explain
+from envs.contract import check_attributes, check_functions, explain
 from envs.family import TaskFamily
 
 ENTRY_POINT = "envs.to_gymnasium.task_env:TaskEnv"
 VECTOR_ENTRY_POINT = "envs.to_gymnasium.task_vector_env:TaskVectorEnv"
 
+# What makes a family -> the options with which its functions passed their checks. Classes, functions and families can be keys.
+_CHECKED: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
+
 
 def build_family(family: Any, **options: Any) -> TaskFamily:
-    """A sound family from an instance, a class or function that makes one, or its "module:name".
+    """Build and check a family from an instance, a class or function that makes one, or its "module:name".
+
+    Every call builds anew, since families hold threads, processes and whatever a user sets on them. Their functions, whose
+    tracing takes most of the time, are checked once in a process for the same maker and options.
 
     Raises:
         ValueError: one line on what is wrong with the family, its options or its module.
     """
-    built = construct(family, **options)
-    check_family(built)
+    maker = _imported(family) if isinstance(family, str) else family
+    built = construct(maker, **options)
+    check_attributes(built)
+    try:
+        known, spelled = _CHECKED.setdefault(maker, set()), json.dumps([options, jax.dtypes.canonicalize_dtype(float).name])
+    except TypeError:  # a maker that cannot be a key, or options that JSON cannot spell: checked every time
+        check_functions(built)
+        return built
+    if spelled not in known:
+        check_functions(built)
+        known.add(spelled)
     return built
 
 
 def construct(family: Any, **options: Any) -> TaskFamily:
-    """`build_family` without looking at what the family's functions do."""
+    """`build_family` without its checks of the family."""
     if isinstance(family, str):
         family = _imported(family)
     if isinstance(family, TaskFamily):
@@ -80,6 +98,11 @@ def register(id: str, family: str | Callable[..., TaskFamily]) -> None:
     Args:
         id: such as ``their/Env-v0``.
         family: the family's class, a function that makes one, or "module:name", which is imported when first used.
+
+    >>> import envs
+    >>> envs.register("example/Plane-v0", "envs.families.navigation:Navigation2D")
+    >>> "example/Plane-v0" in envs.registered()
+    True
     """
     if id in gymnasium.registry and gymnasium.registry[id].kwargs.get("family") != family:
         raise ValueError(f"register: {id!r} is taken; choose another name or a new version.")
@@ -96,13 +119,18 @@ def make(id: str, **options: Any) -> TaskFamily:
     """The family registered under ``id``. ``module:id`` imports ``module`` first, as in Gymnasium.
 
     Raises:
-        ValueError: no such module, no such family (names the closest known ids), or one that is not sound.
+        ValueError: no such module, no such family (names the closest known ids), or one that fails its checks.
+
+    >>> import envs
+    >>> family = envs.make("metarl/Navigation2D-v0", horizon=20)
+    >>> family.horizon, family.action_space
+    (20, Box(-1.0, 1.0, (2,), float32))
     """
     return build_family(find(id), **options)
 
 
 def find(id: str) -> Any:
-    """What `register` was given for ``id``: a family, what makes one, or its "module:name"."""
+    """What ``id`` was registered with: a family's class, a function that makes one, or its "module:name"."""
     module, _, name = id.rpartition(":")
     if module:
         try:

@@ -1,4 +1,4 @@
-"""Spaces for ``task_space``: finite numbers, positive ones, and boxes with a condition that no Gymnasium space expresses."""
+"""Spaces for ``task_space``: finite numbers, positive numbers, and boxes with a constraint that Gymnasium's do not express."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,17 +14,26 @@ SHOWN_WHOLE = 9  # numbers of a wrong value that an error shows
 
 
 def finite(*shape: int) -> Any:
-    """Any numbers but NaN and infinities."""
+    """All float32 arrays of this shape without NaN and infinities.
+
+    >>> bool(finite(2).contains(np.array([0.5, -3.0], np.float32))), bool(finite().contains(np.array(np.inf, np.float32)))
+    (True, False)
+    """
     return Box(-MAX, MAX, shape, np.float32)
 
 
 def positive(*shape: int) -> Any:
-    """Finite numbers above 0."""
+    """All finite float32 arrays of this shape whose entries are above 0."""
     return Box(TINY, MAX, shape, np.float32)
 
 
 class Such(Space):
-    """The values of ``box`` of which ``condition`` (one bool or one for each part) holds. It can be asked, not sampled."""
+    """The values of ``box`` for which ``condition`` (one bool, or one per entry) is true. `sample` is not supported.
+
+    >>> sign = Such(Box(-1.0, 1.0, (), np.float32), lambda x: np.abs(x) == 1.0, "either -1 or 1")
+    >>> sign.contains(np.array(-1.0, np.float32)), sign.contains(np.array(0.5, np.float32))
+    (True, False)
+    """
 
     def __init__(self, box: Box, condition: Callable[[np.ndarray], Any], words: str):
         super().__init__(box.shape, box.dtype)

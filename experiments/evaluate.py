@@ -5,12 +5,11 @@ import sys
 from collections.abc import Sequence
 
 from experiments.cli.errors import UserError, one_line_errors
-from experiments.cli.flags import flag, parse
+from experiments.cli.flags import flag, given_flags, parse
 from experiments.evaluation.held_out import EvaluateConfig
 from experiments.runs.folder import lock, read_config
 from experiments.runs.seed_folders import seed_folders
 from experiments.training.experiment import config_of, experiment_of
-from experiments.training.settings import given_flags
 
 
 @one_line_errors

@@ -15,6 +15,9 @@ def discounted_sum(x: jax.Array, factor: float) -> jax.Array:
     Args:
         x: [..., T].
         factor: discount in [0, 1].
+
+    >>> discounted_sum(jnp.array([1.0, 1.0, 1.0]), 0.5)
+    Array([1.75, 1.5 , 1.  ], dtype=float32)
     """
     decay = decay_matrix(x.shape[-1], factor, x.dtype)
     return jnp.matmul(x, decay.T, precision=jax.lax.Precision.HIGHEST)
@@ -32,6 +35,12 @@ def generalized_advantage(reward: jax.Array, value: jax.Array, gamma: float, lam
 
     Returns:
         [T] advantages, zero after the end.
+
+    >>> reward, value = jnp.array([0.0, 0.0, 1.0]), jnp.array([0.5, 0.5, 0.5, 0.0])
+    >>> generalized_advantage(reward, value, gamma=1.0, lam=1.0)  # return minus value
+    Array([0.5, 0.5, 0.5], dtype=float32)
+    >>> generalized_advantage(reward, value, gamma=1.0, lam=0.0)  # one-step error
+    Array([0. , 0. , 0.5], dtype=float32)
     """
     chex.assert_rank([reward, value], 1)
     delta = reward + gamma * value[1:] - value[:-1]
@@ -46,6 +55,9 @@ def linear_features(observation: jax.Array) -> jax.Array:
 
     Returns:
         [T, 2 * O + 4] with O the flattened size of an observation.
+
+    >>> linear_features(jnp.zeros((200, 3))).shape
+    (200, 10)
     """
     horizon = observation.shape[0]
     obs = jnp.clip(observation.reshape(horizon, -1).astype(jnp.result_type(float)), -10.0, 10.0)
@@ -111,6 +123,11 @@ def linear_baseline(observation: jax.Array, target: jax.Array, mask: jax.Array) 
 
     Returns:
         [N, T] values, zero where ``mask`` is zero.
+
+    >>> observation = jnp.ones((8, 3, 2))  # 8 episodes of 3 steps that all look alike
+    >>> target = jnp.broadcast_to(jnp.array([3.0, 2.0, 1.0]), (8, 3))
+    >>> linear_baseline(observation, target, jnp.ones((8, 3)))[0].round(1)
+    Array([3., 2., 1.], dtype=float32)
     """
     return fit_linear_baseline(jax.vmap(linear_features)(observation), target, mask)
 
@@ -119,6 +136,9 @@ def time_baseline(observation: jax.Array, target: jax.Array, mask: jax.Array) ->
     """For each episode and time the mean target of the *other* episodes still alive at that time: a baseline without bias.
 
     Arguments and shapes are those of `linear_baseline`; observations are not used. Zero where no other episode is alive.
+
+    >>> time_baseline(None, jnp.array([[1.0], [2.0], [3.0]]), jnp.ones((3, 1))).ravel()
+    Array([2.5, 2. , 1.5], dtype=float32)
     """
     del observation
     others = jnp.sum(mask, axis=0) - mask
@@ -130,6 +150,10 @@ def explained_variance(value: jax.Array, target: jax.Array, mask: jax.Array) -> 
     """Share of the targets' variance that ``value`` accounts for: 1 is perfect, 0 no better than their mean; all [N, T].
 
     Zero where targets do not vary.
+
+    >>> target = jnp.array([[1.0, 3.0]])
+    >>> float(explained_variance(target, target, jnp.ones((1, 2))))
+    1.0
     """
     count = jnp.maximum(jnp.sum(mask), 1.0)
 
@@ -149,6 +173,9 @@ def normalize(advantage: jax.Array, mask: jax.Array) -> jax.Array:
     Args:
         advantage: [N, T].
         mask: [N, T].
+
+    >>> normalize(jnp.array([[1.0, 3.0, 7.0]]), jnp.array([[1.0, 1.0, 0.0]])).round(3)
+    Array([[-1.,  1.,  0.]], dtype=float32)
     """
     count = jnp.maximum(jnp.sum(mask), 1.0)
     mean = jnp.sum(mask * advantage) / count

@@ -1,7 +1,6 @@
-"""The inner loop, once for drawing data and once for replaying it.
+"""The inner loop, written twice: `collect` draws data while it adapts, `adapt` repeats the same steps on recorded data.
 
-`collect` draws data while adapting and is never differentiated; `adapt` replays the same recursion on the recorded data and
-is. Keeping the two apart means that no environment appears in reverse mode and that a rollout cannot leak a gradient.
+Only `adapt` is differentiated. So reverse mode never meets an environment, and no gradient leaks through a rollout.
 """
 
 import jax
@@ -11,18 +10,19 @@ from metarl.interfaces import Experience, Fast, InnerRule, Key, Path, Problem, T
 
 
 def inner_step(rule: InnerRule, inner_loss, theta: Theta, fast, batch, k):
-    """One inner step on ``batch``: gradient of ``inner_loss(read(theta, fast), batch)`` in ``fast``, then the rule.
+    """One inner step: the gradient of ``inner_loss(read(theta, fast), batch)`` with respect to ``fast``, given to the rule.
 
-    ``theta`` and ``fast`` stay separate arguments: the gradient that moves ``fast`` must not run through ``theta``.
+    ``theta`` is held fixed in that gradient, which is why it is an argument of its own.
     """
     grads, _ = jax.grad(lambda f: inner_loss(rule.read(theta, f), batch), has_aux=True)(fast)
     return rule.step(theta, fast, grads, k)
 
 
 def loop(step, fast: Fast, inputs):
-    """`jax.lax.scan`, but for a single step no loop: there the compiler sees that all tasks start from the same parameters.
+    """`jax.lax.scan`, except that a single step is called directly.
 
-    The first step is then one product for all tasks, and what `collect` computed need not be computed again to be replayed.
+    A direct call shows the compiler that all tasks start from the same parameters. It then computes the first step of all
+    tasks as one matrix product, and shares it between `collect` and `adapt`.
     """
     if jax.tree.leaves(inputs)[0].shape[0] != 1:
         return jax.lax.scan(step, fast, inputs)
@@ -34,15 +34,24 @@ def adapt(rule: InnerRule, inner_loss, theta: Theta, support, *, remat: bool = F
     """Replay K inner steps on recorded support batches; differentiable in ``theta``.
 
     Args:
-        rule: how parameters move.
+        rule: the inner rule, see `metarl.rules`.
         inner_loss: (params, batch) -> (scalar, metrics).
         theta: meta-parameters.
         support: K batches, leaves [K, N, ...]. K may be 0.
-        remat: recompute each step's insides in the backward pass instead of storing them: memory per step shrinks to the
-            moving parameters, for about one more forward pass.
+        remat: rematerialise. The backward pass computes each step again instead of storing its intermediate values. Only the
+            fast weights of each step are kept, at the cost of about one more forward pass.
 
     Returns:
         The path: network parameters after 0..K steps, leaves [K+1, ...].
+
+    >>> from metarl import rules
+    >>> def loss(params, batch):
+    ...     return jnp.mean((params - batch) ** 2), {}
+    >>> support = jnp.array([[1.0], [1.0]])  # two inner steps on the same target
+    >>> adapt(rules.sgd(0.25), loss, jnp.zeros(()), support)
+    Array([0.  , 0.5 , 0.75], dtype=float32)
+    >>> jax.grad(lambda theta: adapt(rules.sgd(0.25), loss, theta, support)[-1])(jnp.zeros(()))
+    Array(0.25, dtype=float32)
     """
     num_steps = jax.tree.leaves(support)[0].shape[0]
 
@@ -64,7 +73,10 @@ def adapt(rule: InnerRule, inner_loss, theta: Theta, support, *, remat: bool = F
 
 
 def solve(rule: InnerRule, inner_loss, theta: Theta, support) -> Fast:
-    """Replay K inner steps and keep only what moved, after the last one: memory does not grow with K. Not for gradients."""
+    """The fast weights after K inner steps on recorded support batches, as `adapt` takes them.
+
+    The steps in between are not kept, so memory does not grow with K. Not meant to be differentiated.
+    """
 
     def step(fast, inputs):
         batch, k = inputs
@@ -78,23 +90,31 @@ def solve(rule: InnerRule, inner_loss, theta: Theta, support) -> Fast:
 def collect(
     problem: Problem, rule: InnerRule, theta: Theta, task: Task, key: Key, num_steps: int, *, resample: bool
 ) -> Experience:
-    """Play the inner loop on one task and record its data. No gradient may be taken through the result.
-
-    A sampler that lives on the host (an ordinary Gymnasium environment) and so cannot be vmapped one task at a time gives
-    ``sample_batch`` a batching rule of its own with ``jax.custom_batching.custom_vmap``; nothing changes here.
+    """Adapt to one task with K inner steps and record the data. Do not differentiate the result; `adapt` replays it for that.
 
     Args:
-        problem: what is drawn and which loss moves the parameters.
-        rule: how parameters move.
+        problem: gives ``sample_batch`` and the inner loss.
+        rule: the inner rule, see `metarl.rules`.
         theta: meta-parameters.
         task: one task.
         key: typed key.
         num_steps: K, the number of inner steps.
-        resample: True draws every support batch anew, with the parameters of that step (policy gradients: the policy has
-            changed). False draws one batch at the start and reuses it (K-shot learning; importance-weighted inner steps).
+        resample: True draws a new support batch before every step, with the parameters of that step. Policy gradients need
+            this: the policy has changed. False draws one support batch and takes all K steps on it, as K-shot learning does.
 
     Returns:
         Experience with support leaves [K, N, ...] and query leaves [N, ...].
+
+    >>> from metarl import Problem, meta, rules
+    >>> def sample_batch(params, task, key):
+    ...     return task * jnp.ones(1)  # a real problem draws N examples or episodes
+    >>> def loss(params, batch):
+    ...     return jnp.mean((params - batch) ** 2), {}
+    >>> problem = Problem(sample_batch, inner_loss=loss, outer_loss=meta.final(loss))
+    >>> theta, task, key = jnp.zeros(()), jnp.array(3.0), jax.random.key(0)
+    >>> collect(problem, rules.sgd(0.25), theta, task, key, num_steps=2, resample=True)
+    Experience(support=Array([[3.],
+           [3.]], dtype=float32), query=Array([3.], dtype=float32))
     """
     key_support, key_query = jax.random.split(key)
     start = rule.begin(theta)

@@ -14,7 +14,7 @@ Tree = Any  # any pytree of arrays
 Params = Tree  # what a network reads
 Theta = Tree  # the meta-parameters: network parameters, learned step sizes, ...
 Fast = Tree  # what moves during adaptation
-Path = Tree  # network parameters after 0..K inner steps: every leaf has a leading axis [K+1]
+Path = Tree  # what is read after 0..K inner steps, network parameters where steps are gradients: leaves [K+1, ...]
 Task = Tree
 Batch = Tree
 Metrics = dict[str, jax.Array]
@@ -38,10 +38,11 @@ class Problem(NamedTuple):
     Attributes:
         sample_batch: (params, task, key) -> Batch. Never differentiated; supervised problems ignore ``params``.
         inner_loss: (params, batch) -> (scalar, metrics). Differentiated twice.
-        outer_loss: (path, experience) -> (scalar, metrics). Differentiated once. It sees the whole path and the whole
-            experience because MAML++ (a loss after every step), E-MAML (support log-probs) and ProMP (KL on the inner
-            steps) need them; `metarl.meta.final` lifts a plain loss. Its metrics hold ``score`` [K+1] (the return, or the
-            negative loss, after 0..K inner steps) and ``num_samples`` (environment steps, or examples, drawn).
+        outer_loss: (path, experience) -> (scalar, metrics), ``path`` being the network parameters after 0..K inner steps.
+            Differentiated once. It sees the whole path and the whole experience because MAML++ (a loss after every step),
+            E-MAML (support log-probs) and ProMP (KL on the inner steps) need them; `metarl.meta.final` lifts a plain loss.
+            Its metrics hold ``score`` [K+1] (the return, or the negative loss, after 0..K inner steps) and ``num_samples``
+            (environment steps, or examples, drawn).
         sample_query: like ``sample_batch``, for the query batch; None when the query is drawn like the support.
         step_losses: (path, experience) -> ([K] losses after 1..K inner steps, metrics), for multi-step outer losses.
         divergence: (path, experience) -> [K+1], mean KL from the policy that drew support batch k to that after k steps of
@@ -61,16 +62,19 @@ class Problem(NamedTuple):
 class InnerRule(NamedTuple):
     """How parameters move during adaptation: what moves (``begin``, ``read``) and how (``step``).
 
+    The three flags tell a meta-gradient whether the rule meets its assumptions.
+
     Attributes:
-        init: params -> theta. Wraps network parameters with whatever else is meta-learned.
-        begin: theta -> fast. Where adaptation starts.
-        step: (theta, fast, grads, k) -> fast. ``grads`` has the structure of ``fast``; ``k`` is the step's index.
-        read: (theta, fast) -> params. What the network sees.
-        whole: whether theta, fast and params are one and the same tree, as for plain SGD on everything. Reptile needs it.
-        learned_rates: whether theta holds step sizes. The end of an exactly solved inner problem does not depend on them, so
-            implicit gradients refuse it.
-        penalised: whether steps follow more than the inner loss, as `metarl.rules.proximal` does. Implicit gradients add their
-            own pull and know of no other.
+        init: params -> theta. Adds to the network's parameters whatever else is meta-learned.
+        begin: theta -> fast. The fast weights before the first inner step.
+        step: (theta, fast, grads, k) -> fast. One inner step; ``grads`` has the structure of ``fast``, ``k`` counts from 0.
+        read: (theta, fast) -> params. The parameters that the network is called with.
+        whole: True if theta, fast and params are the same tree: every meta-parameter moves in the inner loop.
+            `metarl.meta.reptile` requires it.
+        learned_rates: True if theta contains inner step sizes. `metarl.meta.implicit` refuses such a rule: the minimum of the
+            inner problem does not depend on step sizes, so their meta-gradient would be zero.
+        penalised: True if the steps minimise the inner loss plus a penalty, as those of `metarl.rules.proximal` do.
+            `metarl.meta.implicit` refuses such a rule: it adds a proximal penalty itself and differentiates only that one.
     """
 
     init: Callable[[Params], Theta]
@@ -83,11 +87,13 @@ class InnerRule(NamedTuple):
 
 
 class AdaptationCurve(NamedTuple):
-    """What adapting to one task gave, after 0..K inner steps (or episodes, for agents with memory).
+    """What adapting to one task gave, after 0..K adaptation steps: inner steps, or episodes of agents that adapt by memory.
 
     Attributes:
         score: [K+1], mean return, or negative loss.
-        path: network parameters, leaves [K+1, ...].
+        path: what the agent acts with after each number of steps, leaves [K+1, ...]: network parameters where adaptation is by
+            gradients, parameters and the memory's state where it is by a recurrent network. Only the agent's own
+            `MetaLearner.predict` knows how to read it.
         experience: the data used: K support batches and the query batch drawn after the last step.
         used: [K+1] int32, episodes (or examples) of the new task that had been used for adaptation by then.
         greedy_score: [K+1], the same score of acting greedily, by the mode of the action distribution; None in regression.
@@ -116,8 +122,8 @@ class MetaLearner(NamedTuple):
         step: (state, key) -> (state, metrics). One meta-iteration. Metrics are scalars under the fixed names of the
             README; ``time/env_steps`` is the number drawn in this iteration.
         adapt: (state, task, key, num_steps) -> AdaptationCurve, for one task. ``num_steps`` is a Python int.
-        predict: (path, task, x) -> network outputs [K+1, ...] at inputs x along an adaptation path, for pictures. Only the
-            oracle reads ``task``.
+        predict: (path, task, x) -> network outputs [K+1, ...] at inputs x after 0..K adaptation steps, for pictures. ``path``
+            is an `AdaptationCurve.path` of the same agent. Only the oracle reads ``task``.
     """
 
     init: Callable[[Key], Any]

@@ -18,12 +18,23 @@ MetaGradient = Callable[[Theta, Experience], tuple[Theta, Metrics]]
 
 
 def last(path: Path) -> Params:
-    """The parameters after the last inner step: leaves [K+1, ...] -> [...]."""
+    """The parameters after the last inner step: leaves [K+1, ...] -> [...].
+
+    >>> last({"w": jnp.array([0.0, 0.5, 0.75])})
+    {'w': Array(0.75, dtype=float32)}
+    """
     return jax.tree.map(lambda x: x[-1], path)
 
 
 def final(loss):
-    """Lift ``loss(params, batch)`` to the last parameters and the query batch: MAML's outer loss."""
+    """Apply ``loss(params, batch)`` to the adapted parameters and the query batch: MAML's outer loss.
+
+    >>> loss = lambda params, batch: ((params - batch) ** 2, {})
+    >>> path, experience = jnp.array([0.0, 0.5, 1.0]), Experience(support=None, query=jnp.array(3.0))
+    >>> value, _ = final(loss)(path, experience)
+    >>> float(value)
+    4.0
+    """
 
     def outer_loss(path: Path, experience: Experience):
         return loss(last(path), experience.query)
@@ -38,6 +49,15 @@ def objective(problem: Problem, rule: InnerRule, *, remat: bool = False):
 
     Returns:
         ``(theta, experience) -> (scalar, metrics)``, a deterministic function that can be checked by finite differences.
+
+    >>> from metarl import Experience, Problem, rules
+    >>> def loss(params, batch):
+    ...     return 0.5 * jnp.mean((params - batch) ** 2), {}
+    >>> problem = Problem(sample_batch=None, inner_loss=loss, outer_loss=final(loss))
+    >>> experience = Experience(support=jnp.full((1, 5), 1.0), query=jnp.full(5, 3.0))  # one inner step
+    >>> value, _ = objective(problem, rules.sgd(0.5))(jnp.array(0.0), experience)  # adapts to 0.5; the query is 3
+    >>> float(value)
+    3.125
     """
 
     def evaluate(theta: Theta, experience: Experience):
@@ -48,7 +68,19 @@ def objective(problem: Problem, rule: InnerRule, *, remat: bool = False):
 
 
 def through_adaptation(problem: Problem, rule: InnerRule, *, remat: bool = False) -> MetaGradient:
-    """Differentiate the objective through the inner steps: MAML, or FOMAML when ``rule`` is `rules.first_order`."""
+    """Differentiate the objective through the inner steps: MAML, or FOMAML when ``rule`` is `rules.first_order`.
+
+    >>> from metarl import Experience, Problem, rules
+    >>> def loss(params, batch):
+    ...     return 0.5 * jnp.mean((params - batch) ** 2), {}
+    >>> problem = Problem(sample_batch=None, inner_loss=loss, outer_loss=final(loss))
+    >>> experience = Experience(support=jnp.full((1, 5), 1.0), query=jnp.full(5, 3.0))  # one inner step
+    >>> for rule in (rules.sgd(0.5), rules.first_order(rules.sgd(0.5))):
+    ...     grads, metrics = through_adaptation(problem, rule)(jnp.array(0.0), experience)
+    ...     print(float(grads), float(metrics["loss"]))
+    -1.25 3.125
+    -2.5 3.125
+    """
     value_and_grad = jax.value_and_grad(objective(problem, rule, remat=remat), has_aux=True)
 
     def meta_gradient(theta: Theta, experience: Experience):
@@ -66,6 +98,15 @@ def reptile(problem: Problem, rule: InnerRule) -> MetaGradient:
     Raises:
         ValueError: if ``rule`` does not move all of theta, as with learned step sizes, a context vector or a head alone: where
             nothing moves there is no direction to follow.
+
+    >>> from metarl import Experience, Problem, rules
+    >>> def loss(params, batch):
+    ...     return 0.5 * jnp.mean((params - batch) ** 2), {}
+    >>> problem = Problem(sample_batch=None, inner_loss=loss, outer_loss=final(loss))
+    >>> experience = Experience(support=jnp.full((1, 5), 1.0), query=jnp.full(5, 3.0))  # one inner step
+    >>> grads, _ = reptile(problem, rules.sgd(0.5))(jnp.array(0.0), experience)  # adaptation moves theta by 0.5
+    >>> float(grads)
+    -0.5
     """
     if not rule.whole:
         raise ValueError(
@@ -81,7 +122,7 @@ def reptile(problem: Problem, rule: InnerRule) -> MetaGradient:
     return meta_gradient
 
 
-def implicit(problem: Problem, rule: InnerRule, strength: float, *, cg_steps: int = 10, damping: float = 0.0) -> MetaGradient:
+def implicit(problem: Problem, rule: InnerRule, strength: float, *, cg_steps: int, damping: float = 0.0) -> MetaGradient:
     """Differentiate the solution of the proximal inner problem by the implicit function theorem: iMAML.
 
     With G(theta, fast) = inner_loss + strength/2 * |fast - start|^2 minimised by the inner steps, it solves
@@ -92,7 +133,7 @@ def implicit(problem: Problem, rule: InnerRule, strength: float, *, cg_steps: in
     Args:
         problem: its first support batch defines the inner problem, so every step must use the same one.
         rule: the rule that moves; `rules.proximal` is added here.
-        strength: lambda, how strongly adaptation is held near the start.
+        strength: lambda, weight of the proximal penalty that keeps adaptation near its start.
         cg_steps: iterations of conjugate gradients.
         damping: added to the curvature in the linear system, for inner losses that are not convex. It biases the derivative:
             the more the flatter a direction is.
@@ -104,7 +145,16 @@ def implicit(problem: Problem, rule: InnerRule, strength: float, *, cg_steps: in
 
     Raises:
         ValueError: if ``rule`` learns step sizes: the exact solution does not depend on them, so they would get no gradient.
-            If it is already proximal: the curvature would lack that pull.
+            If it is already proximal: the curvature would lack that penalty.
+
+    >>> from metarl import Experience, Problem, rules
+    >>> def loss(params, batch):
+    ...     return 0.5 * jnp.mean((params - batch) ** 2), {}
+    >>> problem = Problem(sample_batch=None, inner_loss=loss, outer_loss=final(loss))
+    >>> experience = Experience(support=jnp.full((50, 5), 1.0), query=jnp.full(5, 3.0))  # K = 50: solved
+    >>> grads, metrics = implicit(problem, rules.sgd(0.4), strength=1.0, cg_steps=2)(jnp.array(0.0), experience)
+    >>> round(float(grads), 3), bool(metrics["implicit/inner_gradient"] < 1e-5)
+    (-1.25, True)
     """
     if rule.learned_rates:
         raise ValueError(
@@ -112,7 +162,7 @@ def implicit(problem: Problem, rule: InnerRule, strength: float, *, cg_steps: in
             "gradient; use rules.sgd, only or context."
         )
     if rule.penalised:
-        raise ValueError("implicit: the inner rule is already proximal; give the rule itself, the pull is added here.")
+        raise ValueError("implicit: the inner rule is already proximal; give the rule itself, the penalty is added here.")
     moving = proximal(rule, strength)
 
     def meta_gradient(theta: Theta, experience: Experience):
@@ -175,6 +225,12 @@ def weighted_steps(step_losses, weights: jax.Array):
     Args:
         step_losses: (path, experience) -> ([K] losses after 1..K steps, metrics).
         weights: [K]; all on the last step is MAML's loss.
+
+    >>> step_losses = lambda path, experience: ((path[1:] - experience.query) ** 2, {})
+    >>> path, experience = jnp.array([0.0, 1.0, 2.0]), Experience(support=None, query=jnp.array(3.0))
+    >>> loss, _ = weighted_steps(step_losses, jnp.array([0.25, 0.75]))(path, experience)
+    >>> float(loss)  # 0.25 * 4 + 0.75 * 1
+    1.75
     """
 
     def outer_loss(path: Path, experience: Experience):

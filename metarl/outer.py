@@ -72,6 +72,12 @@ def optax_step(optimizer: optax.GradientTransformation, state: MetaState, grads)
 
     Returns:
         The new state; ``outer/grad_norm``, the global norm of the mean meta-gradient, and ``outer/grad_cosine``, see `cosine`.
+
+    >>> optimizer, theta = optax.sgd(1.0), jnp.zeros(2)
+    >>> state = MetaState(theta, optimizer.init(theta), jnp.zeros((), jnp.int32))
+    >>> state, metrics = optax_step(optimizer, state, jnp.array([[3.0, 0.0], [0.0, 4.0]]))  # meta-gradients of two tasks
+    >>> state.theta, float(metrics["outer/grad_norm"])
+    (Array([-1.5, -2. ], dtype=float32), 2.5)
     """
     mean = mean_over_tasks(grads)
     updates, opt_state = optimizer.update(mean, state.opt_state, state.theta)
@@ -85,6 +91,11 @@ def cosine(grads: Tree) -> jax.Array:
 
     Args:
         grads: leaves [M, ...]; of a single task it is 1, and a zero gradient has similarity 0 to all others.
+
+    >>> float(cosine(jnp.array([[1.0, 0.0], [3.0, 0.0]])))
+    1.0
+    >>> float(cosine(jnp.array([[1.0, 0.0], [0.0, 3.0]])))
+    0.0
     """
     leaves = [leaf.reshape(leaf.shape[0], -1) for leaf in jax.tree.leaves(grads)]
     num_tasks = leaves[0].shape[0]

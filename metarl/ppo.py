@@ -13,22 +13,22 @@ from metarl.tasks import AT_ONCE, OverTasks
 
 
 class PPO(NamedTuple):
-    """Numbers of PPO, each a setting.
+    """Hyperparameters of PPO. The first four differ between tasks and agents, so they have no default here.
 
     Attributes:
         num_epochs: passes over the data of one meta-iteration.
-        num_minibatches: updates per pass; trials left over by the division sit that pass out.
-        clip: how far the probability ratio counts.
-        value_cost: weight of the value's squared error.
+        num_minibatches: updates per pass; rows left over by the division sit that pass out.
+        clip: epsilon, how far from 1 the probability ratio counts.
         entropy_cost: weight of the entropy bonus.
-        max_grad_norm: longer gradients are shortened to this global norm.
+        value_cost: weight of the squared error of the value function.
+        max_grad_norm: gradients are clipped to this global norm.
     """
 
-    num_epochs: int = 5  # ProMP's RL2 runs, run_scripts/rl2_run_sweep.py
-    num_minibatches: int = 1  # the same
-    clip: float = 0.2  # Schulman et al. 2017, Table 1: the best of those compared
+    num_epochs: int
+    num_minibatches: int
+    clip: float
+    entropy_cost: float
     value_cost: float = 0.5  # OpenAI baselines, ppo2
-    entropy_cost: float = 0.0  # Schulman et al. 2017, Section 6.1, continuous control
     max_grad_norm: float = 0.5  # OpenAI baselines, ppo2
 
 

@@ -1,7 +1,12 @@
 """Inner rules: how parameters move during adaptation. Each is an `InnerRule`, or a function from one to another.
 
-What is meta-learned follows: theta is the network's parameters alone (`sgd`, `context`), or holds learned step sizes beside
-them (`meta_sgd`, `per_step`).
+The rule decides what is meta-learned: theta is the network's parameters alone (`sgd`, `context`), or the parameters and the
+inner step sizes (`meta_sgd`, `per_step`).
+
+>>> rule = first_order(meta_sgd(0.1))  # rules compose like optax transformations
+>>> theta = rule.init({"w": jnp.ones(2)})
+>>> sorted(theta)
+['log_lr', 'params']
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +22,12 @@ def sgd(learning_rate: float | jax.Array) -> InnerRule:
 
     Args:
         learning_rate: the inner step size alpha, the same for every parameter and step.
+
+    >>> rule = sgd(0.5)
+    >>> theta = rule.init(jnp.array([1.0, 2.0]))
+    >>> fast = rule.step(theta, rule.begin(theta), jnp.array([1.0, -1.0]), 0)
+    >>> rule.read(theta, fast)
+    Array([0.5, 2.5], dtype=float32)
     """
 
     def step(theta, fast, grads, k):
@@ -33,6 +44,10 @@ def meta_sgd(learning_rate: float) -> InnerRule:
 
     Args:
         learning_rate: every step size before training.
+
+    >>> theta = meta_sgd(1.0).init({"w": jnp.ones(2), "b": jnp.ones(1)})
+    >>> jax.tree.map(jnp.shape, theta)
+    {'log_lr': {'b': (1,), 'w': (2,)}, 'params': {'b': (1,), 'w': (2,)}}
     """
 
     def init(params):
@@ -54,6 +69,10 @@ def per_step(learning_rate: float, num_steps: int) -> InnerRule:
     Args:
         learning_rate: every step size before training.
         num_steps: K.
+
+    >>> theta = per_step(0.1, num_steps=3).init({"w": jnp.ones((4, 2))})
+    >>> theta["log_lr"]["w"].shape
+    (3,)
     """
     if num_steps < 1:
         raise ValueError(f"per_step: num_steps is {num_steps}, but step sizes need at least 1 inner step.")
@@ -78,6 +97,12 @@ def only(rule: InnerRule, split: Callable[[Params], tuple[Tree, Tree]], merge: C
         rule: how the part moves.
         split: params -> (part, rest).
         merge: (part, rest) -> params.
+
+    >>> split = lambda params: (params["head"], params["body"])
+    >>> rule = only(sgd(0.1), split, merge=lambda head, body: {"body": body, "head": head})
+    >>> theta = rule.init({"body": jnp.ones(3), "head": jnp.ones(1)})
+    >>> rule.begin(theta)  # what moves: the head
+    Array([1.], dtype=float32)
     """
 
     def init(params):
@@ -102,6 +127,10 @@ def context(learning_rate: float, size: int) -> InnerRule:
     Args:
         learning_rate: the inner step size.
         size: length of the context vector.
+
+    >>> rule = context(1.0, size=2)
+    >>> rule.begin(rule.init({"w": jnp.ones(3)}))
+    Array([0., 0.], dtype=float32)
     """
     if size < 1:
         raise ValueError(f"context: size is {size}, but the context needs at least 1 entry.")
@@ -120,6 +149,10 @@ def first_order(rule: InnerRule) -> InnerRule:
     """Make the meta-gradient of ``rule`` ignore how inner gradients depend on the meta-parameters (FOMAML).
 
     Finn et al. 2017, Section 5.2. The values of the steps stay the same.
+
+    >>> slope = lambda rule: jax.grad(lambda w: rule.step(w, w, w**2, 0))(1.0)  # of w - 0.5 w^2
+    >>> float(slope(sgd(0.5))), float(slope(first_order(sgd(0.5))))
+    (0.0, 1.0)
     """
 
     def step(theta, fast, grads, k):
@@ -133,6 +166,14 @@ def proximal(rule: InnerRule, strength: float) -> InnerRule:
     """Pull every inner step towards the start: adds strength/2 * |fast - start|^2 to the inner loss.
 
     The inner problem of iMAML (Rajeswaran et al. 2019, Eq. 3), whose exact solution `meta.implicit` differentiates.
+
+    Args:
+        rule: the inner rule that takes the steps.
+        strength: lambda, weight of the penalty.
+
+    >>> theta, fast, no_gradient = jnp.zeros(()), jnp.ones(()), jnp.zeros(())
+    >>> float(proximal(sgd(0.5), strength=1.0).step(theta, fast, no_gradient, 0))
+    0.5
     """
     if not strength > 0:
         raise ValueError(f"proximal: strength is {strength}, but must be positive.")
@@ -148,6 +189,10 @@ def scaled(rule: InnerRule, scales: Sequence[float]) -> InnerRule:
     """Multiply how far inner step k moves by ``scales[k]``; later steps take the last one.
 
     MAML's RL experiments halve the step size after the first test step (Finn et al. 2017, Appendix A.2): ``(1.0, 0.5)``.
+
+    >>> rule = scaled(sgd(1.0), (1.0, 0.5))
+    >>> [float(rule.step(0.0, jnp.zeros(()), jnp.ones(()), k)) for k in range(3)]
+    [-1.0, -0.5, -0.5]
     """
     if not scales or not all(scale > 0 for scale in scales):
         raise ValueError(f"scaled: scales are {tuple(scales)}, but there must be at least one, all positive.")

@@ -33,6 +33,14 @@ def rollout(environment: Environment, actor: Actor, task: Task, key: Key, *, hor
 
     Returns:
         Trajectory with leaves [T, ...].
+
+    >>> import envs
+    >>> family = envs.make("metarl/Navigation2D-v0")
+    >>> task = family.default_params
+    >>> towards_goal = lambda observation, key: (10 * (task.position - observation), jnp.zeros(()), ())
+    >>> trajectory = rollout(family, towards_goal, task, jax.random.key(0), horizon=20)
+    >>> trajectory.observation.shape, bool(trajectory.terminated.any())
+    ((20, 2), True)
     """
 
     def act(memory, observation, key_action):

@@ -18,7 +18,13 @@ Surrogate = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 def decay_matrix(length: int, factor: float, dtype=jnp.float32) -> jax.Array:
-    """[T, T] upper triangle with ``factor ** (t - j)`` at [j, t], so that ``x @ decay`` is y_t = factor * y_{t-1} + x_t."""
+    """[T, T] upper triangle with ``factor ** (t - j)`` at [j, t], so that ``x @ decay`` is y_t = factor * y_{t-1} + x_t.
+
+    >>> decay_matrix(3, 0.5)
+    Array([[1.  , 0.5 , 0.25],
+           [0.  , 1.  , 0.5 ],
+           [0.  , 0.  , 1.  ]], dtype=float32)
+    """
     t = jnp.arange(length)
     exponent = t[None, :] - t[:, None]
     return jnp.where(exponent >= 0, jnp.asarray(factor, dtype) ** jnp.maximum(exponent, 0), 0).astype(dtype)
@@ -32,6 +38,10 @@ def reinforce(log_prob: jax.Array, behaviour_log_prob: jax.Array, advantage: jax
         behaviour_log_prob: [N, T], unused.
         advantage: [N, T].
         mask: [N, T], 1.0 for steps of the episode.
+
+    >>> log_prob, advantage, mask = jnp.log(jnp.array([[0.5, 0.5]])), jnp.array([[2.0, 4.0]]), jnp.ones((1, 2))
+    >>> jax.grad(reinforce)(log_prob, log_prob, advantage, mask)  # advantage / (N * T)
+    Array([[1., 2.]], dtype=float32)
     """
     del behaviour_log_prob
     chex.assert_rank([log_prob, advantage, mask], 2)
@@ -53,6 +63,17 @@ def loaded_dice(lam: float = 0.0) -> Surrogate:
 
     Args:
         lam: how far a step's log-probability counts towards later curvature, in [0, 1].
+
+    >>> log_prob, advantage, mask = jnp.log(jnp.array([[0.5, 0.5]])), jnp.array([[2.0, 4.0]]), jnp.ones((1, 2))
+    >>> surrogate = lambda lam: lambda x: loaded_dice(lam)(x, log_prob, advantage, mask)
+    >>> jax.grad(surrogate(1.0))(log_prob)  # the gradient of `reinforce`, whatever lam
+    Array([[1., 2.]], dtype=float32)
+    >>> jax.hessian(surrogate(0.0))(log_prob)[0, :, 0]  # no term between different time steps
+    Array([[1., 0.],
+           [0., 2.]], dtype=float32)
+    >>> jax.hessian(surrogate(1.0))(log_prob)[0, :, 0]
+    Array([[1., 2.],
+           [2., 2.]], dtype=float32)
     """
     if not 0.0 <= lam <= 1.0:
         raise ValueError(f"loaded_dice: lam is {lam}, but must lie between 0 (low variance) and 1 (unbiased).")
@@ -74,7 +95,12 @@ def clipped_ratio(clip: float) -> Surrogate:
     """PPO's surrogate: ratio times advantage, no further than ``clip`` from 1 (Schulman et al. 2017, Eq. 7).
 
     Args:
-        clip: how far the ratio counts, positive.
+        clip: epsilon, how far from 1 the ratio counts; positive.
+
+    >>> behaviour, advantage, mask = jnp.log(jnp.array([[0.5, 0.5]])), jnp.ones((1, 2)), jnp.ones((1, 2))
+    >>> now = jnp.log(jnp.array([[0.5, 1.0]]))  # ratios 1 and 2
+    >>> jax.grad(clipped_ratio(0.2))(now, behaviour, advantage, mask)
+    Array([[0.5, 0. ]], dtype=float32)
     """
     if not clip > 0:
         raise ValueError(f"clipped_ratio: clip is {clip}, but must be positive.")

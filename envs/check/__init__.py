@@ -1,4 +1,4 @@
-"""The linter of task families: every check a small function, all of them on episodes that are compiled once."""
+"""Checks of task families, each a small function; the episodes that they look at are compiled once for all of them."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -23,6 +23,7 @@ THEN: tuple[Callable[[Evidence], str | None], ...] = (
     episodes.same_seed_same_episode,
     episodes.stepping_alone_equals_vmap,
     episodes.tasks_differ,
+    tasks.host_calls_are_declared,
     environments.reset_keeps_the_task,
     environments.horizon_is_respected,
     environments.nothing_after_the_end,

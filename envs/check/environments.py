@@ -17,7 +17,7 @@ OTHER_KEY = 7
 
 
 def reset_keeps_the_task(evidence: Evidence) -> None:
-    """Only options change it, and what they give stays."""
+    """`reset` changes the task only if ``options`` gives one, which then stays."""
     backwards = jax.tree.map(lambda leaf: np.repeat(leaf[::-1], len(SEEDS), axis=0), evidence.tasks)
     for env, given in ((evidence.env, evidence.task(1)), (evidence.vector, backwards)):
         for seed, options in ((0, {"task": given}), (1, None), (None, {}), (1, None)):
@@ -30,14 +30,14 @@ def reset_keeps_the_task(evidence: Evidence) -> None:
 
 
 def horizon_is_respected(evidence: Evidence) -> str | None:
-    """Environments truncate there, and the constructor's ``horizon`` sets it."""
+    """Environments truncate at the horizon, and the constructor's ``horizon`` sets it."""
     family, env = evidence.family, evidence.env
     env.reset(seed=0)
     action = evidence.episodes.action[0, 0]
     for t, expected in ((family.horizon - 2, False), (family.horizon - 1, True)):
         if t >= 0:
             env.reset(seed=0)
-            env._t = t  # as if so many steps had been taken: playing them out is what takes long
+            env.t = t  # as if so many steps had been taken: playing them out is what takes long
             _, _, terminated, truncated, _ = env.step(action)
             if truncated is not expected and not (terminated and expected):
                 raise ValueError(f"{evidence.name}: horizon is {family.horizon}, but step {t + 1} truncates: {not expected}.")
@@ -53,11 +53,14 @@ def horizon_is_respected(evidence: Evidence) -> str | None:
 
 
 def nothing_after_the_end(evidence: Evidence) -> str | None:
-    """Environments stand still or begin anew, without a reward; an end stays one."""
+    """After an episode's end `TaskEnv` stands still and `TaskVectorEnv` resets, without a reward.
+
+    Terminal states stay terminal.
+    """
     env, episodes = evidence.env, evidence.episodes
     action = episodes.action[0, 0]
     env.reset(seed=0)
-    env._t = evidence.family.horizon - 1
+    env.t = evidence.family.horizon - 1
     last, _, *over, _ = env.step(action)
     after = [env.step(action) for _ in range(2)]
     if not all(np.array_equal(last, x[0]) and x[1] == 0.0 and list(x[2:4]) == over for x in after):
@@ -75,7 +78,7 @@ def nothing_after_the_end(evidence: Evidence) -> str | None:
 
 
 def gymnasium_accepts_it(evidence: Evidence) -> str | None:
-    """Through `check_env`; its warnings count but for the `HARMLESS`. It takes no environment of one step, so two stand in."""
+    """Gymnasium's `check_env` passes, without warnings but the `HARMLESS`. It needs two steps: a horizon of 1 becomes 2."""
     env = evidence.env
     if evidence.family.horizon == 1:
         longer = _with_horizon(evidence.family, 2)
@@ -95,7 +98,7 @@ def gymnasium_accepts_it(evidence: Evidence) -> str | None:
 
 
 def images_are_drawn(evidence: Evidence) -> str | None:
-    """``render_image``, where there is one, gives uint8 [height, width, 3]."""
+    """``render_image``, where there is one, returns uint8 [height, width, 3]."""
     if not can_render(evidence.family):
         return "the family has no render_image"
     env = evidence.env

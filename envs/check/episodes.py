@@ -21,7 +21,7 @@ def episodes_under_jit_and_vmap(evidence: Evidence) -> None:
 
 
 def everything_is_finite(evidence: Evidence) -> None:
-    """Observations, rewards and, but for infinities, states."""
+    """Observations and rewards are finite; states hold no NaN."""
     episodes = evidence.episodes
     series = {"observation": ~np.isfinite(episodes.observation), "reward": ~np.isfinite(episodes.reward)}
     for path, leaf in jax.tree_util.tree_leaves_with_path(episodes.state):
@@ -40,7 +40,7 @@ def everything_is_finite(evidence: Evidence) -> None:
 
 
 def observations_in_their_space(evidence: Evidence) -> None:
-    """From the first to the last, float32 if they are floats."""
+    """Every observation lies in ``observation_space``; floats are float32."""
     space, observations = evidence.family.observation_space, evidence.episodes.observation
     if np.issubdtype(observations.dtype, np.floating) and observations.dtype != np.float32:
         raise ValueError(f"{evidence.name}.observation returns {observations.dtype}; make it and its space float32.")
@@ -54,7 +54,7 @@ def observations_in_their_space(evidence: Evidence) -> None:
 
 
 def same_seed_same_episode(evidence: Evidence) -> None:
-    """The same seed and actions, played twice, give the same to the last bit."""
+    """Two episodes with the same seed and actions are bitwise equal."""
     first, second = evidence.episodes, evidence.play(0)
     for what in ("observation", "reward", "terminated", "truncated"):
         a, b = getattr(first, what), getattr(second, what)
@@ -90,7 +90,7 @@ def stepping_alone_equals_vmap(evidence: Evidence) -> None:
 def _why(evidence: Evidence) -> str:
     """What makes an episode depend on how it was compiled: Python state shows when the functions are traced again."""
     env, episodes, family = evidence.env, evidence.episodes, evidence.family
-    arguments = (env._key, 0, env.state, episodes.action[0, 0], env.task)
+    arguments = (env.key, 0, env.state, episodes.action[0, 0], env.task)
 
     def trace():
         step = lambda key, t, state, action, task: (
@@ -106,7 +106,7 @@ def _why(evidence: Evidence) -> str:
 
 
 def tasks_differ(evidence: Evidence) -> str | None:
-    """In observation, reward or end, for the same seed and actions."""
+    """Different tasks give different observations, rewards or ends under the same seed and actions."""
     pairs, reward_seen = list(itertools.combinations(range(len(evidence.chosen)), 2)), False
     for played in range(1 + MORE_ROUNDS):
         episodes = evidence.play(played * len(SEEDS)) if played else evidence.episodes

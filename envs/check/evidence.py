@@ -1,9 +1,10 @@
-"""What the linter looks at: sampled tasks, and random episodes of a few of them, compiled once for all checks."""
+"""What the checks look at: sampled tasks, and random episodes of a few of them, compiled once for all checks."""
 
 import functools
 from typing import Any, NamedTuple
 
 import jax
+import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 from gymnasium.spaces import Box
@@ -17,6 +18,7 @@ NUM_SAMPLES = 32  # tasks drawn, training and held out
 NUM_TASKS = 4  # of them played, different ones
 SEEDS = (0, 1)  # episodes of each task; the seeds and the actions are those of every task
 MAX_STEPS = 50  # longer horizons are not played out
+HOST_CALLS = {"pure_callback", "io_callback"}  # primitives; jax.debug.print may be left in
 BEYOND = 3.0  # how far the second episode's actions reach beyond a box, as those of a Gaussian policy do
 
 
@@ -47,7 +49,7 @@ class Episodes(NamedTuple):
 
 
 class Evidence:
-    """Of one family; each part is made when a check first asks for it."""
+    """Samples and episodes of one family, each computed when a check first needs it."""
 
     def __init__(self, family: TaskFamily):
         self.family = family
@@ -57,6 +59,23 @@ class Evidence:
     def keys(self) -> jax.Array:
         """[NUM_SAMPLES] keys of sampled tasks."""
         return jax.vmap(jax.random.key)(np.arange(NUM_SAMPLES))
+
+    @functools.cached_property
+    def host_calls(self) -> list[str]:
+        """Names of the family's functions that leave the compiled program."""
+        family, key = self.family, jax.random.key(0)
+        task = family.sample_task(key)
+        state, action = family.initial(key, task), family.action_space.sample()
+        calls: dict[str, tuple[Any, ...]] = {
+            "sample_task": (key,),
+            "sample_held_out_task": (key,),
+            "initial": (key, task),
+            "transition": (state, action, key, task),
+            "observation": (state, key, task),
+            "reward": (state, action, state, key, task),
+            "terminal": (state, key, task),
+        }
+        return [name for name, given in calls.items() if HOST_CALLS & primitives(jax.make_jaxpr(getattr(family, name))(*given))]
 
     @functools.cached_property
     def samples(self) -> tuple[Task, Task]:
@@ -115,9 +134,9 @@ class Evidence:
             observations.append(grid(observation))
             steps.append([grid(array) for array in step])
             for i in np.flatnonzero(step[1])[: 3 - len(ends)]:
-                ends.append(jax.tree.map(lambda leaf, i=i: leaf[i], (self.vector._episode[2], self.vector.task)))
+                ends.append(jax.tree.map(lambda leaf, i=i: leaf[i], (self.vector.episode.state, self.vector.task)))
         reward, terminated, truncated = (np.stack(series) for series in zip(*steps, strict=True))
-        state = jax.tree.map(grid, self.vector._episode[2])
+        state = jax.tree.map(grid, self.vector.episode.state)
         return Episodes(np.stack(observations), actions, reward, terminated, truncated, state, ends)
 
     def play_alone(self, index: int, seed: int, actions: np.ndarray) -> tuple[list[np.ndarray], list[tuple[float, bool, bool]]]:
@@ -141,6 +160,21 @@ def random_actions(family: TaskFamily, num_steps: int, seed: int) -> np.ndarray:
     if isinstance(space, Box) and np.issubdtype(space.dtype, np.floating):
         actions[:, -1] *= BEYOND
     return actions
+
+
+def primitives(jaxpr: Any) -> set[str]:
+    """Names of all primitives of a traced function, at any depth."""
+    inner = getattr(jaxpr, "jaxpr", jaxpr)
+    found = {equation.primitive.name for equation in inner.eqns}
+    for equation in inner.eqns:
+        for value in jax.tree.leaves(equation.params, is_leaf=is_jaxpr):
+            found |= primitives(value) if is_jaxpr(value) else set()
+    return found
+
+
+def is_jaxpr(value: Any) -> bool:
+    """Whether ``value`` is a traced function, open or closed."""
+    return isinstance(value, jax.extend.core.Jaxpr | jax.extend.core.ClosedJaxpr)
 
 
 def as_rows(tasks: Task) -> np.ndarray:

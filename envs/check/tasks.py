@@ -14,6 +14,18 @@ def functions_shapes_and_dtypes(evidence: Evidence) -> None:
     check_family(evidence.family)
 
 
+def host_calls_are_declared(evidence: Evidence) -> str | None:
+    """A family whose functions leave the compiled program says so in ``calls_host``."""
+    family, called = evidence.family, evidence.host_calls
+    if called and not family.calls_host:
+        raise ValueError(
+            f"{evidence.name}.{called[0]} calls the host, but {evidence.name}.calls_host is False; set calls_host = True."
+        )
+    if family.calls_host and not called:
+        return "calls_host is True, but no function calls the host: training uses one device for nothing"
+    return None
+
+
 def spaces_suit_the_policies(evidence: Evidence) -> None:
     """Policies read Box observations and act in Discrete spaces from 0, or Box spaces of one axis."""
     observations, actions = evidence.family.observation_space, evidence.family.action_space

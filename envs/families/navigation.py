@@ -1,25 +1,16 @@
 """Two-dimensional navigation: a point walks to a goal it does not see."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gymnasium.spaces import Box
 
-from envs import drawing
+from envs.families import point
+from envs.families.point import Goal
 from envs.family import TaskFamily
-from envs.task_spaces import finite
 
 MAX_STEP = 0.1  # how far one action can move along each axis
 GOAL_RANGE = 0.5  # goals are uniform in [-GOAL_RANGE, GOAL_RANGE]^2
 TOLERANCE = 0.01  # the episode ends when both axes are closer to the goal than this
-
-
-class Goal(NamedTuple):
-    """The task: where the goal is, [2] float32."""
-
-    position: jax.Array
 
 
 class Navigation2D(TaskFamily):
@@ -36,13 +27,12 @@ class Navigation2D(TaskFamily):
     """
 
     horizon = 100
-    action_space = Box(-1.0, 1.0, (2,), np.float32)
-    task_space = Goal(finite(2))  # outside the square one may extrapolate
+    action_space, task_space = point.ACTIONS, point.GOALS
+    observation, plane, render_init = point.observation, point.plane, point.render_init
 
     def __init__(self, horizon: int | None = None):
         super().__init__(horizon)
-        reach = 1.01 * MAX_STEP * self.horizon
-        self.observation_space = Box(-reach, reach, (2,), np.float32)
+        self.observation_space = point.positions(1.01 * MAX_STEP * self.horizon)
 
     def sample_task(self, key):
         return Goal(jax.random.uniform(key, (2,), jnp.float32, -GOAL_RANGE, GOAL_RANGE))
@@ -51,23 +41,13 @@ class Navigation2D(TaskFamily):
         return jnp.zeros(2, jnp.float32)
 
     def transition(self, state, action, rng, params):
-        return state + MAX_STEP * jnp.clip(action, -1.0, 1.0).astype(jnp.float32)
-
-    def observation(self, state, rng, params):
-        return state
+        return point.move(state, action, MAX_STEP)
 
     def reward(self, state, action, next_state, rng, params):
-        return -jnp.sqrt(jnp.sum((next_state - params.position) ** 2))
+        return -point.distance(next_state, params.position)
 
     def terminal(self, state, rng, params):
         return jnp.all(jnp.abs(state - params.position) < TOLERANCE)
 
-    def plane(self, observation, task):
-        return observation, task.position
-
-    def render_init(self, params, **kwargs):
-        return []  # the positions drawn so far: the trail
-
     def render_image(self, state, render_state, params):
-        trail = [*render_state, np.asarray(state)]
-        return trail, drawing.draw_walk(np.stack(trail), np.asarray(params.position)[None], 2 * GOAL_RANGE)
+        return point.draw(render_state, state, np.asarray(params.position)[None], 2 * GOAL_RANGE)

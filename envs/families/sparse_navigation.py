@@ -3,10 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gymnasium.spaces import Box
 
-from envs import drawing
-from envs.families.navigation import Goal, Navigation2D
+from envs.families import point
+from envs.families.point import Goal
 from envs.family import TaskFamily
 from envs.options import one_of
 
@@ -39,13 +38,13 @@ class Navigation2DSparse(TaskFamily):
     """
 
     horizon = 20
-    action_space = Box(-1.0, 1.0, (2,), np.float32)
-    task_space = Navigation2D.task_space
+    action_space, task_space = point.ACTIONS, point.GOALS
+    observation, plane, render_init = point.observation, point.plane, point.render_init
 
     def __init__(self, horizon: int | None = None, reward: str = "sparse"):
         super().__init__(horizon)
         self.form = one_of(type(self).__name__, "reward", reward, ("sparse", "dense"))
-        self.observation_space = _within(MAX_STEP * self.horizon)
+        self.observation_space = point.positions(1.01 * (MAX_STEP * self.horizon))
 
     def sample_task(self, key):
         index = jax.random.randint(key, (), 0, NUM_GOALS - NUM_GOALS // HELD_OUT_EVERY)
@@ -65,27 +64,17 @@ class Navigation2DSparse(TaskFamily):
         return jnp.zeros(2, jnp.float32)
 
     def transition(self, state, action, rng, params):
-        return state + MAX_STEP * jnp.clip(action, -1.0, 1.0).astype(jnp.float32)
-
-    def observation(self, state, rng, params):
-        return state
+        return point.move(state, action, MAX_STEP)
 
     def reward(self, state, action, next_state, rng, params):
-        distance = _distance(next_state, params.position)
+        distance = point.distance(next_state, params.position)
         return -distance if self.form == "dense" else jnp.where(distance <= RADIUS, 1.0 - distance, 0.0)
 
     def terminal(self, state, rng, params):
         return jnp.asarray(False)
 
-    def plane(self, observation, task):
-        return observation, task.position
-
-    def render_init(self, params, **kwargs):
-        return []  # the positions drawn so far: the trail
-
     def render_image(self, state, render_state, params):
-        trail = [*render_state, np.asarray(state)]
-        return trail, drawing.draw_walk(np.stack(trail), np.asarray(params.position)[None], 1.5, RADIUS)
+        return point.draw(render_state, state, np.asarray(params.position)[None], 1.5, RADIUS)
 
 
 class NavigationCorner(TaskFamily):
@@ -102,13 +91,13 @@ class NavigationCorner(TaskFamily):
     """
 
     horizon = 100
-    action_space = Box(-1.0, 1.0, (2,), np.float32)
-    task_space = Navigation2D.task_space
+    action_space, task_space = point.ACTIONS, point.GOALS
+    observation, plane, render_init = point.observation, point.plane, point.render_init
 
     def __init__(self, horizon: int | None = None, reward: str = "sparse"):
         super().__init__(horizon)
         self.form = one_of(type(self).__name__, "reward", reward, ("sparse", "dense", "dense_squared"))
-        self.observation_space = _within(START_RANGE + CORNER_MAX_STEP * self.horizon)
+        self.observation_space = point.positions(1.01 * (START_RANGE + CORNER_MAX_STEP * self.horizon))
 
     def sample_task(self, key):
         return Goal(CORNER * jax.random.rademacher(key, (2,), jnp.float32))
@@ -117,13 +106,10 @@ class NavigationCorner(TaskFamily):
         return jax.random.uniform(rng, (2,), jnp.float32, -START_RANGE, START_RANGE)
 
     def transition(self, state, action, rng, params):
-        return state + CORNER_MAX_STEP * jnp.clip(action, -1.0, 1.0).astype(jnp.float32)
-
-    def observation(self, state, rng, params):
-        return state
+        return point.move(state, action, CORNER_MAX_STEP)
 
     def reward(self, state, action, next_state, rng, params):
-        distance = _distance(next_state, params.position)
+        distance = point.distance(next_state, params.position)
         if self.form == "dense":
             return -distance
         if self.form == "dense_squared":
@@ -131,26 +117,11 @@ class NavigationCorner(TaskFamily):
         # The nearest corner is the goal if both coordinates have its sign; on an axis two corners are equally near.
         nearest = jnp.all(next_state * params.position >= 0.0)
         outside = jnp.sum(jnp.abs(next_state)) >= NO_REWARD
-        return jnp.where(outside & nearest, _distance(state, params.position) - distance, 0.0)
+        return jnp.where(outside & nearest, point.distance(state, params.position) - distance, 0.0)
 
     def terminal(self, state, rng, params):
         return jnp.asarray(False)
 
-    def plane(self, observation, task):
-        return observation, task.position
-
-    def render_init(self, params, **kwargs):
-        return []  # the positions drawn so far: the trail
-
     def render_image(self, state, render_state, params):
-        trail, goal = [*render_state, np.asarray(state)], np.asarray(params.position)
-        corners = np.stack([goal, goal * [1, -1], goal * [-1, 1], -goal])
-        return trail, drawing.draw_walk(np.stack(trail), corners, 1.5 * CORNER)
-
-
-def _distance(position, goal):
-    return jnp.sqrt(jnp.sum((position - goal) ** 2))
-
-
-def _within(reach):
-    return Box(-1.01 * reach, 1.01 * reach, (2,), np.float32)
+        goal = np.asarray(params.position)
+        return point.draw(render_state, state, np.stack([goal, goal * [1, -1], goal * [-1, 1], -goal]), 1.5 * CORNER)

@@ -1,4 +1,4 @@
-"""What `from_gymnasium` is given, refused in one line where it would only fail later, inside a worker or a compiled program."""
+"""Validation of the arguments of `from_gymnasium`, which would otherwise fail later, in a worker or a compiled program."""
 
 import math
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-WAYS = ("options", "set_task", "attributes")  # to tell an environment its task, besides a function
+WAYS = ("options", "set_task", "attributes")  # to apply a task, besides a function
 
 
 def check_apply_task(apply_task: Any) -> None:

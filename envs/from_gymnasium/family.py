@@ -24,7 +24,7 @@ from envs.processors import num_processors
 
 
 class HostState(NamedTuple):
-    """What the last step gave, and the number under which the environment itself is found on the host."""
+    """What the last step returned, and the number by which the host finds the episode's environment."""
 
     episode: jax.Array
     t: jax.Array
@@ -49,9 +49,8 @@ class HostFamily(TaskFamily):
     environment must follow from its seed. One callback steps all episodes of a batch; ended ones cost nothing more.
     """
 
-    on_host = True
-    """Nothing reads it yet. An option that shards tasks over devices must refuse families that have it: all their episodes live
-    in one pool of this process, and programs over several devices cannot share that."""
+    calls_host = True
+    on_host = True  # all episodes live in one pool of this process, which programs over several devices cannot share
 
     def __init__(
         self,
@@ -145,7 +144,7 @@ class HostFamily(TaskFamily):
 
 
 class DrawnHostFamily(HostFamily):
-    """The same of an environment that can draw itself; a picture is drawn by another one that plays the episode again."""
+    """`HostFamily` of an environment that can render: a second environment replays the episode and renders it."""
 
     def render_init(self, params, **kwargs):
         return None
@@ -167,21 +166,22 @@ def from_gymnasium(
     timeout: float = 60.0,
     drop: str | Sequence[str] = (),
 ) -> HostFamily:
-    """Turn an ordinary Gymnasium environment into a task family that every agent trains on.
+    """Wrap an ordinary Gymnasium environment as a task family that every agent can train on.
 
     Args:
-        env: an id, ``module:id``, or a function that makes one (with ``render_mode``, if it is to be drawn).
-        task_space: what tasks are drawn from, field by field: Box and Discrete spaces; ``Box(5.0, 15.0, ())`` is one number.
-        apply_task: how an environment is told its task, a dict of Python numbers and arrays, before each episode: a function
-            ``(env, task) -> None``; "attributes" of the unwrapped environment, named like the fields; "set_task", the method;
-            or "options", given to ``reset``.
-        held_out_task_space: what evaluation draws from; ``task_space`` if None.
+        env: an id, ``module:id``, or a function that makes one (with an argument ``render_mode``, if it can render).
+        task_space: the distribution of training tasks, uniform in each field: Box and Discrete spaces; ``Box(5.0, 15.0, ())``
+            is a scalar.
+        apply_task: how the task, a dict of Python numbers and arrays, is applied to an environment before each episode: a
+            function ``(env, task) -> None``; "attributes", set on the unwrapped environment under the fields' names;
+            "set_task", the environment's method of that name; or "options", passed to ``reset``.
+        held_out_task_space: the distribution of evaluation tasks; ``task_space`` if None.
         horizon: steps per episode; the environment's own time limit if None.
-        env_options: given to the environment's constructor.
+        env_options: keyword arguments of the environment's constructor.
         vectorization: "sync", all environments in this process, or "async", in worker processes: faster where CPUs are free.
-        num_workers: of "async"; one per CPU if None.
-        timeout: seconds that the workers may take for one step of a batch, and ten times that for a reset, before they count as
-            hanging. What hangs in this process ("sync") is not noticed.
+        num_workers: number of worker processes of "async"; one per CPU if None.
+        timeout: of "async": seconds for one step of a batch, ten times that for a reset, before the workers count as hanging.
+            With "sync" an environment that hangs is not noticed.
         drop: observation field or fields that cannot be flattened, such as "mission", to be left out without a warning.
 
     Raises:
@@ -239,9 +239,9 @@ def sample_from(space: spaces.Dict, key: jax.Array) -> dict[str, jax.Array]:
 
 
 def host_error(error: BaseException) -> str | None:
-    """What an environment on the host failed with, found in the error that JAX makes of it; None if it is another error.
+    """The message of an environment's failure within JAX's error about a callback; None if ``error`` is another one.
 
-    Ctrl-C can come while an environment is being stepped; it is raised again as what it is.
+    A KeyboardInterrupt that arrived during a callback is raised again as itself.
     """
     last = (str(error).strip().splitlines() or [""])[-1]
     if "calling callback" in str(error) and last.startswith("KeyboardInterrupt"):

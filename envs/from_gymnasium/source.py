@@ -88,7 +88,7 @@ def horizon_of(name: str, source: Source, env: gymnasium.Env) -> int:
 
 
 def can_draw(source: Source, env: gymnasium.Env) -> bool:
-    """Whether one can be made that draws itself into an array."""
+    """Whether the environment supports ``render_mode="rgb_array"``."""
     if "rgb_array" not in (env.metadata.get("render_modes") or ()):
         return False
     if isinstance(source, EnvSpec):

@@ -1,4 +1,4 @@
-"""Spaces of ordinary environments as what agents read and write: flat float32 observations, actions in [-1, 1] or 0..n-1."""
+"""Conversion of an environment's spaces to those of agents: flat float32 observations, actions in [-1, 1] or 0..n-1."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple

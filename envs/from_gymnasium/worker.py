@@ -1,4 +1,4 @@
-"""Where ordinary environments live: in this process, or in a worker process of its own. NumPy only, no jax.
+"""Environments that are stepped by slot, in this process or in a worker process. NumPy only, no jax.
 
 An environment has a number, its slot, and is made when the slot is first reset. An ended one is simply not stepped any more, so
 no autoreset can leak the next episode into the last one.
@@ -23,7 +23,7 @@ class HostError(RuntimeError):
 
 
 class Recipe(NamedTuple):
-    """How an environment is made and told its task; goes to worker processes as it is.
+    """How an environment is made and its task applied; pickled to worker processes.
 
     Attributes:
         name: of the environment, for messages.

@@ -52,4 +52,4 @@ def mjx_physics(model: Any, robot: Robot, iterations: int) -> Physics:
         velocity = ((place - body.hidden["place"]) / duration).astype(jnp.float32)
         return Body(now.qpos, now.qvel, velocity, {"warm": now.qacc_warmstart, "place": place})
 
-    return Physics(model, start, step)
+    return Physics(model, start, step, calls_host=False)

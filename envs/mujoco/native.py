@@ -187,7 +187,7 @@ def native_physics(model: Any, robot: Robot, threads: int | None) -> Physics:
         parts = result[:-2].reshape(3, size)
         return Body(parts[0, :nq], parts[0, nq : nq + nv], result[-2:], parts)
 
-    return Physics(model, start, step)
+    return Physics(model, start, step, calls_host=True)
 
 
 def _flat(change: Change | None) -> jax.Array:

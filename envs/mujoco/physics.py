@@ -65,11 +65,13 @@ class Physics(NamedTuple):
         model: the MjModel.
         start: (qpos [nq], qvel [nv], change) -> Body at rest there.
         step: (Body, ctrl [nu], change) -> Body after ``frame_skip`` physics steps.
+        calls_host: whether they call MuJoCo on the host, as `envs.TaskFamily.calls_host`.
     """
 
     model: Any
     start: Callable[..., Body]
     step: Callable[..., Body]
+    calls_host: bool
 
 
 def model_path(robot: Robot) -> str:

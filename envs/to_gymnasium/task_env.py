@@ -59,6 +59,8 @@ def read_options(options: dict[str, Any] | None, known: tuple[str, ...]) -> dict
 class TaskEnv(gymnasium.Env):
     """One task of a family as an ordinary environment. Observations are NumPy, rewards float, ends bool.
 
+    The episode so far is in ``key`` (what `reset` made of the seed; None before it), ``t`` (steps taken) and ``state``.
+
     Args:
         family: a `TaskFamily`, or what makes one (a class, a function, or "module:name").
         task: the task; without it the family's fixed default task.
@@ -84,7 +86,7 @@ class TaskEnv(gymnasium.Env):
         family_ = self.family
         self._first = jax.jit(lambda key, task: first_step(family_, key, task))
         self._next = jax.jit(lambda key, t, state, action, task: next_step(family_, key, t, state, action, task))
-        self._key: Any = None
+        self.key: Any = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         """Begin an episode of the current task, or of ``options["task"]``, which then stays until another is given."""
@@ -92,24 +94,24 @@ class TaskEnv(gymnasium.Env):
         given = read_options(options, ("task",)).get("task")
         if given is not None:
             self.task = check_task(self.family, given)
-        self._key = jax.random.key(int(self.np_random.integers(MAX_SEED)) if seed is None else seed % 2**32)
+        self.key = jax.random.key(int(self.np_random.integers(MAX_SEED)) if seed is None else seed % 2**32)
         with plain_host_errors():
-            self.state, observation = self._first(self._key, self.task)
-        self._t, self._over, self._last = 0, (False, False), np.asarray(observation)
+            self.state, observation = self._first(self.key, self.task)
+        self.t, self._over, self._last = 0, (False, False), np.asarray(observation)
         if self.render_mode is not None:
             self._render_state = self.family.render_init(self.task)
         return np.asarray(observation), {}
 
     def step(self, action):
         """Take one step; truncated at the horizon, unless the episode ended there by itself. Then nothing moves or pays."""
-        if self._key is None:
+        if self.key is None:
             raise gymnasium.error.ResetNeeded("step: call reset first, which begins an episode.")
         if any(self._over):
             return self._last.copy(), 0.0, *self._over, {}
         with plain_host_errors():
-            moved = self._next(self._key, self._t, self.state, action, self.task)
+            moved = self._next(self.key, self.t, self.state, action, self.task)
         self.state, observation, reward, terminated, truncated = moved
-        self._t, self._over, self._last = self._t + 1, (bool(terminated), bool(truncated)), np.asarray(observation)
+        self.t, self._over, self._last = self.t + 1, (bool(terminated), bool(truncated)), np.asarray(observation)
         return np.asarray(observation), float(reward), *self._over, {}
 
     def render(self):

@@ -1,6 +1,6 @@
 """Many copies of a family as one `gymnasium.vector.VectorEnv`, stepped in one compiled call, each with its own task."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium
 import jax
@@ -16,7 +16,16 @@ from envs.to_gymnasium.task_env import MAX_SEED, first_step, next_step, plain_ho
 NEXT_EPISODE = 3  # an episode's key is split in three (see `metarl.sampler`); its successor's key is the fourth
 
 
-def _step_one(family: TaskFamily, episode, action, task):
+class Episode(NamedTuple):
+    """Where a sub-environment is: the episode's key, steps taken, state, and whether it is over. Leaves [num_envs, ...]."""
+
+    key: jax.Array
+    t: jax.Array
+    state: Any
+    over: jax.Array
+
+
+def _step_one(family: TaskFamily, episode: Episode, action, task):
     """Step one sub-environment, or begin its next episode if the last one is over (Gymnasium's NEXT_STEP autoreset)."""
     key, t, state, over = episode
     key_next = jax.random.fold_in(key, NEXT_EPISODE)
@@ -28,14 +37,15 @@ def _step_one(family: TaskFamily, episode, action, task):
 
     terminated, truncated = terminated & ~over, truncated & ~over
     state = jax.tree.map(choose, fresh_state, next_state)
-    episode = (choose(key_next, key), choose(0, t + 1), state, terminated | truncated)
+    episode = Episode(choose(key_next, key), choose(0, t + 1), state, terminated | truncated)
     return episode, (choose(fresh_observation, observation), choose(0.0, reward), terminated, truncated)
 
 
 class TaskVectorEnv(gymnasium.vector.VectorEnv):
     """``num_envs`` environments of one family. ``task`` is one task for all, or one each with a leading axis.
 
-    Sub-environment i of ``reset(seed=s)`` plays the same first episode as ``TaskEnv.reset(seed=s + i)``.
+    Sub-environment i of ``reset(seed=s)`` plays the same first episode as ``TaskEnv.reset(seed=s + i)``. After `reset`,
+    ``episode`` is the `Episode` of each.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012 - as Gymnasium declares it
@@ -84,13 +94,13 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         with plain_host_errors():
             state, observation = self._first(keys, self.task)
         zeros = jnp.zeros(self.num_envs, jnp.int32)
-        self._episode = (keys, zeros, state, zeros.astype(bool))
+        self.episode = Episode(keys, zeros, state, zeros.astype(bool))
         return np.asarray(observation), {}
 
     def step(self, actions):
         """Step all; a sub-environment whose episode ended on the last call begins anew and ignores its action."""
         with plain_host_errors():
-            self._episode, step = self._next(self._episode, actions, self.task)
+            self.episode, step = self._next(self.episode, actions, self.task)
         observation, reward, terminated, truncated = map(np.asarray, step)
         return observation, reward, terminated, truncated, {}
 
@@ -100,6 +110,6 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
             return None
         images = []
         for i in range(self.num_envs):
-            state, task = jax.tree.map(lambda x, i=i: x[i], (self._episode[2], self.task))
+            state, task = jax.tree.map(lambda x, i=i: x[i], (self.episode.state, self.task))
             images.append(self.family.render_image(state, self.family.render_init(task), task)[1])
         return tuple(images)

@@ -1,6 +1,13 @@
 """What every command does with its flags: a dataclass from the command line, checked against limits."""
 
+import contextlib
+import dataclasses
+import difflib
+import io
 import math
+import re
+import sys
+import typing
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -12,9 +19,74 @@ Config = TypeVar("Config")
 MAX_SEED = 2**32 - 1
 
 
-def parse(config: type[Config], args: Sequence[str] | None, prog: str) -> Config:
-    """Flags -> the dataclass, whose docstrings are the help. ``args`` are those of this process if None."""
-    return tyro.cli(config, args=args, prog=prog, description=config.__doc__)
+def parse(config: type[Config], args: Sequence[str] | None, prog: str, description: str | None = None) -> Config:
+    """Flags -> the dataclass, whose docstrings are the help.
+
+    Args:
+        config: the dataclass.
+        args: the command line; that of this process if None.
+        prog: how the command is called.
+        description: what it does; the dataclass's docstring if None.
+
+    Raises:
+        UserError: no such flag, names the closest; a value that is no choice or of another type; a flag that is missing.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    hints = typing.get_type_hints(config)
+    if not {"-h", "--help"} & set(words):
+        given = given_flags(words)
+        for name, value in given.items():
+            _refuse(name, value, hints)
+        for field in dataclasses.fields(config):  # type: ignore[arg-type]
+            if (
+                field.default is dataclasses.MISSING
+                and field.default_factory is dataclasses.MISSING
+                and field.name not in given
+            ):
+                raise UserError(f"{flag(field.name)} is missing; {prog} --help says what it is.")
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(config, args=words, prog=prog, description=description or config.__doc__)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise UserError(_one_line(errors.getvalue())) from None
+
+
+def given_flags(args: Sequence[str]) -> dict[str, str]:
+    """Flag -> the words after it, of a command line, under the names of fields."""
+    given: dict[str, str] = {}
+    name = ""
+    for word in args:
+        if word.startswith("--"):
+            name, _, value = word.removeprefix("--").partition("=")
+            name = name.replace("-", "_")
+            given[name] = value
+        elif name:
+            given[name] = f"{given[name]} {word}".strip()
+    return given
+
+
+def _refuse(name: str, value: str, hints: dict[str, Any]) -> None:
+    """Refuse what is no flag, and values that are no choice of theirs."""
+    positive = name.removeprefix("no_")
+    if name not in hints and not (positive in hints and hints[positive] is bool):
+        close = difflib.get_close_matches(name, hints, n=1, cutoff=0.6)
+        hint = f"did you mean {flag(close[0])}?" if close else "--help lists the flags."
+        raise UserError(f"there is no flag {flag(name)}; {hint}")
+    kind = hints.get(name)
+    if typing.get_origin(kind) is typing.Literal and value not in map(str, typing.get_args(kind)):
+        raise UserError(f"{flag(name)} is {value!r}; known: {', '.join(map(str, typing.get_args(kind)))}.")
+
+
+def _one_line(box: str) -> str:
+    """What the parser says in a box of several lines."""
+    text = " ".join(re.sub("[\u2500-\u257f]", " ", box).split())
+    text = text.partition("For full helptext")[0].strip(" -")
+    return (
+        re.sub(r"^(Parsing error|Required options|Missing|Invalid \w+|error:?)[ -]*", "", text) or "the flags cannot be read."
+    )
 
 
 def at_least(config: Any, **minimum: int) -> None:

@@ -1,6 +1,7 @@
 """Flags of a run: those of every run and those of its agent, from one command line."""
 
 import dataclasses
+import inspect
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import agents
 from agents.agent import Agent, Kind, Part, Refused, chosen, docstrings, hyperparameters
 from agents.build import WHY, name_of, refuse_kind, who_has
 from experiments.cli.errors import UserError
-from experiments.cli.flags import flag
+from experiments.cli.flags import flag, given_flags, parse
 from experiments.runs.folder import to_resume
 
 PARTS: dict[str, Part] = {
@@ -65,24 +66,9 @@ def parse_run(
     for name, value in given.items():
         if name not in known:
             _refuse_foreign(name, value, agent, kind, {field.name for field in dataclasses.fields(config)})
-    parsed: Any = tyro.cli(
-        flags, args=args, prog=prog, description=f"{config.__doc__}\n\nAgent {agent}: {declaration.make.__doc__}"
-    )
+    description = f"{config.__doc__}\n\nAgent {agent}: {inspect.cleandoc(declaration.make.__doc__ or agent)}"
+    parsed: Any = parse(flags, args, prog, description)
     return from_flat(config, kind, vars(parsed))
-
-
-def given_flags(args: Sequence[str]) -> dict[str, str]:
-    """Flag -> the words after it, of a command line, under the names of fields."""
-    given: dict[str, str] = {}
-    name = ""
-    for word in args:
-        if word.startswith("--"):
-            name, _, value = word.removeprefix("--").partition("=")
-            name = name.replace("-", "_")
-            given[name] = value
-        elif name:
-            given[name] = f"{given[name]} {word}".strip()
-    return given
 
 
 def flags_of(config: type, agent: str, kind: Kind, defaults: dict[str, Any]) -> type:
@@ -114,7 +100,7 @@ def _flag(name: str, hint: Any, help: str, default: Any) -> tuple[str, Any, Any]
 def _refuse_foreign(name: str, value: str, agent: str, kind: Kind, of_runs: set[str]) -> None:
     """Refuse a flag of other agents; one that nobody has is left to the parser, which knows the closest."""
     called, adapts_by = name_of(agent), agents.find(agent).adapts_by
-    start = f"{flag(name)} is {value}, but {called} has no use for it; leave it out."
+    start = f"{flag(name)} is {value or 'given'}, but {called} has no use for it; leave it out."
     if name in of_runs and name in PARTS:
         raise UserError(f"{start} {called}: {WHY[PARTS[name]]}.")
     others = who_has(name, kind)

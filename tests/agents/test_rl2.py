@@ -166,7 +166,7 @@ def test_rl2_learns_what_no_policy_without_memory_can(trained):
 
 def test_a_schedule_counts_meta_iterations():
     """Full rate in the first iteration, none from the second on."""
-    options = {"num_inner_steps": 1, "inner_lr": 0.1, "ppo": PPO(num_epochs=3, num_minibatches=2)}
+    options = {"num_inner_steps": 1, "inner_lr": 0.1, "ppo": PPO(3, 2, clip=0.2, entropy_cost=0.0)}
     first_only = Settings(4, outer_lr=lambda count: jnp.where(count < 1, 0.01, 0.0), **options)
     always = first_only._replace(outer_lr=0.01)
     learners = [rl2(world_of(Guess()), settings._replace(memory_size=8)) for settings in (first_only, always)]

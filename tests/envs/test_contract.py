@@ -7,6 +7,7 @@ import pytest
 from gymnasium.spaces import Box
 
 import envs
+from envs import registration
 from envs.registration import build_family
 from tests.agents.probe import Guess, GuessDiscrete, Target
 
@@ -44,6 +45,44 @@ def test_broken_families_are_refused(name):
 @pytest.mark.parametrize("family", [Guess, GuessDiscrete])
 def test_sound_families_pass(family):
     build_family(family)
+
+
+@pytest.fixture
+def checked(monkeypatch):
+    """The families whose functions were traced to check them."""
+    seen = []
+    check = registration.check_functions
+    monkeypatch.setattr(registration, "check_functions", lambda family: (seen.append(family), check(family)))
+    return seen
+
+
+def test_functions_are_checked_once_per_maker_and_options(checked):
+    family = type("Again", (Guess,), {})
+    first, second = build_family(family), build_family(family)
+    assert first is not second and checked == [first]
+    build_family(family, horizon=3)
+    build_family(type("Again", (Guess,), {}))
+    assert len(checked) == 3, "other options, and another class of that name, are checked"
+    build_family(first)
+    build_family(first)
+    assert len(checked) == 4, "an instance may have been changed since it was built"
+    first.horizon = 0
+    with pytest.raises(ValueError, match="horizon is 0"):
+        build_family(first)
+
+
+def test_options_that_cannot_be_compared_are_checked_every_time(checked):
+    family = type("Again", (Guess,), {"__init__": lambda self, offset: None})
+    for _ in range(2):
+        build_family(family, offset=np.ones(2))
+    assert len(checked) == 2
+
+
+def test_a_failed_check_is_not_remembered():
+    family = type("Broken", (Guess,), {"reward": lambda self, s, a, n, r, p: a})
+    for _ in range(2):
+        with pytest.raises(ValueError, match="reward returns shape"):
+            build_family(family)
 
 
 def test_python_numbers_are_fine_where_jax_takes_them():

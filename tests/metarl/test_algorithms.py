@@ -150,20 +150,20 @@ def test_scales_without_meaning_are_refused(scales):
 
 def test_imaml():
     """J A J (theta - c) with J = lambda (A + lambda I)^-1, the inner problem solved to the end."""
-    grads, _ = meta_gradient(meta.implicit, rules.sgd(ALPHA), 400, strength=LAMBDA)
+    grads, _ = meta_gradient(meta.implicit, rules.sgd(ALPHA), 400, strength=LAMBDA, cg_steps=10)
     jacobian = LAMBDA * np.linalg.inv(A + LAMBDA * I)
     np.testing.assert_allclose(grads, jacobian @ A @ jacobian @ DELTA, atol=1e-10)
 
 
 def test_imaml_damping():
-    grads, _ = meta_gradient(meta.implicit, rules.sgd(ALPHA), 400, strength=LAMBDA, damping=0.5)
+    grads, _ = meta_gradient(meta.implicit, rules.sgd(ALPHA), 400, strength=LAMBDA, cg_steps=10, damping=0.5)
     jacobian, damped = (LAMBDA * np.linalg.inv(A + (LAMBDA + extra) * I) for extra in (0.0, 0.5))
     np.testing.assert_allclose(grads, damped @ A @ jacobian @ DELTA, atol=1e-10)
 
 
 def test_imaml_of_a_head():
     """Only the head solves its inner problem; the body's gradient comes through the head's solution as well."""
-    grads, _ = meta_gradient(meta.implicit, ANIL, 400, strength=LAMBDA)
+    grads, _ = meta_gradient(meta.implicit, ANIL, 400, strength=LAMBDA, cg_steps=10)
     hh, hb = A[:2, :2], A[:2, 2:]
     inverse = np.linalg.inv(hh + LAMBDA * np.eye(2))
     # head* - c = inverse (lambda (head - c) - hb (body - c)), the body stays: the solution is linear, delta* = S delta.
@@ -173,7 +173,7 @@ def test_imaml_of_a_head():
 
 
 def test_imaml_of_a_context():
-    grads, _ = meta_gradient(meta.implicit, rules.context(ALPHA, 2), 800, strength=LAMBDA)
+    grads, _ = meta_gradient(meta.implicit, rules.context(ALPHA, 2), 800, strength=LAMBDA, cg_steps=10)
     solution = I - B @ np.linalg.inv(B.T @ A @ B + LAMBDA * np.eye(2)) @ B.T @ A
     np.testing.assert_allclose(grads, solution.T @ A @ solution @ DELTA, atol=1e-10)
 

@@ -192,4 +192,4 @@ def test_reptile_refuses_rules_that_leave_something_unmoved(name):
 def test_implicit_refuses_learned_rates_and_a_second_pull(name):
     message = "already proximal" if name == "proximal" else "does not depend on step sizes"
     with pytest.raises(ValueError, match=message):
-        meta.implicit(WAVY, RULES[name], LAMBDA)
+        meta.implicit(WAVY, RULES[name], LAMBDA, cg_steps=5)

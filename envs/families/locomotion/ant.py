@@ -6,15 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.families.locomotion import drawing
+from envs.families.locomotion import drawing, tasks
 from envs.families.locomotion.base import Locomotion, effort, normal_noise
-from envs.families.locomotion.half_cheetah import Direction, HalfCheetahDir, HalfCheetahVel, Speed, speed_range
 from envs.mujoco.physics import Robot
+from envs.options import one_of
 from envs.task_spaces import finite
 
 ANT = Robot("ant.xml", 5, normal_noise(0.1), place="torso", unobserved=2, view="top")
 ALIVE = 0.05  # paid for every step, in the code of Finn et al. 2017
 EFFORT_COST = 0.005  # of the squared action, there
+SOURCES = ("maml", "promp")  # Finn et al.'s code, Rothfuss et al.'s
 
 
 class Place(NamedTuple):
@@ -35,21 +36,14 @@ class AntVel(Locomotion):
     """
 
     robot = ANT
-    task_space = HalfCheetahVel.task_space
+    task_space = tasks.SPEEDS
 
-    def __init__(
-        self,
-        horizon: int | None = None,
-        speeds: tuple[float, float] = (0.0, 3.0),
-        backend: str = "auto",
-        iterations: int = 4,
-        threads: int | None = None,
-    ):
+    def __init__(self, horizon=None, speeds: tuple[float, float] = (0.0, 3.0), backend="auto", iterations=4, threads=None):
         super().__init__(horizon, backend, iterations, threads)
-        self.speeds = speed_range(type(self).__name__, speeds)
+        self.speeds = tasks.speed_range(type(self).__name__, speeds)
 
     def sample_task(self, key):
-        return Speed(jax.random.uniform(key, (), jnp.float32, *self.speeds))
+        return tasks.draw_speed(key, self.speeds)
 
     def healthy(self, body):
         return stands(body)
@@ -69,21 +63,14 @@ class AntDir(Locomotion):
     """
 
     robot = ANT
-    task_space = HalfCheetahDir.task_space
+    task_space = tasks.DIRECTIONS
 
-    def __init__(
-        self,
-        horizon: int | None = None,
-        source: str = "maml",
-        backend: str = "auto",
-        iterations: int = 4,
-        threads: int | None = None,
-    ):
+    def __init__(self, horizon=None, source: str = "maml", backend="auto", iterations=4, threads=None):
         super().__init__(horizon, backend, iterations, threads)
-        self.source = known_source(type(self).__name__, source)
+        self.source = one_of(type(self).__name__, "source", source, SOURCES)
 
     def sample_task(self, key):
-        return Direction(jax.random.rademacher(key, (), jnp.float32))
+        return tasks.draw_direction(key)
 
     def healthy(self, body):
         return stands(body, 0.2 if self.source == "maml" else 0.0)
@@ -106,16 +93,9 @@ class AntGoal(Locomotion):
     robot = ANT._replace(unobserved=0)
     task_space = Place(finite(2))
 
-    def __init__(
-        self,
-        horizon: int | None = None,
-        source: str = "maml",
-        backend: str = "auto",
-        iterations: int = 4,
-        threads: int | None = None,
-    ):
+    def __init__(self, horizon=None, source: str = "maml", backend="auto", iterations=4, threads=None):
         super().__init__(horizon, backend, iterations, threads)
-        self.source = known_source(type(self).__name__, source)
+        self.source = one_of(type(self).__name__, "source", source, SOURCES)
 
     def sample_task(self, key):
         if self.source == "maml":
@@ -145,10 +125,3 @@ def stands(body, lowest: float = 0.2):
     """Whether the torso's height is between ``lowest`` and 1 m and all numbers are finite."""
     finite = jnp.all(jnp.isfinite(body.qpos)) & jnp.all(jnp.isfinite(body.qvel))
     return finite & (body.qpos[2] >= lowest) & (body.qpos[2] <= 1.0)
-
-
-def known_source(name: str, source: str) -> str:
-    """``source``, or a ValueError."""
-    if source not in ("maml", "promp"):
-        raise ValueError(f"{name}: source is {source!r}, but must be maml or promp.")
-    return source

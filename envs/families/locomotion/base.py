@@ -29,6 +29,7 @@ class Locomotion(TaskFamily):
         """See `envs.mujoco.physics.make_physics` for ``backend``, ``iterations`` and ``threads``."""
         super().__init__(horizon)
         self.physics = make_physics(type(self).__name__, self.robot, backend, iterations, threads)
+        self.calls_host = self.physics.calls_host
         model = self.physics.model
         self.start = jnp.asarray(model.qpos0, jnp.float32)
         self.actuators = jnp.asarray(model.actuator_ctrlrange, jnp.float32)

@@ -1,34 +1,13 @@
 """The half-cheetah that runs at a velocity, or in a direction, that it does not see."""
 
-from typing import Any, NamedTuple
-
-import jax
 import jax.numpy as jnp
-import numpy as np
-from gymnasium.spaces import Box
 
+from envs.families.locomotion import tasks
 from envs.families.locomotion.base import Locomotion, effort, normal_noise
 from envs.mujoco.physics import Robot
-from envs.options import is_range
-from envs.task_spaces import Such, finite
 
 HALF_CHEETAH = Robot("half_cheetah.xml", 5, normal_noise(0.1), place="root", unobserved=1)
 EFFORT_COST = 0.05  # of the squared action, in the code of Finn et al. 2017 and in ProMP's
-
-
-class Speed(NamedTuple):
-    """The task: the velocity along x to run at, m/s, scalar float32."""
-
-    velocity: jax.Array
-
-
-class Direction(NamedTuple):
-    """The task: where to run along x, scalar float32, +1 or -1."""
-
-    sign: jax.Array
-
-
-SIGN: Any = Such(Box(-1.0, 1.0, (), np.float32), lambda x: np.abs(x) == 1.0, "either -1 or 1")
 
 
 class HalfCheetahVel(Locomotion):
@@ -43,21 +22,14 @@ class HalfCheetahVel(Locomotion):
     """
 
     robot = HALF_CHEETAH
-    task_space = Speed(finite())  # any velocity may be tried
+    task_space = tasks.SPEEDS
 
-    def __init__(
-        self,
-        horizon: int | None = None,
-        speeds: tuple[float, float] = (0.0, 2.0),
-        backend: str = "auto",
-        iterations: int = 4,
-        threads: int | None = None,
-    ):
+    def __init__(self, horizon=None, speeds: tuple[float, float] = (0.0, 2.0), backend="auto", iterations=4, threads=None):
         super().__init__(horizon, backend, iterations, threads)
-        self.speeds = speed_range(type(self).__name__, speeds)
+        self.speeds = tasks.speed_range(type(self).__name__, speeds)
 
     def sample_task(self, key):
-        return Speed(jax.random.uniform(key, (), jnp.float32, *self.speeds))
+        return tasks.draw_speed(key, self.speeds)
 
     def reward(self, state, action, next_state, rng, params):
         return -jnp.abs(next_state.velocity[0] - params.velocity) - EFFORT_COST * effort(action)
@@ -73,17 +45,10 @@ class HalfCheetahDir(Locomotion):
     """
 
     robot = HALF_CHEETAH
-    task_space = Direction(SIGN)
+    task_space = tasks.DIRECTIONS
 
     def sample_task(self, key):
-        return Direction(jax.random.rademacher(key, (), jnp.float32))
+        return tasks.draw_direction(key)
 
     def reward(self, state, action, next_state, rng, params):
         return params.sign * next_state.velocity[0] - EFFORT_COST * effort(action)
-
-
-def speed_range(name: str, speeds: tuple[float, float]) -> tuple[float, float]:
-    """``speeds`` as two numbers, the smaller first."""
-    if not is_range(speeds):
-        raise ValueError(f"{name}: speeds is {speeds!r}, but must be a lowest and a highest velocity, such as [0, 2].")
-    return float(speeds[0]), float(speeds[1])

@@ -74,6 +74,12 @@ def fails_on_host(self, state, action, next_state, rng, params):
     return jax.pure_callback(on_host, jax.ShapeDtypeStruct((), jnp.float32), params.value, vmap_method="sequential")
 
 
+def undeclared(self, state, action, next_state, rng, params):
+    double = lambda value: 2 * value
+    called = lambda value: jax.pure_callback(double, jax.ShapeDtypeStruct((), jnp.float32), value, vmap_method="expand_dims")
+    return jax.lax.cond(next_state > 0, called, lambda value: value, params.value)  # inside of a branch, too
+
+
 def mixing_task(self, key):
     mix = lambda value: np.full_like(value, np.sum(value))
     value = jax.random.uniform(key)
@@ -171,6 +177,7 @@ BROKEN = {
     ),
     "state on the host": (Restless, {}, "played twice with the same seed and actions, reward is"),
     "Python state": (Counting, {}, "Counting.reward is .* use no Python state|Broken.reward is .* use no Python state"),
+    "host call that is not declared": (Walk, {"reward": undeclared}, "Broken.reward calls the host, .* set calls_host = True"),
     "batch on the host": (Walk, {"reward": mixing}, "Broken.reward is .* but .* under vmap, .* by itself"),
     "tasks that do not matter": (
         Walk,
@@ -203,8 +210,8 @@ def test_a_broken_family_fails_its_check(name):
 
 
 def stepping_on(self, action):
-    self.state, observation, reward, terminated, truncated = self._next(self._key, self._t, self.state, action, self.task)
-    self._t += 1
+    self.state, observation, reward, terminated, truncated = self._next(self.key, self.t, self.state, action, self.task)
+    self.t += 1
     return np.asarray(observation), float(reward), bool(terminated), bool(truncated), {}
 
 
@@ -293,6 +300,11 @@ def test_notes_of_sound_families():
     assert "tasks in their space" not in found
 
 
+def test_host_calls_that_are_declared():
+    assert "host calls are declared" not in notes(type("Declared", (Walk,), {"reward": undeclared, "calls_host": True})())
+    assert "for nothing" in notes(type("Declared", (Walk,), {"calls_host": True})())["host calls are declared"]
+
+
 def test_the_command(capsys):
     assert command.main(["tests.agents.probe:probe/Guess-v0", "--horizon", "3"]) == 0
     *lines, last = capsys.readouterr().out.splitlines()
@@ -311,7 +323,7 @@ def test_the_command_on_a_broken_family_of_the_user(tmp_path, monkeypatch, capsy
     first, last = capsys.readouterr().out.splitlines()
     assert first.startswith("FAILED  functions shapes and dtypes: Theirs.reward fails under jax: AttributeError")
     assert "their_family.py:6" in first
-    assert last.startswith("their_family:their/Env-v0: 1 checks, 1 failed, 16 not reached")
+    assert last.startswith("their_family:their/Env-v0: 1 checks, 1 failed, 17 not reached")
 
 
 @pytest.mark.parametrize(

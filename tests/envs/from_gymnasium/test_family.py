@@ -536,7 +536,7 @@ def test_pictures_follow_the_state():
     assert not envs.family.can_render(corridor())
 
 
-def test_a_host_family_passes_the_linter():
+def test_a_host_family_passes_the_checks():
     """Without the note that its horizon cannot be changed: `from_gymnasium` takes one, only the class needs more."""
     family = envs.from_gymnasium(Slope, task_space={"x": Box(-1.0, 1.0, ())}, apply_task="attributes", horizon=4)
     found = {finding.check: finding for finding in check.findings(family)}

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import envs
+from envs.check.evidence import Evidence
 from envs.mujoco.native import split
 
 FREE = {"contact_cost_weight": 0.0, "include_cfrc_ext_in_observation": False}
@@ -341,3 +342,9 @@ def test_the_sampler_costs_little_beside_the_physics(threads, monkeypatch):
         ratios.append(times[0] / times[1])
     print(f"half-cheetah, {threads} threads: {np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) of direct calls")
     assert np.all(np.isfinite(expected)) and np.median(ratios) > 0.9
+
+
+@pytest.mark.parametrize(("backend", "expected"), [("native", True), ("mjx", False)])
+def test_only_the_native_backend_calls_the_host(backend, expected):
+    family = envs.make("metarl/HalfCheetahVel-v0", backend=backend)
+    assert family.calls_host is expected and bool(Evidence(family).host_calls) is expected

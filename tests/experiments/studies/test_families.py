@@ -5,7 +5,6 @@ import json
 import pytest
 
 import envs
-from experiments import train
 from experiments.studies.families import __main__ as families
 from experiments.studies.families import table
 from experiments.studies.families.family_settings import EVALUATION, PUBLISHED, SETTINGS

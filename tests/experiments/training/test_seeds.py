@@ -15,7 +15,9 @@ from experiments.training.seeds import keys_of
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    config = sinusoid_config(run_dir=tmp_path_factory.mktemp("seeds") / "run", num_iterations=30, num_tasks=3, seed=7, log_every=5)
+    config = sinusoid_config(
+        run_dir=tmp_path_factory.mktemp("seeds") / "run", num_iterations=30, num_tasks=3, seed=7, log_every=5
+    )
     return sinusoid.resolve(config)
 
 

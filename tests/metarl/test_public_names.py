@@ -1,0 +1,48 @@
+"""What `import metarl` offers is a decision: a name that comes or goes changes this list."""
+
+import metarl
+
+NAMES = [
+    "AdaptationCurve",
+    "Batch",
+    "Environment",
+    "Experience",
+    "Fast",
+    "InnerRule",
+    "Key",
+    "MetaLearner",
+    "MetaState",
+    "Metrics",
+    "OverTasks",
+    "Params",
+    "Path",
+    "Problem",
+    "Task",
+    "Theta",
+    "Trajectory",
+    "Tree",
+    "adapt",
+    "advantages",
+    "clipped_ratio",
+    "collect",
+    "loaded_dice",
+    "meta",
+    "outer",
+    "ppo",
+    "reinforce",
+    "rollout",
+    "rollout_with_memory",
+    "rules",
+    "surrogates",
+    "trial",
+    "trust_region",
+]
+
+
+def test_public_names():
+    assert metarl.__all__ == sorted(metarl.__all__) == NAMES
+
+
+def test_every_name_resolves():
+    for name in NAMES:
+        assert getattr(metarl, name) is not None
