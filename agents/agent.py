@@ -22,15 +22,17 @@ import textwrap
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import optax
 
-from agents.parts.world import World
 from metarl.interfaces import InnerRule, MetaLearner
 from metarl.surrogates import Surrogate
 from metarl.tasks import AT_ONCE, OverTasks
+
+if TYPE_CHECKING:  # parts know what a declaration is made of, not the other way round
+    from agents.parts.world import World
 
 Kind = Literal["reinforcement", "regression"]  # of world
 Part = Literal["optimizer", "remat", "inner_rule", "inner_surrogate"]
@@ -142,7 +144,7 @@ class Agent(NamedTuple):
         learns: whether training changes anything.
     """
 
-    make: Callable[[World, Training, Any], MetaLearner]
+    make: "Callable[[World, Training, Any], MetaLearner]"
     hyperparameters: type = NoHyperparameters
     serves: tuple[Kind, ...] = KINDS
     adapts_by: Literal["gradient", "one batch", "memory", "nothing"] = "gradient"

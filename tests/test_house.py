@@ -38,7 +38,7 @@ LAYERS = {
         {"family"},
         {"options", "optional", "processors", "task_spaces"},
     ],
-    "agents": [{"__init__"}, {"*"}, {"parts"}],
+    "agents": [{"__init__"}, {"check"}, {"build"}, {"*"}, {"parts"}, {"registration"}, {"agent"}],
     "experiments": [
         {"examples"},
         {"benchmark"},

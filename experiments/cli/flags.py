@@ -37,13 +37,9 @@ def parse(config: type[Config], args: Sequence[str] | None, prog: str, descripti
         given = given_flags(words)
         for name, value in given.items():
             _refuse(name, value, hints)
-        for field in dataclasses.fields(config):  # type: ignore[arg-type]
-            if (
-                field.default is dataclasses.MISSING
-                and field.default_factory is dataclasses.MISSING
-                and field.name not in given
-            ):
-                raise UserError(f"{flag(field.name)} is missing; {prog} --help says what it is.")
+        for name in _required(config):
+            if name not in given:
+                raise UserError(f"{flag(name)} is missing; {prog} --help says what it is.")
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
@@ -83,10 +79,19 @@ def _refuse(name: str, value: str, hints: dict[str, Any]) -> None:
 def _one_line(box: str) -> str:
     """What the parser says in a box of several lines."""
     text = " ".join(re.sub("[\u2500-\u257f]", " ", box).split())
-    text = text.partition("For full helptext")[0].strip(" -")
+    text = text.partition("For full helptext")[0].partition(" Argument helptext")[0].strip(" -")
+    # Its headings repeat what follows.
     return (
-        re.sub(r"^(Parsing error|Required options|Missing|Invalid \w+|error:?)[ -]*", "", text) or "the flags cannot be read."
+        re.sub(r"^(Parsing error|Value error|Missing argument|Unrecognized options)[ -]*", "", text)
+        or "the flags cannot be read."
     )
+
+
+def _required(config: Any) -> list[str]:
+    """Fields without a default that are flags."""
+    hints = typing.get_type_hints(config, include_extras=True)
+    fields = [field for field in dataclasses.fields(config) if field.default is field.default_factory is dataclasses.MISSING]
+    return [field.name for field in fields if "Positional" not in repr(getattr(hints[field.name], "__metadata__", ()))]
 
 
 def at_least(config: Any, **minimum: int) -> None:

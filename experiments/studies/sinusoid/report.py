@@ -41,7 +41,7 @@ def at_full_length(cell: dict[str, Any]) -> bool:
     settings = cell["settings"]
     fixed = protocols.settings_of(settings["protocol"], settings["agent"])
     names = ("num_iterations", "num_tasks", "num_inner_steps", "inner_lr", "outer_lr")
-    alike = all(settings[name] == fixed[name] for name in names)
+    alike = all(settings.get(name) == fixed[name] for name in names if name in fixed)
     return alike and settings["eval_tasks"] >= 1000 and len(settings["seeds"]) - len(cell["lost_seeds"]) >= 2
 
 
@@ -108,7 +108,11 @@ def section(protocol: str, cells: list[dict[str, Any]], results: Results) -> Tab
         settings = found["settings"]
         lost = len(found["lost_seeds"])
         row = [settings["agent"] + f" ({lost} of {counted(len(settings['seeds']), 'seed')} lost)" * bool(lost)]
-        row += [f"{settings['train_shots']} points", str(settings["num_inner_steps"]), f"{settings['num_iterations']:,}"]
+        row += [
+            f"{settings['train_shots']} points",
+            str(settings.get("num_inner_steps", "none")),
+            f"{settings['num_iterations']:,}",
+        ]
         for shots, steps in columns:
             key = Key(protocol, settings["train_shots"], settings["agent"], shots, steps)
             mean, low, high = results[key]

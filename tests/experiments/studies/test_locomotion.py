@@ -12,10 +12,10 @@ TINY = ("--short", "--num-iterations", "1", "--eval-tasks", "1")
 def test_settings_are_the_papers_unless_short(tmp_path):
     config, cheetah = LocomotionConfig("half-cheetah", tmp_path, agents=("maml-trpo",)), ROBOTS["half-cheetah"]
     full = settings_of(config, "dir", cheetah["dir"], "maml-trpo")
-    assert (full.num_tasks, full.num_episodes, full.horizon, full.max_kl, full.inner_lr) == (40, 20, 200, 0.01, 0.1)
-    assert full.test_step_scale == (1.0, 0.5) and full.hidden_sizes == (100, 100)
+    assert (full.num_tasks, full.num_episodes, full.horizon, full.own.max_kl, full.own.inner_lr) == (40, 20, 200, 0.01, 0.1)
+    assert full.own.test_step_scale == (1.0, 0.5) and full.hidden_sizes == (100, 100)
     recurrent = settings_of(config, "dir", cheetah["dir"], "rl2")
-    assert recurrent.trial_episodes == 2 and recurrent.inner_lr is None and recurrent.horizon == 200
+    assert recurrent.own.trial_episodes == 2 and not hasattr(recurrent.own, "inner_lr") and recurrent.horizon == 200
     short = settings_of(LocomotionConfig("half-cheetah", tmp_path, short=True), "dir", cheetah["dir"], "promp")
     assert short.num_iterations == 100 and short.horizon == 100
     assert settings_of(config, "dir", ROBOTS["ant"]["dir"], "maml-trpo").num_episodes == 40

@@ -119,7 +119,9 @@ def test_query_shots():
 def test_bad_input(tmp_path, run, error_of):
     assert "--train-shots is 0" in error_of(sinusoid.main, "--run-dir", tmp_path / "a", "--train-shots", 0)
     assert "multiple of --log-every" in error_of(sinusoid.main, "--run-dir", tmp_path / "a", "--checkpoint-every", 150)
-    assert "--recipe is 'x'; known: plain" in error_of(sinusoid.main, "--run-dir", tmp_path / "a", "--recipe", "x")
+    assert "--recipe is 'x'; known: plain" in error_of(
+        sinusoid.main, "--run-dir", tmp_path / "a", "--agent", "pretrained", "--recipe", "x"
+    )
     assert "Did you mean 'maml'" in error_of(sinusoid.main, "--run-dir", tmp_path / "a", "--agent", "mam")
     assert "--num-iterations 40, not 50" in error_of(sinusoid.main, "--run-dir", run, "--resume", "--num-iterations", 50)
 

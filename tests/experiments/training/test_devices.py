@@ -96,7 +96,7 @@ def test_unless_told_tasks_are_shared_by_as_many_devices_as_divide_them():
     native = envs.make("metarl/HalfCheetahVel-v0", backend="native")
     assert calls_host(native) and choose_devices(None, 4, native) == 1 and choose_batch(None, native) is None
     plain = envs.make("metarl/Navigation2D-v0")
-    assert choose_devices(None, 4, plain) == 4 and choose_devices(None, 4, plain, "rl2") == 1
+    assert choose_devices(None, 4, plain) == 4 and choose_devices(None, 4, plain, mixes_tasks=True) == 1
     assert not calls_host(envs.make("metarl/BernoulliBandit-v0")), "whose actions are discrete"
     assert not calls_host(plain) and choose_batch(None, plain) == 1 and choose_batch(7, plain) == 7
 
