@@ -15,6 +15,7 @@ from rich.table import Table
 import agents
 import envs
 from experiments import sinusoid, step_function
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.family_errors import NotFinite, blame
 from experiments.cli.flags import at_least, between, from_settings, parse
@@ -192,7 +193,7 @@ def print_table(result: dict[str, Any]) -> None:
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    config = parse(EvaluateConfig, args, "python -m experiments.evaluate")
+    config = parse(EvaluateConfig, args, command_line("evaluate"))
     seeds = seed_folders(config.run_dir)
     for run_dir in seeds.values() or [config.run_dir]:
         if seeds:

@@ -14,6 +14,7 @@ from agents.parts.networks import ACTIVATIONS
 from agents.parts.world import regression_world
 from agents.pretrained import RECIPES
 from envs.families.regression import RegressionFamily, sinusoid
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.flags import MAX_SEED, at_least, between, multiple, parse
 from experiments.runs import checkpoint
@@ -244,7 +245,7 @@ def evaluate(config: SinusoidConfig, described: dict[str, Any]) -> None:
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    run(parse(SinusoidConfig, args, "python -m experiments.sinusoid", to_resume))
+    run(parse(SinusoidConfig, args, command_line("sinusoid"), to_resume))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import envs
 from agents.parts.problems import judged_by_support, mean_squared_error
 from agents.parts.world import regression_world
 from envs.families.regression import RegressionFamily, step_function
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import one_line_errors
 from experiments.cli.flags import MAX_SEED, at_least, between, multiple, parse
 from experiments.reporting import figures
@@ -166,7 +167,7 @@ def run(config: StepFunctionConfig) -> None:
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    run(parse(StepFunctionConfig, args, "python -m experiments.step_function", to_resume))
+    run(parse(StepFunctionConfig, args, command_line("step_function"), to_resume))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import agents
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.family_errors import blame
 from experiments.cli.flags import parse
@@ -65,7 +66,7 @@ def refuse_another_agent(config: TrainConfig) -> None:
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    train(parse(TrainConfig, args, "python -m experiments.train", to_resume))
+    train(parse(TrainConfig, args, command_line("train"), to_resume))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import numpy as np
 
 import envs
 from agents.parts.networks import policy
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, host_errors
 from experiments.cli.flags import at_least, between, from_settings
 from experiments.runs import checkpoint
@@ -68,7 +69,9 @@ def load(run_dir: str | Path, *, family: envs.TaskFamily | str | None = None, **
             raise UserError(f"load: {name} cannot differ from training; {', '.join(CHANGEABLE)} can.")
     described = read_config(run_dir)
     if described["script"] != "train":
-        raise UserError(f"{run_dir} was made by experiments.{described['script']}; load takes runs of experiments.train.")
+        raise UserError(
+            f"{run_dir} was made by {command_line(described['script'])}; load takes runs of {command_line('train')}."
+        )
     config = dataclasses.replace(from_settings(TrainConfig, described["settings"] | {"run_dir": run_dir}), **changes)
     at_least(config, num_episodes=1, horizon=1)
     between(config, test_step_scale=(1e-9, float("inf")))

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from experiments.cli.errors import UserError
 from experiments.runs import checkpoint_format as content_of
 from experiments.runs.checkpoint_format import Owner
-from experiments.cli.errors import UserError
 from experiments.runs.folder import CONFIG, read_config
 from experiments.runs.orbax_errors import first_line, os_error, quiet, reserve
 

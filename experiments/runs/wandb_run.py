@@ -8,8 +8,8 @@ from typing import Any
 
 import wandb
 
-from experiments.runs import wandb_upload
 from experiments.cli.errors import UserError
+from experiments.runs import wandb_upload
 
 MODES = ("offline", "online", "disabled", "shared")
 NOT_LOGGED = ("settings", "wandb_id", "wandb_sweep", "wandb_project")  # parts of config.json that wandb gets otherwise

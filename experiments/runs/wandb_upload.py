@@ -68,8 +68,8 @@ class _Uploader:
         self._folders: list[Path] = []
         self._said: list[str] = []
         self._log = log
-        command = [sys.executable, "-m", "experiments.runs.wandb_upload"]
-        home = str(Path(__file__).resolve().parents[2])
+        command = [sys.executable, "-P", "-m", __name__]  # -P: whatever lies in the current folder
+        home = str(Path(__file__).resolve().parents[__name__.count(".")])
         env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))}
         with open(log, "w") as errors:
             # A session of its own: Ctrl-C ends the training, and what it wrote is still uploaded.

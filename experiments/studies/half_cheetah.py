@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import one_line_errors
 from experiments.cli.flags import parse
 from experiments.studies.locomotion import Experiment, LocomotionConfig, run
@@ -16,7 +17,7 @@ EXPERIMENTS = {
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    run(parse(LocomotionConfig, args, "python -m experiments.studies.half_cheetah"), "half-cheetah", EXPERIMENTS)
+    run(parse(LocomotionConfig, args, command_line("studies.half_cheetah")), "half-cheetah", EXPERIMENTS)
 
 
 if __name__ == "__main__":

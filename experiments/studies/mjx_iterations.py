@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 import envs
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.flags import at_least, parse
 from experiments.training.config import named_family
@@ -79,7 +80,7 @@ def play(family: envs.TaskFamily, config: IterationsConfig) -> tuple[np.ndarray,
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    config = parse(IterationsConfig, args, "python -m experiments.studies.mjx_iterations")
+    config = parse(IterationsConfig, args, command_line("studies.mjx_iterations"))
     rows = compare(config)
     table = Table(title=f"{config.env}: MJX against native MuJoCo, {config.num_episodes} episodes of {config.horizon} steps")
     for heading in ("iterations", "largest velocity error, first 5 steps", "mean return: native", "MJX minus native"):

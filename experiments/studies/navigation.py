@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import train
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.flags import at_least, parse
 from experiments.compare import CompareConfig, compare
@@ -169,7 +170,7 @@ def print_table(rows: dict[str, Any]) -> None:
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    navigation(parse(NavigationConfig, args, "python -m experiments.studies.navigation"))
+    navigation(parse(NavigationConfig, args, command_line("studies.navigation")))
 
 
 if __name__ == "__main__":

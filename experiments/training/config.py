@@ -241,5 +241,5 @@ def make_family(env: str, options: dict[str, Any]) -> envs.TaskFamily:
     """``envs.make``, with a user's module found in the current folder also when python was not started with -m there."""
     importlib.invalidate_caches()
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
+        sys.path.insert(0, str(Path.cwd()))
     return envs.make(env, **options)

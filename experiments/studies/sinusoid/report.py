@@ -4,6 +4,7 @@ import itertools
 import math
 from typing import Any
 
+from experiments.cli.command_line import command_line
 from experiments.reporting.intervals import t_interval95
 from experiments.studies.sinusoid import published
 from experiments.studies.sinusoid.published import PUBLISHED, Key, Results
@@ -85,7 +86,7 @@ def introduction(cells: list[dict[str, Any]]) -> list[str]:
         "others at its last. The last column counts, seed by seed, tasks whose error is above 100 after ten steps, which no "
         "protocol but maml asks for. Seeds whose parameters became non-finite are left out and counted.",
         "",
-        f"`python -m experiments.studies.sinusoid`; cells made {' to '.join(sorted({days[0], days[-1]}))} at commit "
+        f"`{command_line('studies.sinusoid')}`; cells made {' to '.join(sorted({days[0], days[-1]}))} at commit "
         f"{', '.join(commits)} with {'; '.join(versions)}.",
     ]
 
