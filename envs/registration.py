@@ -134,8 +134,8 @@ def _namesake(name: str) -> str:
         return ""
     where = theirs.origin or next(iter(theirs.submodule_search_locations or ()), name)
     return (
-        f". {where} is not seen: here {name!r} is metarl's own package. Rename yours, or install metarl as a package (pip install "
-        "FOLDER, without -e), where ours are metarl.envs and so on, and start with: metarl train"
+        f". {where} is not seen: {name!r} here is metarl's own package. Rename yours, or install metarl (pip install FOLDER, "
+        "without -e), whose packages are then metarl.envs and so on, and start it as metarl train"
     )
 
 

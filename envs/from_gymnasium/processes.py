@@ -119,9 +119,9 @@ def _start() -> Worker:
     environ = {"OMP_NUM_THREADS": "1"} | os.environ | {"PYTHONPATH": paths, "JAX_PLATFORMS": "cpu"}
     with theirs:
         handle = theirs.fileno()
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-c", CODE.format(Recipe.__module__, handle)], pass_fds=[handle], env=environ
-        )
+        # -P: the paths say where the current folder comes, if it is one of them.
+        command = [sys.executable, "-P", "-c", CODE.format(Recipe.__module__, handle)]
+        process = subprocess.Popen(command, pass_fds=[handle], env=environ)
     return Worker(process, ours)
 
 

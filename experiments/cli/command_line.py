@@ -22,7 +22,7 @@ def module_of(command: str) -> str:
 
 
 def command_line(command: str) -> str:
-    """``metarl train`` or ``python -m experiments.train``, as this process was called; in the wheel's form the first if neither."""
+    """``metarl train`` or ``python -m experiments.train``, as this process was called; if as neither, what always works."""
     started = getattr(getattr(sys.modules.get("__main__"), "__spec__", None), "name", "")
     by_module = started.removeprefix("metarl.").partition(".")[0] in ("experiments", "envs")
     if _by_console or (PREFIX and not by_module):

@@ -1,8 +1,8 @@
 """Uploading wandb runs beside the training: a process of its own follows the files that the runs are written to.
 
-``python -m experiments.runs.wandb_upload`` is that process. It reads one folder of a run per line, uploads each with ``wandb beta sync
---live``, and says on its last line of output whether that worked. Whatever the server does, the training goes on; what could
-not be uploaded is named in one warning when the training's process ends, and lies complete in the run folder.
+``python -m experiments.runs.wandb_upload`` is that process. It reads one folder of a run per line, uploads each with ``wandb
+beta sync --live``, and says on its last line of output whether that worked. Whatever the server does, the training goes on;
+what could not be uploaded is named in one warning when the training's process ends, and lies complete in the run folder.
 """
 
 import atexit
