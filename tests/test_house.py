@@ -2,6 +2,9 @@
 
 import ast
 import itertools
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,11 +62,40 @@ def test_every_stop_gradient_says_what_it_removes(path):
             assert "# Removes" in before, f"{path}: {line.strip()}"
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(HOME)))
+def test_no_string_is_the_name_of_a_module(path):
+    """In the wheel modules have other names: a string begins with ``__name__`` or ``__package__``, and goes on from there."""
+    strings = {str(node.value) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+    assert not [value for value in strings if re.fullmatch(r"(envs|agents|experiments)(\.\w+)+(:\w+)?", value)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(HOME)))
+def test_no_import_ends_the_process(path):
+    for node in ast.parse(path.read_text()).body:
+        run_on_import = not isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.unparse(node).partition(":")[0]
+        if run_on_import and run_on_import != "if __name__ == '__main__'":
+            assert not {"exit", "SystemExit"} & {getattr(each, "attr", getattr(each, "id", "")) for each in ast.walk(node)}
+
+
+def test_packages_are_packages_and_typed():
+    """Without ``__init__.py`` a folder is nobody's, and without ``py.typed`` type checkers look away."""
+    folders = {path.parent for path in FILES}
+    assert not [folder for folder in folders if not (folder / "__init__.py").is_file()]
+    assert not [room for room in ROOMS if not (HOME / room / "py.typed").is_file()]
+
+
+def test_importing_the_mathematics_starts_nothing():
+    """The commands set what jax reads when it is imported, after importing metarl, whose package they lie in once installed."""
+    program = "import metarl, sys; assert not {'jax', 'envs', 'agents', 'experiments'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], cwd=HOME, check=True)
+
+
 def test_files_are_short():
     assert not [path for path in FILES if len(path.read_text().splitlines()) > 300]
 
 
-def test_constraints_hold_no_addresses():
-    for line in (HOME / "constraints.txt").read_text().splitlines():
+@pytest.mark.parametrize("name", ["constraints.txt", "constraints-lowest.txt"])
+def test_constraints_hold_no_addresses(name):
+    for line in (HOME / name).read_text().splitlines():
         assert line.startswith("#") or "==" in line
         assert "://" not in line and "@" not in line

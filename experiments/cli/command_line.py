@@ -2,9 +2,7 @@
 
 import sys
 
-ELSEWHERE = {"check": "envs.check"}  # commands that are no modules of `experiments`
-MODULE_OF_COMMANDS = __package__.rpartition(".")[0]  # experiments or, in the wheel's form, metarl.experiments
-PREFIX = MODULE_OF_COMMANDS.removesuffix("experiments")
+PREFIX = __package__.rpartition("experiments")[0]  # nothing or, in the wheel's form, "metarl."
 
 _by_console = False
 
@@ -17,8 +15,8 @@ def by_console() -> None:
 
 def module_of(command: str) -> str:
     """The module of a command, such as ``studies.half-cheetah``."""
-    module = ELSEWHERE.get(command, f"experiments.{command.replace('-', '_')}")
-    return PREFIX + module
+    room = "envs" if command == "check" else "experiments"
+    return f"{PREFIX}{room}.{command.replace('-', '_')}"
 
 
 def command_line(command: str) -> str:
