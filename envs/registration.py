@@ -127,9 +127,8 @@ def _namesake(name: str) -> str:
     ours = sys.modules.get(name)
     if name not in ("metarl", "envs", "agents", "experiments") or ours is None or not ours.__file__:
         return ""
-    theirs = PathFinder.find_spec(
-        name, [path for path in sys.path if Path(path or ".").resolve() not in Path(ours.__file__).parents]
-    )
+    elsewhere = [path for path in sys.path if Path(path or ".").resolve() not in Path(ours.__file__).parents]
+    theirs = next(filter(None, (PathFinder.find_spec(name, [path]) for path in elsewhere)), None)
     if theirs is None:
         return ""
     where = theirs.origin or next(iter(theirs.submodule_search_locations or ()), name)
