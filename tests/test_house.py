@@ -5,6 +5,7 @@ import itertools
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,19 @@ def test_importing_the_mathematics_starts_nothing():
     """The commands set what jax reads when it is imported, after importing metarl, whose package they lie in once installed."""
     program = "import metarl, sys; assert not {'jax', 'envs', 'agents', 'experiments'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], cwd=HOME, check=True)
+
+
+def test_lower_bounds_are_the_versions_tested():
+    """What `make test-lowest` installs: no bound is tighter, and none untested."""
+    project = tomllib.loads((HOME / "pyproject.toml").read_text())["project"]
+    optional = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *optional["mujoco"], *optional["box2d"], *optional["minigrid"]]
+    bounds = {re.sub(r"\[.*?\]", "", name): version for name, version in (each.split(">=") for each in wanted)}
+    lines = (HOME / "constraints-lowest.txt").read_text().splitlines()
+    tested = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert set(bounds) <= set(tested)
+    for name, version in bounds.items():
+        assert re.fullmatch(rf"{re.escape(version)}(\.0)*", tested[name]), name
 
 
 def test_files_are_short():
