@@ -1,11 +1,14 @@
 # make demo   meta-train on 2D navigation, evaluate on held-out goals, write runs/demo   (ARGS="--resume", "--overwrite", ...)
 # make test   ruff, mypy and the default tests
 # make test-slow   learning curves and published numbers
+# make test-lowest   the tests of the library and of training, with the lowest versions that pyproject.toml allows
+# make wheel   dist/metarl_jax-*.whl
 PYTHON ?= python3
 VENV := .venv
+LOWEST := tests/metarl tests/envs tests/agents tests/experiments/test_train.py
 PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test test-slow
+.PHONY: demo test test-slow test-lowest wheel
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/python -m experiments.train --run-dir runs/demo --initial-std 0.7 --outer-lr 2e-3 --test-step-scale 1 0.5 $(ARGS)
@@ -18,6 +21,19 @@ test: $(VENV)/.installed-dev
 
 test-slow: $(VENV)/.installed-dev
 	XLA_FLAGS=--xla_cpu_multi_thread_eigen=false $(VENV)/bin/pytest -m slow -n 2 --durations=0  # at full speed, as a user runs them
+
+test-lowest: .venv-lowest/.installed
+	.venv-lowest/bin/python -m pytest -W default::DeprecationWarning $(LOWEST)  # what other packages say of one another
+
+wheel:
+	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+
+.venv-lowest/.installed: pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	@echo "installing the lowest versions into .venv-lowest (a minute or two) ..."
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-lowest.txt \
+		--editable '.[mujoco,box2d,minigrid]' pytest pytest-xdist rlax
+	@touch $@
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("error: metarl needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12 ...")'

@@ -27,6 +27,8 @@ def extra_of(name: str) -> str | None:
 
 def install(extra: str) -> str:
     """The command that installs an extra."""
+    if __package__ != "envs":  # in the wheel's form
+        return f"pip install 'metarl-jax[{extra}]'"
     return f"pip install --constraint constraints.txt --editable '.[{extra}]'"
 
 

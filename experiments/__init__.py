@@ -1,6 +1,6 @@
 """Scripts, files and pictures. The only room with wandb, IO, wall-clock time and printing.
 
-Run them with ``python -m experiments.train`` and the like, from any folder.
+Run them with ``metarl train`` or ``python -m experiments.train`` and the like, from any folder.
 """
 
 import os
@@ -40,27 +40,23 @@ if "xla_force_host_platform_device_count" not in os.environ["XLA_FLAGS"]:
     os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(min(cores, MAX_CPU_DEVICES)))
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _keep_compiled_programs()
-if not os.environ.get("JAX_NUM_CPU_DEVICES", "1").isdigit():
-    sys.exit(f"error: JAX_NUM_CPU_DEVICES is {os.environ['JAX_NUM_CPU_DEVICES']!r}, but must be a whole number of devices.")
 # Orbax and XLA report routine events at INFO and WARNING.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-
-def _refuse_clash() -> None:
-    """``python -m`` puts the current folder first on the path, so a folder or file there named like a room would hide it."""
-    here, home = Path.cwd(), Path(__file__).resolve().parent.parent
-    if here.resolve() == home or Path(sys.path[0] or ".").resolve() != here.resolve():
-        return
-    for room in ("metarl", "envs", "agents"):
-        hidden = [here / f"{room}.py", here / room / "__init__.py"]
-        if room != "metarl":  # a checkout of this repository is often a folder called metarl, which hides nothing
-            hidden.append(here / room)
-        for path in hidden:
-            if path.exists():
-                sys.exit(
-                    f"error: {path} clashes with metarl's own package {room!r}. "
-                    f"Rename it (my_{path.stem if path.suffix else room}, say) or run from another folder."
-                )
+# Started as a command, and not imported by somebody's program, which then would find its settings or its path changed.
+_STARTED_AS = Path(sys.argv[0]).stem if sys.argv else ""
+# What a command refuses to start with, in one line; None if nothing.
+refused: str | None = None
 
 
-_refuse_clash()
+def before_the_current_folder() -> None:
+    """In a checkout: find our packages first, whatever lies in the current folder. In a wheel their names are their own."""
+    if __name__ == "experiments":
+        sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+
+if _STARTED_AS in ("-m", "metarl") and not os.environ.get("JAX_NUM_CPU_DEVICES", "1").isdigit():
+    asked = os.environ.pop("JAX_NUM_CPU_DEVICES")  # or jax could not even be imported
+    refused = f"JAX_NUM_CPU_DEVICES is {asked!r}, but must be a whole number of devices."
+if _STARTED_AS == "-m":
+    before_the_current_folder()

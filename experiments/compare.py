@@ -6,6 +6,7 @@ from pathlib import Path
 
 import tyro
 
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import one_line_errors
 from experiments.cli.flags import parse
 from experiments.reporting import comparison_table, figures
@@ -63,7 +64,7 @@ def write_page(out: Path, comparison: Comparison) -> Path:
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    compare(parse(CompareConfig, args, "python -m experiments.compare"))
+    compare(parse(CompareConfig, args, command_line("compare")))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import wandb
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.flags import parse
 from experiments.compare import write_page
@@ -168,7 +169,7 @@ def _adaptation() -> list[Any]:
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    dashboard(parse(DashboardConfig, args, "python -m experiments.dashboard"))
+    dashboard(parse(DashboardConfig, args, command_line("dashboard")))
 
 
 if __name__ == "__main__":

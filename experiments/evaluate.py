@@ -4,6 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.flags import flag, given_flags, parse
 from experiments.evaluation.held_out import EvaluateConfig
@@ -16,7 +17,7 @@ from experiments.training.experiment import config_of, experiment_of
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
     words = sys.argv[1:] if args is None else args
-    config = parse(EvaluateConfig, words, "python -m experiments.evaluate")
+    config = parse(EvaluateConfig, words, command_line("evaluate"))
     seeds = seed_folders(config.run_dir)
     for run_dir in seeds.values() or [config.run_dir]:
         if seeds:
@@ -32,7 +33,7 @@ def evaluate_run(config: EvaluateConfig, given: Sequence[str]) -> None:
     for name in flags:
         if name not in experiment.flags:
             raise UserError(
-                f"{flag(name)} is given, but runs of experiments.{experiment.name} are evaluated as their own settings say; "
+                f"{flag(name)} is given, but runs of {command_line(experiment.name)} are evaluated as their own settings say; "
                 "leave it out."
             )
     env = described["settings"].get("env", experiment.name)

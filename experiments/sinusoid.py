@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from agents import RegressionSettings, regression_world
 from agents.agent import Training
 from envs.families.regression import sinusoid
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import one_line_errors
 from experiments.cli.flags import at_least
 from experiments.runs import checkpoint
@@ -172,7 +173,7 @@ def _protocol_defaults(given: dict[str, str], agent: str) -> dict[str, Any]:
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
     words = sys.argv[1:] if args is None else args
-    run(parse_run(SinusoidConfig, words, "python -m experiments.sinusoid", KIND, _protocol_defaults))
+    run(parse_run(SinusoidConfig, words, command_line("sinusoid"), KIND, _protocol_defaults))
 
 
 if __name__ == "__main__":

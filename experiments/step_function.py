@@ -16,6 +16,7 @@ from agents import RegressionSettings, regression_world
 from agents.agent import Training, hyperparameters
 from agents.parts.problems import judged_by_support, mean_squared_error
 from envs.families.regression import step_function
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import one_line_errors
 from experiments.reporting import figures
 from experiments.reporting.intervals import bootstrap_ci95, task_hash
@@ -160,7 +161,7 @@ def _defaults(given: dict[str, str], agent: str) -> dict[str, Any]:
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
     words = sys.argv[1:] if args is None else args
-    run(parse_run(StepFunctionConfig, words, "python -m experiments.step_function", KIND, _defaults))
+    run(parse_run(StepFunctionConfig, words, command_line("step_function"), KIND, _defaults))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import one_line_errors
 from experiments.cli.family_errors import blame
 from experiments.distributed import group
@@ -70,7 +71,7 @@ EXPERIMENT = Experiment(
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    train(parse_run(TrainConfig, sys.argv[1:] if args is None else args, "python -m experiments.train", KIND))
+    train(parse_run(TrainConfig, sys.argv[1:] if args is None else args, command_line("train"), KIND))
 
 
 if __name__ == "__main__":

@@ -4,30 +4,40 @@
 replay. Nothing here knows an environment, a network library or a file.
 """
 
-from metarl import advantages, meta, outer, ppo, rules, surrogates, trial, trust_region
-from metarl.inner_loop import adapt, collect
-from metarl.interfaces import (
-    AdaptationCurve,
-    Batch,
-    Environment,
-    Experience,
-    Fast,
-    InnerRule,
-    Key,
-    MetaLearner,
-    MetaState,
-    Metrics,
-    Params,
-    Path,
-    Problem,
-    Task,
-    Theta,
-    Trajectory,
-    Tree,
-)
-from metarl.sampler import rollout, rollout_with_memory
-from metarl.surrogates import clipped_ratio, loaded_dice, reinforce
-from metarl.tasks import OverTasks
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import _metarl_names
+
+if TYPE_CHECKING:
+    from metarl import advantages, meta, outer, ppo, rules, surrogates, trial, trust_region
+    from metarl.inner_loop import adapt, collect
+    from metarl.interfaces import (
+        AdaptationCurve,
+        Batch,
+        Environment,
+        Experience,
+        Fast,
+        InnerRule,
+        Key,
+        MetaLearner,
+        MetaState,
+        Metrics,
+        Params,
+        Path,
+        Problem,
+        Task,
+        Theta,
+        Trajectory,
+        Tree,
+    )
+    from metarl.sampler import rollout, rollout_with_memory
+    from metarl.surrogates import clipped_ratio, loaded_dice, reinforce
+    from metarl.tasks import OverTasks
+
+__version__ = "0.1.0"
+
+_metarl_names.activate(__path__[0])  # metarl.envs and envs are one module, see there
 
 __all__ = [
     "AdaptationCurve",
@@ -48,6 +58,7 @@ __all__ = [
     "Theta",
     "Trajectory",
     "Tree",
+    "__version__",
     "adapt",
     "advantages",
     "clipped_ratio",
@@ -64,3 +75,26 @@ __all__ = [
     "trial",
     "trust_region",
 ]
+
+# Where the names are, for those that are no module of this package. They are imported when first used: the commands set what
+# jax reads when it is imported, and in an installed copy they lie in this package.
+_HOMES = {
+    "inner_loop": ("adapt", "collect"),
+    "sampler": ("rollout", "rollout_with_memory"),
+    "surrogates": ("clipped_ratio", "loaded_dice", "reinforce"),
+    "tasks": ("OverTasks",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = ("advantages", "meta", "outer", "ppo", "rules", "surrogates", "trial", "trust_region")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    if name in __all__:
+        return getattr(importlib.import_module(f".{_HOME_OF.get(name, 'interfaces')}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

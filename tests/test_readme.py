@@ -102,16 +102,13 @@ def test_own_gymnasium_environment_trains(tmp_path, monkeypatch):
     assert (tmp_path / "runs/swing/evaluation.json").is_file()
 
 
-@pytest.mark.parametrize("clash", ["envs/__init__.py", "agents/mine.py", "envs.py", "metarl/__init__.py"])
-def test_a_folder_that_hides_a_room_gets_a_clear_message(tmp_path, clash):
-    (tmp_path / clash).parent.mkdir(exist_ok=True)
-    (tmp_path / clash).write_text("")
-    done = python_m(tmp_path, "train", "--run-dir run")
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
-    assert "clashes" in done.stderr and clash.split("/")[0].removesuffix(".py") in done.stderr
-
-
-def test_a_checkout_called_metarl_beside_the_user_is_no_clash(tmp_path):
-    (tmp_path / "metarl").mkdir()
-    assert python_m(tmp_path, "compare", "--help").returncode == 0
+def test_a_folder_with_packages_of_our_names_hides_none(tmp_path):
+    """Ours are used, and a module of the user's that wants one of theirs says in one line what to do."""
+    for path in ("envs/__init__.py", "envs/mine.py", "agents.py", "metarl/__init__.py"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text("")
+    (tmp_path / "families.py").write_text("from envs.mine import Mine\n")
+    done = python_m(tmp_path, "train", "--run-dir run --env families:mine/Env-v0")
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+    assert "No module named 'envs.mine'" in done.stderr and f"{tmp_path / 'envs/__init__.py'} is not seen" in done.stderr
+    assert "Rename yours, or install metarl" in done.stderr

@@ -4,6 +4,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from envs.check import FIRST, THEN, findings
@@ -13,6 +14,9 @@ from envs.registration import construct, find
 EPILOG = "Exits with 0 if all is well, 1 if a check fails, 2 if there is no such family or option."
 
 
+_PROG = "metarl check" if Path(sys.argv[0]).stem == "metarl" else "python -m envs.check"
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         sys.exit(_refuse(message))
@@ -20,7 +24,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Check one family and print what was found; returns the exit code."""
-    parser = _Parser(prog="python -m envs.check", description=__doc__.partition(": ")[2], epilog=EPILOG)
+    parser = _Parser(prog=_PROG, description=__doc__.partition(": ")[2], epilog=EPILOG)
     parser.add_argument("id", metavar="ID", help="such as metarl/Navigation2D-v0, or my_module:my/Env-v0 for your own")
     parser.add_argument("--horizon", type=int, metavar="STEPS", help="another horizon than the family's own")
     parser.add_argument(

@@ -18,7 +18,7 @@ import numpy as np
 from envs.from_gymnasium.worker import HostError, Recipe
 
 MAKING = 10  # times as long may a reset take, which may have to make all environments first
-CODE = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from envs.from_gymnasium.worker import serve; serve({})"
+CODE = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from {} import serve; serve({})"
 
 
 class Worker(NamedTuple):
@@ -119,7 +119,9 @@ def _start() -> Worker:
     environ = {"OMP_NUM_THREADS": "1"} | os.environ | {"PYTHONPATH": paths, "JAX_PLATFORMS": "cpu"}
     with theirs:
         handle = theirs.fileno()
-        process = subprocess.Popen([sys.executable, "-c", CODE.format(handle)], pass_fds=[handle], env=environ)
+        # -P: the paths say where the current folder comes, if it is one of them.
+        command = [sys.executable, "-P", "-c", CODE.format(Recipe.__module__, handle)]
+        process = subprocess.Popen(command, pass_fds=[handle], env=environ)
     return Worker(process, ours)
 
 

@@ -14,6 +14,7 @@ from experiments.benchmark import ceilings, chunking, growth, timing, workloads
 from experiments.benchmark.files import described, refuse_folder, save
 from experiments.benchmark.precision import gradient_errors
 from experiments.benchmark.table import show
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.flags import at_least, between, parse
 from experiments.training import cost
@@ -153,7 +154,7 @@ def benchmark(config: BenchmarkConfig) -> dict[str, Any]:
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    config = parse(BenchmarkConfig, args, "python -m experiments.benchmark")
+    config = parse(BenchmarkConfig, args, command_line("benchmark"))
     at_least(config, repeats=1, large=1)
     between(config, seconds=(1e-3, 600))
     if not (config.only or config.growth or config.chunks or config.precision):
@@ -161,7 +162,7 @@ def main(args: Sequence[str] | None = None) -> None:
     refuse_folder(config.out)
     if config.quick:
         config = dataclasses.replace(config, repeats=2, seconds=0.01)
-    machine = described(f"python -m experiments.benchmark {shlex.join(sys.argv[1:] if args is None else args)}")
+    machine = described(f"{command_line('benchmark')} {shlex.join(sys.argv[1:] if args is None else args)}")
     found = benchmark(config)
     result = machine | {"settings": dataclasses.asdict(config) | {"out": str(config.out)}} | found
     show(result)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import one_line_errors
 from experiments.cli.flags import at_least, parse
 from experiments.reporting.tables import Table, markdown
@@ -169,7 +170,7 @@ def predict(config: ScalingConfig, found: Traffic, env_steps: float) -> list[dic
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    config = parse(ScalingConfig, args, "python -m experiments.benchmark.scaling")
+    config = parse(ScalingConfig, args, command_line("benchmark.scaling"))
     at_least(config, num_tasks=2, num_episodes=1, horizon=1, devices=1, loop_turns=1)
     given = {name: getattr(config, name) for name in ("agent", "env", "num_tasks", "num_episodes", "horizon", "hidden_sizes")}
     settings = resolve(train_config(run_dir=Path("unused"), **given))

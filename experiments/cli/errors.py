@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import envs
+import experiments
 from experiments.cli.signals import Stopped, Terminated, ended_by_sigterm
 
 
@@ -23,6 +24,8 @@ def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(main)
     def wrapped(*args: Any, **kwargs: Any) -> None:
         try:
+            if experiments.refused:
+                raise UserError(experiments.refused)
             with ended_by_sigterm(), host_errors():
                 main(*args, **kwargs)
         except (UserError, OSError) as error:

@@ -9,6 +9,7 @@ import jax
 import envs
 from envs.check import not_finite
 from envs.contract import explain
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError
 
 
@@ -29,7 +30,7 @@ def blame(env: str, family: envs.TaskFamily) -> Iterator[None]:
         if cause is None:
             raise
         raise UserError(
-            f"{error} The cause may be in the family: {cause} (python -m envs.check {env} looks further)"
+            f"{error} The cause may be in the family: {cause} ({command_line('check')} {env} looks further)"
         ) from error
     except jax.errors.JaxRuntimeError as error:
         if envs.host_error(error) is not None:  # which says enough

@@ -11,6 +11,7 @@ import numpy as np
 
 import envs
 from agents.parts.networks import action_distribution
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, host_errors
 from experiments.cli.flags import at_least
 from experiments.runs import checkpoint
@@ -103,7 +104,9 @@ def load(run_dir: str | Path, *, family: envs.TaskFamily | str | None = None, **
             raise UserError(f"load: {name} cannot differ from training; {', '.join(CHANGEABLE)} can.")
     described = read_config(run_dir)
     if described["script"] != "train":
-        raise UserError(f"{run_dir} was made by experiments.{described['script']}; load takes runs of experiments.train.")
+        raise UserError(
+            f"{run_dir} was made by {command_line(described['script'])}; load takes runs of {command_line('train')}."
+        )
     config = changed(stored_as(TrainConfig, KIND, described["settings"] | {"run_dir": run_dir}), KIND, **changes)
     at_least(config, num_episodes=1, horizon=1)
     neutral = dataclasses.replace(config, seed=0, seeds=None, run_dir=Path(), resume=False, overwrite=False)

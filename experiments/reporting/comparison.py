@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError
 from experiments.cli.flags import flag
 from experiments.reporting.intervals import bootstrap_ci95, iqm, share_ci95
@@ -104,7 +105,7 @@ def read_evaluation(run: Path) -> dict[str, Any]:
     """A run's evaluation.json."""
     path = run / "evaluation.json"
     if not path.is_file():
-        raise UserError(f"{run} has not been evaluated; run python -m experiments.evaluate --run-dir {run}")
+        raise UserError(f"{run} has not been evaluated; run {command_line('evaluate')} --run-dir {run}")
     return {OLD_NAMES.get(name, name): value for name, value in load_json(path).items()}
 
 

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from experiments.cli.errors import UserError
 from experiments.runs import checkpoint_format as content_of
 from experiments.runs.checkpoint_format import RunIdentity
-from experiments.cli.errors import UserError
 from experiments.runs.folder import CONFIG, read_config
 from experiments.runs.orbax_errors import first_line, os_error, quiet, reserve
 
@@ -129,7 +129,12 @@ def save(checkpoints: ocp.CheckpointManager, iteration: int, state: Any, env_ste
 
 
 def restore(
-    checkpoints: ocp.CheckpointManager, learner: Any, iteration: int, *, agent: str | None = None, owner: RunIdentity | None = None
+    checkpoints: ocp.CheckpointManager,
+    learner: Any,
+    iteration: int,
+    *,
+    agent: str | None = None,
+    owner: RunIdentity | None = None,
 ) -> State:
     """The checkpoint of an iteration: (iteration, state, env_steps).
 

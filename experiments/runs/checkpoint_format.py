@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-
 FORMAT = 1  # of the description
 SHOWN = 3  # differences that a message names
 

@@ -1,6 +1,5 @@
 """A run's folder on disk: made once, refused when it is something else, locked while in use."""
 
-import dataclasses
 import datetime
 import fcntl
 import importlib.metadata
@@ -16,9 +15,11 @@ from typing import IO, Any
 
 import jax
 
-from experiments.runs import wandb_run
+import metarl
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError
 from experiments.cli.flags import flag
+from experiments.runs import wandb_run
 from experiments.runs.seed_folders import seed_folder, seed_folders
 
 NOT_SETTINGS = (
@@ -35,7 +36,7 @@ CONFIG = "config.json"
 RUN_FILES = (CONFIG, "metrics.jsonl", "checkpoints", "evaluation.json", "adaptation.png", "rollout.gif", "wandb", "profile")
 LEFTOVERS = ("metrics.jsonl.damaged",)  # of a power cut
 TUTORIAL_FILES = ("plain_fit.png", "batching.png", "batching.json", "deployment.png")  # of the sinusoid protocol jang
-PACKAGES = ("metarl", "jax", "jaxlib", "optax", "flax", "distrax", "gymnasium", "orbax-checkpoint", "numpy", "wandb")
+PACKAGES = ("jax", "jaxlib", "optax", "flax", "distrax", "gymnasium", "orbax-checkpoint", "numpy", "wandb")
 
 
 def prepare(
@@ -146,7 +147,7 @@ def _refuse_other_settings(
     script: str, settings: dict[str, Any], config: dict[str, Any], run_dir: Path, free: tuple[str, ...]
 ) -> None:
     if config.get("script") != script:
-        raise UserError(f"{run_dir} was made by experiments.{config.get('script')}, not experiments.{script}.")
+        raise UserError(f"{run_dir} was made by {command_line(str(config.get('script')))}, not {command_line(script)}.")
     old = config.get("settings", {})
     for name, value in json.loads(json.dumps(settings)).items():
         if name not in free and old.get(name) != value:
@@ -217,7 +218,7 @@ def made_with() -> dict[str, Any]:
     return {
         "git_commit": _git_commit(),
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {"metarl": metarl.__version__} | {name: importlib.metadata.version(name) for name in PACKAGES},
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
@@ -225,7 +226,9 @@ def made_with() -> dict[str, Any]:
 
 def _git_commit() -> str | None:
     """The commit of this code, with "+" when the working tree differs; None outside a checkout or without git."""
-    home = Path(__file__).resolve().parent
+    home = Path(__file__).resolve().parents[__name__.count(".")]
+    if not (home / ".git").exists():  # installed; a repository around it is somebody else's
+        return None
     try:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=home, capture_output=True, text=True, check=True)
         changed = subprocess.run(["git", "status", "--porcelain"], cwd=home, capture_output=True, text=True, check=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 import wandb
 
-from experiments.runs import wandb_upload
 from experiments.cli.errors import UserError
+from experiments.runs import wandb_upload
 
 MODES = ("offline", "online", "disabled", "shared")
 NOT_LOGGED = ("settings", "wandb_id", "wandb_sweep", "wandb_project")  # parts of config.json that wandb gets otherwise
@@ -33,9 +33,9 @@ def identity() -> dict[str, str | None]:
 def start_wandb(run_dir: Path, config: dict[str, Any], *, agent: str, env: str, job_type: str) -> wandb.Run:
     """Begin a wandb run. It is always written offline: no login prompt, no network, no waiting.
 
-    With an account, or WANDB_MODE=online, a process beside this one uploads it while it goes on; see `experiments.runs.wandb_upload`.
-    WANDB_MODE=offline leaves that out, WANDB_MODE=disabled writes nothing. A resumed run adds a segment with the same id.
-    Several runs may be open at once.
+    With an account, or WANDB_MODE=online, a process beside this one uploads it while it goes on: see
+    `experiments.runs.wandb_upload`. WANDB_MODE=offline leaves that out, WANDB_MODE=disabled writes nothing. A resumed run adds
+    a segment with the same id. Several runs may be open at once.
 
     Args:
         run_dir: the run's folder.

@@ -1,8 +1,8 @@
 """Uploading wandb runs beside the training: a process of its own follows the files that the runs are written to.
 
-``python -m experiments.runs.wandb_upload`` is that process. It reads one folder of a run per line, uploads each with ``wandb beta sync
---live``, and says on its last line of output whether that worked. Whatever the server does, the training goes on; what could
-not be uploaded is named in one warning when the training's process ends, and lies complete in the run folder.
+``python -m experiments.runs.wandb_upload`` is that process. It reads one folder of a run per line, uploads each with ``wandb
+beta sync --live``, and says on its last line of output whether that worked. Whatever the server does, the training goes on;
+what could not be uploaded is named in one warning when the training's process ends, and lies complete in the run folder.
 """
 
 import atexit
@@ -68,8 +68,8 @@ class _Uploader:
         self._folders: list[Path] = []
         self._said: list[str] = []
         self._log = log
-        command = [sys.executable, "-m", "experiments.runs.wandb_upload"]
-        home = str(Path(__file__).resolve().parents[2])
+        command = [sys.executable, "-P", "-m", __name__]  # -P: whatever lies in the current folder
+        home = str(Path(__file__).resolve().parents[__name__.count(".")])
         env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))}
         with open(log, "w") as errors:
             # A session of its own: Ctrl-C ends the training, and what it wrote is still uploaded.

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from orbax.checkpoint import CheckpointManager
 
+from experiments.cli.errors import UserError
 from experiments.runs import checkpoint, wandb_run
 from experiments.runs.checkpoint_format import RunIdentity
-from experiments.cli.errors import UserError
-from experiments.runs.metrics_file import JsonLines
 from experiments.runs.folder import CONFIG, write_json
+from experiments.runs.metrics_file import JsonLines
 
 
 class Outputs(NamedTuple):

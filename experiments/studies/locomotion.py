@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from experiments import train
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.flags import at_least, parse
 from experiments.reporting import comparison
@@ -184,7 +185,7 @@ def published_cells(task: str, experiment: Experiment) -> tuple[str, ...]:
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    locomotion(parse(LocomotionConfig, args, "python -m experiments.studies.locomotion"))
+    locomotion(parse(LocomotionConfig, args, command_line("studies.locomotion")))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import envs
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.flags import at_least, parse
 from experiments.reporting.tables import Table, show
@@ -78,7 +79,7 @@ def play(family: envs.TaskFamily, config: IterationsConfig) -> tuple[np.ndarray,
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    config = parse(IterationsConfig, args, "python -m experiments.studies.mjx_iterations")
+    config = parse(IterationsConfig, args, command_line("studies.mjx_iterations"))
     show(table_of(config, compare(config)))
 
 

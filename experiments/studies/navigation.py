@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments import train
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.flags import at_least, parse
 from experiments.compare import CompareConfig, compare
@@ -218,7 +219,7 @@ def printed(published: Published) -> list[str]:
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    navigation(parse(NavigationConfig, args, "python -m experiments.studies.navigation"))
+    navigation(parse(NavigationConfig, args, command_line("studies.navigation")))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import one_line_errors
 from experiments.cli.flags import between, parse
 from experiments.reporting.tables import Table, show
@@ -185,7 +186,7 @@ class BiasVarianceConfig:
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point: print two tables, for episodes of full length and for episodes that end in a state."""
-    config = parse(BiasVarianceConfig, args, "python -m experiments.studies.surrogates")
+    config = parse(BiasVarianceConfig, args, command_line("studies.surrogates"))
     between(config, inner_lr=(0, 100))
     with jax.enable_x64(True):
         for ends, title in ((0.0, "episodes of full length"), (1.0, "episodes that end on entering a state")):

@@ -1,8 +1,6 @@
 """The settings of a reinforcement-learning run, and the family and agent they describe."""
 
 import dataclasses
-import importlib
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -19,6 +17,7 @@ from envs.options import from_flags
 from experiments.cli.errors import UserError
 from experiments.cli.flags import MAX_SEED, at_least, between
 from experiments.training import settings
+from experiments.training.settings import find_users_modules
 from metarl.interfaces import MetaLearner
 from metarl.tasks import AT_ONCE, OverTasks
 
@@ -161,13 +160,6 @@ def make_family(env: str, options: dict[str, Any]) -> envs.TaskFamily:
 
 
 _FAMILIES: dict[Any, envs.TaskFamily] = {}  # the newest
-
-
-def find_users_modules() -> None:
-    """Let imports look in the current folder, also when python was not started with -m there."""
-    importlib.invalidate_caches()
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
 
 
 def build(config: TrainConfig, *, family: envs.TaskFamily | None = None, over_tasks: OverTasks = AT_ONCE) -> Built:

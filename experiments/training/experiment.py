@@ -1,12 +1,13 @@
 """An experiment: what a command trains, as a value that a run's config.json names and `experiments.evaluate` finds again."""
 
-import importlib
+import importlib.util
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from agents.agent import Kind
 from experiments.cli.errors import UserError
 from experiments.training import settings
+from experiments.training.settings import find_users_modules
 
 ROOMS = __package__.rpartition(".")[0]  # the package that holds the commands
 
@@ -45,10 +46,7 @@ def experiment_of(described: dict[str, Any]) -> Experiment:
     place = described.get("experiment") or f"experiments.{described['script']}:EXPERIMENT"
     module, _, name = place.partition(":")
     try:
-        if module.startswith("experiments."):
-            found = getattr(importlib.import_module(module.removeprefix("experiments"), ROOMS), name)
-        else:
-            found = getattr(importlib.import_module(module), name)
+        found = getattr(_imported(module), name)
     except (ImportError, AttributeError) as error:
         raise UserError(
             f"the run was made by {place}, which cannot be found ({error}); run from the folder that holds it."
@@ -56,6 +54,15 @@ def experiment_of(described: dict[str, Any]) -> Experiment:
     if not isinstance(found, Experiment):
         raise UserError(f"the run was made by {place}, which is no Experiment but {found!r}.")
     return found
+
+
+def _imported(module: str) -> Any:
+    """A module of ours or, where there is none of that name, somebody else's."""
+    room, _, command = module.partition(".")
+    if room == "experiments" and importlib.util.find_spec(f".{command}", ROOMS):
+        return importlib.import_module(f".{command}", ROOMS)
+    find_users_modules()
+    return importlib.import_module(module)
 
 
 def config_of(experiment: Experiment, described: dict[str, Any], run_dir: Any) -> Any:

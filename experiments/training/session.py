@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError
 from experiments.cli.flags import MAX_SEED, at_least
 from experiments.cli.signals import Stopped
@@ -81,7 +82,7 @@ def _stopped(finished: loop.Finished, script: str, run_dir: Any, schedule: loop.
     if finished.signal:
         raise Stopped(
             f"{finished.signal}: stopped after iteration {finished.iteration} of {schedule.num_iterations} and saved; "
-            f"go on with: python -m experiments.{script} --run-dir {shlex.quote(str(run_dir))} --resume"
+            f"go on with: {command_line(script)} --run-dir {shlex.quote(str(run_dir))} --resume"
         )
 
 

@@ -1,7 +1,9 @@
 """Flags of a run: those of every run and those of its agent, from one command line."""
 
 import dataclasses
+import importlib
 import inspect
+import sys
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,8 +26,16 @@ PARTS: dict[str, Part] = {
 HIDDEN = ("own",)  # fields that are not flags
 
 
+def find_users_modules() -> None:
+    """Let imports look in the current folder, also when python was not started with -m there."""
+    importlib.invalidate_caches()
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+
+
 def declared(name: str, kind: Kind) -> Agent:
     """The agent called ``name``, or a `UserError` that says why there is none for this kind of world."""
+    find_users_modules()
     try:
         refuse_kind(name, kind)
         return agents.find(name)

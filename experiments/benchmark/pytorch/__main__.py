@@ -19,6 +19,7 @@ from experiments.benchmark import workloads
 from experiments.benchmark.files import described, refuse_folder, save
 from experiments.benchmark.pytorch.race import Entry, race
 from experiments.benchmark.timing import empty_cache
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.flags import at_least, between, parse
 from experiments.reporting import tables
@@ -155,7 +156,7 @@ def _row(entry: str, found: dict[str, Any]) -> tuple[str, ...]:
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    config = parse(PeersConfig, args, "python -m experiments.benchmark.pytorch")
+    config = parse(PeersConfig, args, command_line("benchmark.pytorch"))
     at_least(config, rounds=1, threads=1, num_tasks=1, num_episodes=1, horizon=1)
     between(config, seconds=(1e-3, 600))
     if not config.only or not config.threads:
@@ -171,7 +172,7 @@ def main(args: Sequence[str] | None = None) -> None:
         raise UserError("the peers are measured on a CPU; set JAX_PLATFORMS=cpu.")
     refuse_folder(config.out)
     results = compare(config)
-    made = described(f"python -m experiments.benchmark.pytorch {shlex.join(sys.argv[1:] if args is None else args)}")
+    made = described(f"{command_line('benchmark.pytorch')} {shlex.join(sys.argv[1:] if args is None else args)}")
     made["versions"]["torch"] = torch.__version__
     show(results)
     save(config.out, made | {"settings": {"rounds": config.rounds, "seconds": config.seconds}, "results": results})

@@ -11,6 +11,7 @@ import numpy as np
 
 import envs
 from experiments import train
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.flags import at_least, parse
 from experiments.reporting import claims
@@ -126,7 +127,7 @@ def summary(totals: np.ndarray) -> dict[str, float]:
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    bandits(parse(BanditsConfig, args, "python -m experiments.studies.bandits"))
+    bandits(parse(BanditsConfig, args, command_line("studies.bandits")))
 
 
 if __name__ == "__main__":

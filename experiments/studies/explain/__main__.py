@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 import envs
 from experiments import sinusoid
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.flags import MAX_SEED, at_least, between, parse
 from experiments.runs import checkpoint
@@ -218,7 +219,7 @@ def run(config: ExplainConfig) -> None:
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    run(parse(ExplainConfig, args, "python -m experiments.studies.explain"))
+    run(parse(ExplainConfig, args, command_line("studies.explain")))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 
 import envs
 from experiments import train
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.flags import at_least, parse
 from experiments.reporting.tables import markdown, show
@@ -87,7 +88,7 @@ def run_of(config: FamiliesConfig, id: str) -> Any:
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    families(parse(FamiliesConfig, args, "python -m experiments.studies.families"))
+    families(parse(FamiliesConfig, args, command_line("studies.families")))
 
 
 if __name__ == "__main__":

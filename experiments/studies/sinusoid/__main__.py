@@ -13,6 +13,7 @@ import numpy as np
 import agents
 import envs
 from experiments import sinusoid
+from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.flags import at_least, parse
 from experiments.reporting.intervals import task_hash
@@ -206,7 +207,7 @@ def memory_of_steps(path: Path) -> dict[str, dict[str, int]]:
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    run(parse(SinusoidTableConfig, args, "python -m experiments.studies.sinusoid"))
+    run(parse(SinusoidTableConfig, args, command_line("studies.sinusoid")))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import itertools
 import math
 from typing import Any
 
+from experiments.cli.command_line import command_line
 from experiments.reporting import claims, tables
 from experiments.reporting.intervals import t_interval95
 from experiments.reporting.tables import Table, counted, digits
@@ -93,7 +94,7 @@ def introduction(cells: list[dict[str, Any]]) -> str:
         "others at its last. The last column counts, seed by seed, tasks whose error is above 100 after ten steps, which no "
         "protocol but maml asks for. Seeds whose parameters became non-finite are left out and counted. What was not measured "
         "at full length is not judged.\n\n"
-        f"`python -m experiments.studies.sinusoid`; cells made {' to '.join(sorted({days[0], days[-1]}))} at commit "
+        f"`{command_line('studies.sinusoid')}`; cells made {' to '.join(sorted({days[0], days[-1]}))} at commit "
         f"{', '.join(commits)} with {'; '.join(versions)}.\n"
     )
 

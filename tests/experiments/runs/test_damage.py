@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.runs import checkpoint
-from experiments.training import loop
 from experiments import train
 from experiments.cli.errors import UserError
-from experiments.runs.metrics_file import JsonLines
 from experiments.evaluation.trained import load
-from experiments.runs.writer import open_outputs
+from experiments.runs import checkpoint
 from experiments.runs.folder import lock
+from experiments.runs.metrics_file import JsonLines
+from experiments.runs.writer import open_outputs
+from experiments.training import loop
 from metarl.interfaces import MetaLearner, MetaState
 from tests.experiments.conftest import read_lines
 

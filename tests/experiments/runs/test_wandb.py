@@ -144,7 +144,11 @@ def test_an_unauthorised_key_is_one_line(tmp_path):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         env = without_account(tmp_path, WANDB_API_KEY=KEY, WANDB_BASE_URL=f"http://127.0.0.1:{server.server_port}")
         done = subprocess.run(
-            [sys.executable, "-m", "experiments.runs.wandb_upload"], input=wandb_upload.END, env=env, capture_output=True, text=True
+            [sys.executable, "-m", "experiments.runs.wandb_upload"],
+            input=wandb_upload.END,
+            env=env,
+            capture_output=True,
+            text=True,
         )
         server.shutdown()
     assert done.returncode == 1 and "refused the key" in done.stdout and done.stdout.count("\n") == 1

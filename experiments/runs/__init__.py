@@ -1,0 +1,1 @@
+"""Run folders: settings, metrics, checkpoints, and the wandb runs beside them."""
