@@ -10,7 +10,7 @@ from experiments.cli.command_line import command_line
 from experiments.cli.errors import one_line_errors
 from experiments.cli.family_errors import blame
 from experiments.distributed import group
-from experiments.evaluation.held_out import EvaluateConfig, evaluate
+from experiments.evaluation.held_out import EvaluateConfig, evaluate_run
 from experiments.training import loop
 from experiments.training.config import KIND, TrainConfig, build, family_of, resolve
 from experiments.training.devices import choose_batch, choose_devices, spread
@@ -55,12 +55,12 @@ def evaluate_as_planned(config: TrainConfig, described: dict[str, Any]) -> None:
         "num_steps": config.eval_steps,
         "num_episodes": config.eval_episodes,
     }
-    evaluate(EvaluateConfig(config.run_dir, **flags), described)
+    evaluate_run(EvaluateConfig(config.run_dir, **flags), described)
 
 
 def evaluate_as_asked(config: TrainConfig, described: dict[str, Any], flags: dict[str, Any]) -> None:
     """What `experiments.evaluate` does for a run."""
-    evaluate(EvaluateConfig(config.run_dir, **flags), described)
+    evaluate_run(EvaluateConfig(config.run_dir, **flags), described)
 
 
 EXPERIMENT = Experiment(

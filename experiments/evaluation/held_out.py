@@ -51,7 +51,37 @@ class EvaluateConfig:
     """How far each inner step goes, relative to training; as the run was set if not given. 1 0.5 halves it after the first."""
 
 
-def evaluate(config: EvaluateConfig, described: dict[str, Any]) -> None:
+def evaluate(agent: Trained, *, num_tasks: int = 100, num_steps: int = 3) -> dict[str, Any]:
+    """An agent on held-out tasks.
+
+    Args:
+        agent: from `load` or `trained`.
+        num_tasks: M, the first of the family's fixed list, whatever the seed of the training.
+        num_steps: K, inner steps, or episodes of agents with memory.
+
+    Returns:
+        What evaluation.json holds: "episodes" [K+1] used by then, "return_mean", "return_ci95", "return_iqm" and "greedy_mean"
+        [K+1], "returns" [M][K+1], "hurt", "task_hash" and so on.
+
+    Raises:
+        UserError: numbers below 0 or 1, or returns that are not finite.
+    """
+    return _evaluated(agent, num_tasks, num_steps)[0]
+
+
+def _evaluated(agent: Trained, num_tasks: int, num_steps: int) -> tuple[dict[str, Any], Any, dict[str, Any]]:
+    """What `evaluate` gives, the tasks, and the curves of `adapt_all`."""
+    for name, value, least in (("num_tasks", num_tasks, 1), ("num_steps", num_steps, 0)):
+        if value < least:
+            raise UserError(f"{name} is {value}, but must be at least {least}.")
+    tasks = envs.held_out_tasks(agent.family, num_tasks)
+    curves = adapt_all(agent, tasks, num_steps)
+    summary = summarise(curves["returns"].astype(np.float64), curves["greedy_returns"].astype(np.float64))
+    result = {"iteration": agent.iteration, "num_tasks": num_tasks, "episodes": curves["used"][0].tolist()}
+    return result | summary | {"task_hash": task_hash(tasks)}, tasks, curves
+
+
+def evaluate_run(config: EvaluateConfig, described: dict[str, Any]) -> None:
     """Evaluate the newest checkpoint; print the table, write evaluation.json, adaptation.png, rollout.gif and wandb.
 
     Args:
@@ -61,40 +91,32 @@ def evaluate(config: EvaluateConfig, described: dict[str, Any]) -> None:
     at_least(config, num_tasks=1, num_steps=0, num_episodes=1)
     between(config, step_scale=(1e-9, float("inf")))
     settings = described["settings"]
-    agent = declared(settings["agent"], KIND)
-    if config.env not in (None, settings["env"]):
-        raise UserError(f"--env is {config.env}, but {config.run_dir} was trained on {settings['env']}; leave --env out.")
-    if config.step_scale and "test_step_scale" not in hyperparameters(agent, KIND):
+    declaration = declared(settings["agent"], KIND)
+    if config.step_scale and "test_step_scale" not in hyperparameters(declaration, KIND):
         raise UserError(f"--step-scale is {config.step_scale}, but {settings['agent']} takes no inner steps; leave it out.")
     changes: dict[str, Any] = {"num_episodes": config.num_episodes, "test_step_scale": config.step_scale}
-    trained = load(config.run_dir, **{name: value for name, value in changes.items() if value is not None})
-    tasks = envs.held_out_tasks(trained.family, config.num_tasks)
-    with blame(settings["env"], trained.family):
-        curves = adapt_all(trained, tasks, config.num_steps)
-        summary = summarise(curves["returns"].astype(np.float64), curves["greedy_returns"].astype(np.float64))
+    agent = load(config.run_dir, **{name: value for name, value in changes.items() if value is not None})
+    with blame(settings["env"], agent.family):
+        found, tasks, curves = _evaluated(agent, config.num_tasks, config.num_steps)
     result = {
         "env": settings["env"],
         "agent": settings["agent"],
         "seed": settings["seed"],
-        "iteration": trained.iteration,
-        "adapts_by": agent.adapts_by,
-        "num_tasks": config.num_tasks,
+        "adapts_by": declaration.adapts_by,
         "num_episodes": config.num_episodes or settings["num_episodes"],
         "step_scale": list(config.step_scale or settings.get("test_step_scale") or (1.0,)),
-        "episodes": curves["used"][0].tolist(),
-        **summary,
-        "task_hash": task_hash(tasks),
+        **found,
     }
     write_json(config.run_dir / "evaluation.json", result)
-    draw(config.run_dir / "adaptation.png", trained.family, tasks, result, curves)
+    draw(config.run_dir / "adaptation.png", agent.family, tasks, result, curves)
     show(table_of(result))
     first = jax.tree.map(lambda x: x[0], curves | {"tasks": tasks})
     episodes = {name: (first[name][0], first["actions"][i], first[name][1]) for i, name in enumerate(("before", "after"))}
-    rollout_video.write(config.run_dir / "rollout.gif", trained.family, first["tasks"], episodes)
-    wandb_evaluation.log(config.run_dir, described, result, trained.env_steps)
+    rollout_video.write(config.run_dir / "rollout.gif", agent.family, first["tasks"], episodes)
+    wandb_evaluation.log(config.run_dir, described, result, agent.env_steps)
 
 
-def adapt_all(trained: Trained, tasks: Any, num_steps: int) -> dict[str, Any]:
+def adapt_all(agent: Trained, tasks: Any, num_steps: int) -> dict[str, Any]:
     """Adapt to every task. Task i's random numbers depend on i alone; compiled once for all seeds of a run.
 
     Returns:
@@ -102,7 +124,7 @@ def adapt_all(trained: Trained, tasks: Any, num_steps: int) -> dict[str, Any]:
         sampling; "used" [M, K+1], episodes used by then; "before" and "after", the first episode with the unadapted and with
         the last parameters: (observation [M, T, ...], mask [M, T], last observation [M, ...]); "actions", those of both.
     """
-    return jax.device_get(adapter(trained.learner, num_steps)(trained.state, tasks))
+    return jax.device_get(adapter(agent.learner, num_steps)(agent.state, tasks))
 
 
 @functools.lru_cache(maxsize=1)

@@ -24,7 +24,8 @@ from metarl.tasks import AT_ONCE, OverTasks
 OUTER_LR = 1e-3
 KIND: Kind = "reinforcement"
 # Modules that held families before, by the names under which runs know them.
-MOVED = {"experiments.host_families": "experiments.examples.gymnasium_families"}
+EXAMPLES = f"{__package__.rpartition('.')[0]}.examples.gymnasium_families"
+MOVED = {"experiments.host_families": EXAMPLES}
 
 
 def schedule(kind: str, rate: float, num_iterations: int) -> optax.ScalarOrSchedule:

@@ -1,18 +1,93 @@
-"""Several seeds of one run in one compiled program, without run folders: for tables and pictures."""
+"""Training without run folders: for Python programs, tables and pictures. The loop is that of the commands."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.training.loop import Schedule, calls
-from experiments.training.nonfinite import go_on
+from experiments.training.nonfinite import Guard, go_on, stop_at_once
 from experiments.training.program import compile_chunk
-from experiments.training.seeds import batch_seeds
-from metarl.interfaces import MetaLearner
-from metarl.tasks import AT_ONCE
+from experiments.training.seeds import batch_seeds, of_seed, stack
+from metarl.interfaces import MetaLearner, MetaState
+from metarl.tasks import AT_ONCE, OverTasks
+
+
+class Progress(NamedTuple):
+    """How far a training has come.
+
+    Attributes:
+        iteration: meta-iterations done.
+        state: what was learned so far, to adapt with or to go on from.
+        metrics: of the newest meta-iteration, under the fixed names; ``time/env_steps`` counts from the beginning.
+        rows: the same of every meta-iteration since the last report, with "iteration".
+    """
+
+    iteration: int
+    state: MetaState
+    metrics: dict[str, Any]
+    rows: list[dict[str, Any]]
+
+
+def meta_train(
+    learner: MetaLearner,
+    num_iterations: int,
+    *,
+    seed: int = 0,
+    state: MetaState | None = None,
+    env_steps: int = 0,
+    guard: Guard = stop_at_once,
+    over_tasks: OverTasks = AT_ONCE,
+) -> Iterator[Progress]:
+    """Meta-train in compiled calls of about a second each, and report after each of them. No files.
+
+    A seed gives what ``python -m experiments.train --seed`` gives. Breaking off and going on, with the state reported last,
+    changes nothing.
+
+    Args:
+        learner: see `agents.make`.
+        num_iterations: meta-iterations in all, those of ``state`` included.
+        seed: everything random follows from it.
+        state: to go on from; a new one if None.
+        env_steps: that ``state`` had seen.
+        guard: what happens when numbers become non-finite, see `experiments.training.nonfinite`.
+        over_tasks: what the learner was made with.
+
+    Yields:
+        How far it is. After a metric that is not finite there is no further report.
+
+    Raises:
+        ValueError: at once, for a number of iterations below 0.
+    """
+    if num_iterations < 0:
+        raise ValueError(f"num_iterations is {num_iterations}, but must be at least 0.")
+    return _reports(learner, num_iterations, seed, state, env_steps, guard, over_tasks)
+
+
+def _reports(
+    learner: MetaLearner,
+    num_iterations: int,
+    seed: int,
+    state: MetaState | None,
+    env_steps: int,
+    guard: Guard,
+    over_tasks: OverTasks,
+) -> Iterator[Progress]:
+    alone = batch_seeds(learner, [seed])
+    states = alone.init() if state is None else stack([state])
+    first = int(states.iteration[0])
+    if first >= num_iterations:
+        yield Progress(first, of_seed(states, 0), {}, [])
+        return
+    program = compile_chunk(alone, states, 1, guard, over_tasks)
+    for call in calls(program, states, first, Schedule(num_iterations, 1, num_iterations)):
+        rows = call.rows(0, env_steps, 1, -call.began)
+        env_steps = rows[-1]["time/env_steps"]
+        yield Progress(call.reached, of_seed(call.states, 0), rows[-1], rows)
+        if not np.all(np.isfinite(list(rows[-1].values()))):
+            return
 
 
 def train(

@@ -21,6 +21,7 @@ NAMES = [
     "Theta",
     "Trajectory",
     "Tree",
+    "__version__",
     "adapt",
     "advantages",
     "clipped_ratio",

@@ -59,7 +59,7 @@ def test_version(capsys):
     [
         ("trian", "Did you mean train?"),
         ("step_functoin", "Did you mean step-function?"),
-        ("half_cheetah", "Did you mean studies.half-cheetah?"),
+        ("locomotoin", "Did you mean studies.locomotion?"),
         ("xyz", "metarl --help lists them."),
     ],
 )
@@ -116,5 +116,5 @@ def test_importing_experiments_changes_no_program_s_path():
 
 
 def test_modules_of_commands_are_relative_to_their_package():
-    assert command_line.module_of("studies.half-cheetah") == "experiments.studies.half_cheetah"
+    assert command_line.module_of("studies.mjx-iterations") == "experiments.studies.mjx_iterations"
     assert importlib.util.find_spec(command_line.module_of("check")) is not None
