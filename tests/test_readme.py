@@ -1,6 +1,7 @@
 """The README cannot rot: its snippets are executed and its commands run, with fewer iterations."""
 
 import importlib
+import json
 import re
 import shlex
 import subprocess
@@ -14,7 +15,8 @@ from experiments import train
 README = (Path(__file__).parent.parent / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMANDS = re.findall(r"^python -m experiments\.([\w.]+)(.*)$", README, re.MULTILINE)
-OWN = ("# hover.py", "# swing.py")  # files of a user's own
+OWN = ("# hover.py", "# swing.py", "# my_agent.py")  # files of a user's own
+OWN_WORDS = ("hover:", "swing:", "my_agent:", "runs/momentum")  # in commands that need such a file
 FEWER = {
     "train": "--num-iterations 2 --num-tasks 2 --num-episodes 2 --horizon 6 --eval-tasks 3 --hidden-sizes 8",
     "evaluate": "--num-tasks 3",
@@ -63,7 +65,7 @@ def test_own_family_is_short():
 def test_commands_run_in_the_order_given(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, flags in COMMANDS:
-        if "hover:" not in flags and "swing:" not in flags:
+        if not any(word in flags for word in OWN_WORDS):
             flags = flags.replace("--all", "--agents random")  # every agent is for those who have the time
             main_of(name)(shlex.split(flags.split("#")[0] + " " + FEWER[name]))
     for code in PYTHON:
@@ -90,6 +92,42 @@ def test_own_family_trains_from_the_user_s_folder(tmp_path):
     assert done.returncode == 0, done.stderr
     assert len((tmp_path / "runs/hover/metrics.jsonl").read_text().splitlines()) == 2
     assert (tmp_path / "runs/hover/adaptation.png").is_file()
+
+
+AGAIN = """
+from experiments import compare, evaluate, train
+from experiments.evaluation import load
+train.main("--run-dir runs/momentum --resume --num-iterations 3".split())
+evaluate.main("--run-dir runs/momentum --num-tasks 3".split())
+train.main("--agent my_agent:mine/momentum --momentum 0.9 --seed 1 --num-iterations 3 --run-dir runs/other FEWER".split())
+evaluate.main("--run-dir runs/other --num-tasks 3".split())
+compare.main("runs/momentum runs/other --out runs/both".split())
+agent = load("runs/momentum")
+assert agent.config.own.momentum == 0.9 and agent.iteration == 3
+print(agent.adapt(agent.family.default_params).score)
+from agents.check import check_agent
+check_agent("my_agent:mine/momentum", "regression")
+"""
+
+
+def test_own_agent_does_all_that_ours_do(tmp_path):
+    """As a user would: own file, own folder, fresh processes."""
+    name, snippet = own_file("my_agent.py")
+    assert len(snippet.splitlines()) < 40
+    (tmp_path / name).write_text(snippet)
+    [flags] = [flags for command, flags in COMMANDS if command == "train" and "my_agent:" in flags]
+    done = python_m(tmp_path, "train", f"{flags} {FEWER['train']}")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "runs/momentum/config.json").read_text())["settings"]["agent"] == "my_agent:mine/momentum"
+    again = AGAIN.replace("FEWER", FEWER["train"].replace("--num-iterations 2", ""))
+    done = subprocess.run([sys.executable, "-c", again], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "my_agent:mine/momentum" in (tmp_path / "runs/both/table.md").read_text()
+
+
+def test_the_python_program_is_short():
+    [program] = [code for code in PYTHON if "meta_train" in code]
+    assert len([line for line in program.splitlines() if line.strip()]) < 25
 
 
 def test_own_gymnasium_environment_trains(tmp_path, monkeypatch):
