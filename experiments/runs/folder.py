@@ -8,7 +8,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -40,7 +40,12 @@ PACKAGES = ("jax", "jaxlib", "optax", "flax", "distrax", "gymnasium", "orbax-che
 
 
 def prepare(
-    script: str, all_settings: Sequence[dict[str, Any]], *, experiment: str, extendable: bool = True
+    script: str,
+    all_settings: Sequence[dict[str, Any]],
+    *,
+    experiment: str,
+    extendable: bool = True,
+    complete: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> tuple[list[dict[str, Any]], ExitStack]:
     """Make, resume or refuse the run folders of one session: all of them or none.
 
@@ -49,6 +54,7 @@ def prepare(
         all_settings: the whole configuration of each run, with run_dir, resume and overwrite.
         experiment: where the experiment is found that evaluates them, as "module:NAME".
         extendable: whether a resumed run may have another num_iterations; not if its schedules depend on it.
+        complete: adds to the settings in a config.json those that did not exist when it was written.
 
     Returns:
         Each run's config.json, and their locks, to be held until the runs end.
@@ -58,17 +64,17 @@ def prepare(
     """
     folders = [Path(settings["run_dir"]) for settings in all_settings]
     for settings in all_settings:
-        _refuse(script, settings, extendable)
+        _refuse(script, settings, extendable, complete)
     with ExitStack() as locks:
         for run_dir in folders:
             run_dir.mkdir(parents=True, exist_ok=True)
             locks.enter_context(lock(run_dir))
         for settings in all_settings:  # again: before the locks were taken, another process may have made a run
-            _refuse(script, settings, extendable)
+            _refuse(script, settings, extendable, complete)
         return [_make_or_read(script, experiment, settings) for settings in all_settings], locks.pop_all()
 
 
-def _refuse(script: str, settings: dict[str, Any], extendable: bool) -> None:
+def _refuse(script: str, settings: dict[str, Any], extendable: bool, complete: Callable) -> None:
     """Refuse a folder that this run cannot have; changes nothing."""
     run_dir, resume, overwrite = Path(settings["run_dir"]), settings["resume"], settings["overwrite"]
     if resume and overwrite:
@@ -86,7 +92,7 @@ def _refuse(script: str, settings: dict[str, Any], extendable: bool) -> None:
         raise UserError(f"--resume: {run_dir} holds no run; leave out --resume to start one.")
     if resume:
         free = NOT_SETTINGS + EXECUTION + ("num_iterations",) * extendable
-        _refuse_other_settings(script, settings, read_config(run_dir), run_dir, free)
+        _refuse_other_settings(script, settings, read_config(run_dir), run_dir, free, complete)
     if is_run and not (resume or overwrite):
         raise UserError(f"{run_dir} already holds a run; add --resume to continue it or --overwrite to replace it.")
 
@@ -144,11 +150,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def _refuse_other_settings(
-    script: str, settings: dict[str, Any], config: dict[str, Any], run_dir: Path, free: tuple[str, ...]
+    script: str, settings: dict[str, Any], config: dict[str, Any], run_dir: Path, free: tuple[str, ...], complete: Callable
 ) -> None:
     if config.get("script") != script:
         raise UserError(f"{run_dir} was made by {command_line(str(config.get('script')))}, not {command_line(script)}.")
-    old = config.get("settings", {})
+    old = complete(config.get("settings", {}))
     for name, value in json.loads(json.dumps(settings)).items():
         if name not in free and old.get(name) != value:
             raise UserError(

@@ -18,7 +18,7 @@ from experiments.runs.writer import open_outputs
 from experiments.training import loop
 from experiments.training.experiment import Experiment
 from experiments.training.follower import follow
-from experiments.training.settings import declared, flat
+from experiments.training.settings import declared, flat, stored_as
 from metarl.interfaces import MetaLearner
 
 
@@ -57,7 +57,12 @@ def train_and_evaluate(
             _stopped(follow(learner, [each.seed for each in configs], schedule, execution), script, config.run_dir, schedule)
         return
     all_settings = [flat(each, experiment.kind) for each in configs]
-    described, locks = prepare(script, all_settings, experiment=experiment.found_at(), extendable=extendable)
+
+    def complete(stored: dict[str, Any]) -> dict[str, Any]:
+        again = flat(stored_as(experiment.config, experiment.kind, stored | {"run_dir": config.run_dir}), experiment.kind)
+        return json.loads(json.dumps(again)) | stored
+
+    described, locks = prepare(script, all_settings, experiment=experiment.found_at(), extendable=extendable, complete=complete)
     with locks:
         runs = list(zip(configs, described, strict=True))
         done = min(checkpoint.newest_sound(each.run_dir, learner) for each in configs)
