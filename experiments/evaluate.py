@@ -27,8 +27,8 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def evaluate_run(config: EvaluateConfig, given: Sequence[str]) -> None:
     """Evaluate one run, of whichever experiment, under its lock; ``given`` names the flags that the user gave."""
-    described = read_config(config.run_dir)
-    experiment = experiment_of(described)
+    run_config = read_config(config.run_dir)
+    experiment = experiment_of(run_config)
     flags = {name: getattr(config, name) for name in given if name not in ("run_dir", "env")}
     for name in flags:
         if name not in experiment.flags:
@@ -36,11 +36,11 @@ def evaluate_run(config: EvaluateConfig, given: Sequence[str]) -> None:
                 f"{flag(name)} is given, but runs of {command_line(experiment.name)} are evaluated as their own settings say; "
                 "leave it out."
             )
-    env = described["settings"].get("env", experiment.name)
+    env = run_config["settings"].get("env", experiment.name)
     if config.env not in (None, env):
         raise UserError(f"--env is {config.env}, but {config.run_dir} was trained on {env}; leave --env out.")
     with lock(config.run_dir):
-        experiment.evaluate(config_of(experiment, described, config.run_dir), described, flags)
+        experiment.evaluate(config_of(experiment, run_config, config.run_dir), run_config, flags)
 
 
 if __name__ == "__main__":

@@ -109,12 +109,12 @@ def run(config: SinusoidConfig) -> None:
     experiment.run(EXPERIMENT, config, build_for_training, finish, keep=keep)
 
 
-def finish(config: SinusoidConfig, described: dict[str, Any]) -> None:
+def finish(config: SinusoidConfig, run_config: dict[str, Any]) -> None:
     """What follows training: the tutorial's pictures under its protocol, and always the evaluation."""
     if config.protocol == "jang":
         built = build(config, config.train_shots)
         tutorial.draw(config, built, checkpoint.load(config.run_dir, built.learner)[1], build)
-    evaluate(config, described)
+    evaluate(config, run_config)
 
 
 def selector(config: SinusoidConfig) -> Callable[[Any], jax.Array] | None:
@@ -139,7 +139,7 @@ def train_seeds(config: SinusoidConfig, seed_list: Sequence[int], label: str) ->
     return states
 
 
-def evaluate(config: SinusoidConfig, described: dict[str, Any]) -> None:
+def evaluate(config: SinusoidConfig, run_config: dict[str, Any]) -> None:
     """Evaluate a run on held-out sinusoids: its newest checkpoint, or the one its protocol selects."""
     learner = build(config, 1).learner
     iteration, state, env_steps = checkpoint.load(config.run_dir, learner)
@@ -157,11 +157,11 @@ def evaluate(config: SinusoidConfig, described: dict[str, Any]) -> None:
         {shots: build(config, shots, test=True) for shots in evaluation.TEST_SHOTS},
         state,
         num_tasks=config.eval_tasks,
-        described=described,
+        run_config=run_config,
     )
 
 
-EXPERIMENT = Experiment("sinusoid", SinusoidConfig, KIND, lambda config, described, flags: evaluate(config, described))
+EXPERIMENT = Experiment("sinusoid", SinusoidConfig, KIND, lambda config, run_config, flags: evaluate(config, run_config))
 
 
 def _protocol_defaults(given: dict[str, str], agent: str) -> dict[str, Any]:

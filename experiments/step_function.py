@@ -101,9 +101,9 @@ def validate(built: Built, state: Any, num_steps: int) -> tuple[Any, np.ndarray]
     return tasks, np.asarray(jax.jit(jax.vmap(one))(jnp.arange(VALIDATION_SETS), tasks), np.float64)
 
 
-def evaluate(config: StepFunctionConfig, described: dict[str, Any]) -> None:
+def evaluate(config: StepFunctionConfig, run_config: dict[str, Any]) -> None:
     """Write evaluation.json and the picture of twelve validation sets; print the objective."""
-    del described
+    del run_config
     built = build(config)
     iteration, state, _ = checkpoint.load(config.run_dir, built.learner)
     tasks, losses = validate(built, state, num_steps_of(config))
@@ -148,7 +148,9 @@ def run(config: StepFunctionConfig) -> None:
     experiment.run(EXPERIMENT, config, build, evaluate, probe=probe)
 
 
-EXPERIMENT = Experiment("step_function", StepFunctionConfig, KIND, lambda config, described, flags: evaluate(config, described))
+EXPERIMENT = Experiment(
+    "step_function", StepFunctionConfig, KIND, lambda config, run_config, flags: evaluate(config, run_config)
+)
 
 
 def _defaults(given: dict[str, str], agent: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.cli.command_line import command_line
 from experiments.cli.errors import one_line_errors
-from experiments.cli.family_errors import blame
+from experiments.cli.family_errors import explained
 from experiments.distributed import group
 from experiments.evaluation.held_out import EvaluateConfig, evaluate_run
 from experiments.training import loop
@@ -36,7 +36,7 @@ def _train(config: TrainConfig, processes: group.Group) -> None:
     over_tasks = spread(config.devices, config.task_batch)
     built = build(config, over_tasks=over_tasks)
     schedule = loop.Schedule(config.num_iterations, log_every=1, checkpoint_every=config.checkpoint_every)
-    with blame(config.env, built.family):
+    with explained(config.env, built.family):
         train_and_evaluate(
             EXPERIMENT,
             config,
@@ -48,19 +48,19 @@ def _train(config: TrainConfig, processes: group.Group) -> None:
         )
 
 
-def evaluate_as_planned(config: TrainConfig, described: dict[str, Any]) -> None:
+def evaluate_as_planned(config: TrainConfig, run_config: dict[str, Any]) -> None:
     """The evaluation at the end of a run."""
     flags: dict[str, Any] = {
         "num_tasks": config.eval_tasks,
         "num_steps": config.eval_steps,
         "num_episodes": config.eval_episodes,
     }
-    evaluate_run(EvaluateConfig(config.run_dir, **flags), described)
+    evaluate_run(EvaluateConfig(config.run_dir, **flags), run_config)
 
 
-def evaluate_as_asked(config: TrainConfig, described: dict[str, Any], flags: dict[str, Any]) -> None:
+def evaluate_as_asked(config: TrainConfig, run_config: dict[str, Any], flags: dict[str, Any]) -> None:
     """What `experiments.evaluate` does for a run."""
-    evaluate_run(EvaluateConfig(config.run_dir, **flags), described)
+    evaluate_run(EvaluateConfig(config.run_dir, **flags), run_config)
 
 
 EXPERIMENT = Experiment(

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import jax
 
 from experiments.benchmark import ceilings, chunking, growth, timing, workloads
-from experiments.benchmark.files import described, refuse_folder, save
+from experiments.benchmark.files import about_machine, refuse_folder, save
 from experiments.benchmark.precision import gradient_errors
 from experiments.benchmark.table import show
 from experiments.cli.command_line import command_line
@@ -162,7 +162,7 @@ def main(args: Sequence[str] | None = None) -> None:
     refuse_folder(config.out)
     if config.quick:
         config = dataclasses.replace(config, repeats=2, seconds=0.01)
-    machine = described(f"{command_line('benchmark')} {shlex.join(sys.argv[1:] if args is None else args)}")
+    machine = about_machine(f"{command_line('benchmark')} {shlex.join(sys.argv[1:] if args is None else args)}")
     found = benchmark(config)
     result = machine | {"settings": dataclasses.asdict(config) | {"out": str(config.out)}} | found
     show(result)

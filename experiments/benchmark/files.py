@@ -11,7 +11,7 @@ from experiments.cli.errors import UserError
 from experiments.runs.folder import made_with, write_json
 
 
-def described(command: str) -> dict[str, Any]:
+def about_machine(command: str) -> dict[str, Any]:
     """Hardware, versions, date, command and commit."""
     return {
         "command": command.strip(),

@@ -18,7 +18,7 @@ class NotFinite(UserError):
 
 
 @contextmanager
-def blame(env: str, family: envs.TaskFamily) -> Iterator[None]:
+def explained(env: str, family: envs.TaskFamily) -> Iterator[None]:
     """Look for the cause of `NotFinite` in random episodes of ``family``; tell errors of its host code in one line."""
     log = logging.getLogger("jax._src.callback")
     before = log.level

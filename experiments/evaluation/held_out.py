@@ -13,7 +13,7 @@ import numpy as np
 import envs
 from agents.agent import hyperparameters
 from experiments.cli.errors import UserError
-from experiments.cli.family_errors import NotFinite, blame
+from experiments.cli.family_errors import NotFinite, explained
 from experiments.cli.flags import at_least, between
 from experiments.evaluation import rollout_video, wandb_evaluation
 from experiments.evaluation.trained import Trained, load
@@ -81,22 +81,22 @@ def _evaluated(agent: Trained, num_tasks: int, num_steps: int) -> tuple[dict[str
     return result | summary | {"task_hash": task_hash(tasks)}, tasks, curves
 
 
-def evaluate_run(config: EvaluateConfig, described: dict[str, Any]) -> None:
+def evaluate_run(config: EvaluateConfig, run_config: dict[str, Any]) -> None:
     """Evaluate the newest checkpoint; print the table, write evaluation.json, adaptation.png, rollout.gif and wandb.
 
     Args:
         config: which run and how; the caller holds the run's lock.
-        described: the run's config.json.
+        run_config: the run's config.json.
     """
     at_least(config, num_tasks=1, num_steps=0, num_episodes=1)
     between(config, step_scale=(1e-9, float("inf")))
-    settings = described["settings"]
+    settings = run_config["settings"]
     declaration = declared(settings["agent"], KIND)
     if config.step_scale and "test_step_scale" not in hyperparameters(declaration, KIND):
         raise UserError(f"--step-scale is {config.step_scale}, but {settings['agent']} takes no inner steps; leave it out.")
     changes: dict[str, Any] = {"num_episodes": config.num_episodes, "test_step_scale": config.step_scale}
     agent = load(config.run_dir, **{name: value for name, value in changes.items() if value is not None})
-    with blame(settings["env"], agent.family):
+    with explained(settings["env"], agent.family):
         found, tasks, curves = _evaluated(agent, config.num_tasks, config.num_steps)
     result = {
         "env": settings["env"],
@@ -113,7 +113,7 @@ def evaluate_run(config: EvaluateConfig, described: dict[str, Any]) -> None:
     first = jax.tree.map(lambda x: x[0], curves | {"tasks": tasks})
     episodes = {name: (first[name][0], first["actions"][i], first[name][1]) for i, name in enumerate(("before", "after"))}
     rollout_video.write(config.run_dir / "rollout.gif", agent.family, first["tasks"], episodes)
-    wandb_evaluation.log(config.run_dir, described, result, agent.env_steps)
+    wandb_evaluation.log(config.run_dir, run_config, result, agent.env_steps)
 
 
 def adapt_all(agent: Trained, tasks: Any, num_steps: int) -> dict[str, Any]:

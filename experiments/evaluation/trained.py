@@ -102,12 +102,12 @@ def load(run_dir: str | Path, *, family: envs.TaskFamily | str | None = None, **
     for name in changes:
         if name not in CHANGEABLE:
             raise UserError(f"load: {name} cannot differ from training; {', '.join(CHANGEABLE)} can.")
-    described = read_config(run_dir)
-    if described["script"] != "train":
+    run_config = read_config(run_dir)
+    if run_config["script"] != "train":
         raise UserError(
-            f"{run_dir} was made by {command_line(described['script'])}; load takes runs of {command_line('train')}."
+            f"{run_dir} was made by {command_line(run_config['script'])}; load takes runs of {command_line('train')}."
         )
-    config = changed(stored_as(TrainConfig, KIND, described["settings"] | {"run_dir": run_dir}), KIND, **changes)
+    config = changed(stored_as(TrainConfig, KIND, run_config["settings"] | {"run_dir": run_dir}), KIND, **changes)
     at_least(config, num_episodes=1, horizon=1)
     neutral = dataclasses.replace(config, seed=0, seeds=None, run_dir=Path(), resume=False, overwrite=False)
     built = _build_once(neutral)

@@ -10,16 +10,16 @@ from experiments.runs import wandb_run
 COLUMNS: list[str | int] = ["task", "step", "episodes", "return", "greedy_return"]
 
 
-def log(run_dir: Path, described: dict[str, Any], result: dict[str, Any], env_steps: int) -> None:
+def log(run_dir: Path, run_config: dict[str, Any], result: dict[str, Any], env_steps: int) -> None:
     """Write the eval run.
 
     Args:
         run_dir: the run's folder, with adaptation.png and, if the family can draw itself, rollout.gif.
-        described: its config.json.
+        run_config: its config.json.
         result: its evaluation.json.
         env_steps: environment steps that the checkpoint was trained for: the x axis.
     """
-    run = wandb_run.start_wandb(run_dir, described, agent=result["agent"], env=result["env"], job_type="eval")
+    run = wandb_run.start_wandb(run_dir, run_config, agent=result["agent"], env=result["env"], job_type="eval")
     wandb_run.log_model(run, run_dir, used=True, iteration=result["iteration"])
     run.log(numbers(result) | {"time/env_steps": env_steps} | ({} if run.disabled else media(run_dir, result)))
     run.define_metric("eval/return", step_metric="eval/episodes")  # the curve once more, as dashboards can average over seeds

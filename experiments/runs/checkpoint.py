@@ -108,14 +108,14 @@ def search(
     return None, damaged
 
 
-def save(checkpoints: ocp.CheckpointManager, iteration: int, state: Any, env_steps: int, owner: RunIdentity) -> None:
+def save(checkpoints: ocp.CheckpointManager, iteration: int, state: Any, env_steps: int, identity: RunIdentity) -> None:
     """Write the state after ``iteration`` meta-iterations.
 
     Raises:
         OSError: the disk is full or fails; checkpoints written before are as they were.
     """
-    content = content_of.arrays(iteration, state, env_steps, owner)
-    about = content_of.describe(content, owner)
+    content = content_of.arrays(iteration, state, env_steps, identity)
+    about = content_of.describe(content, identity)
     reserve(Path(checkpoints.directory), sum(x.nbytes + PER_ARRAY for x in jax.tree.leaves(content)) + OVERHEAD)
     parts = ocp.args.Composite(arrays=ocp.args.StandardSave(content), about=ocp.args.JsonSave(about))
     with quiet():
@@ -134,7 +134,7 @@ def restore(
     iteration: int,
     *,
     agent: str | None = None,
-    owner: RunIdentity | None = None,
+    identity: RunIdentity | None = None,
 ) -> State:
     """The checkpoint of an iteration: (iteration, state, env_steps).
 
@@ -143,7 +143,7 @@ def restore(
         learner: what it is a state of.
         iteration: which.
         agent: what the learner is called, if known.
-        owner: the run that goes on from it, if one does.
+        identity: the run that goes on from it, if one does.
 
     Raises:
         Damaged: it is not as it was written.
@@ -157,7 +157,7 @@ def restore(
         raise Damaged("its description has changed")
     template = content_of.like(learner)
     trouble = content_of.difference(about["arrays"], content_of.shapes(template))
-    agent = owner.agent if owner else agent
+    agent = identity.agent if identity else agent
     if agent not in (None, about["agent"]):
         trouble = f"it is of --agent {about['agent']}, this run of {agent}" + (f"; {trouble}" if trouble else "")
     if trouble:
@@ -165,19 +165,19 @@ def restore(
     content = _read(checkpoints, iteration, "arrays", ocp.args.StandardRestore(template))
     if content_of.checksum(content) != about["checksum"]:
         raise Damaged("its checksum differs")
-    if owner is not None:
-        _refuse_another_run(where, about, content, owner)
+    if identity is not None:
+        _refuse_another_run(where, about, content, identity)
     return iteration, jax.tree.map(jnp.asarray, content["state"]), int(content["env_steps"])
 
 
-def _refuse_another_run(where: str, about: dict[str, Any], content: dict[str, Any], owner: RunIdentity) -> None:
+def _refuse_another_run(where: str, about: dict[str, Any], content: dict[str, Any], identity: RunIdentity) -> None:
     """Refuse to go on from a checkpoint of another run, or with other random numbers than it was trained with."""
-    for name, value in owner._asdict().items():
+    for name, value in identity._asdict().items():
         if about[name] != value:
             raise UserError(f"{where} is of another run: its {name} is {about[name]}, this run's {value}; give its own folder.")
-    if not np.array_equal(content["key"], content_of.key_data(owner.seed)):
+    if not np.array_equal(content["key"], content_of.key_data(identity.seed)):
         raise UserError(
-            f"{where} was trained with another random stream than --seed {owner.seed} gives here: use the versions and "
+            f"{where} was trained with another random stream than --seed {identity.seed} gives here: use the versions and "
             f"settings of JAX that {CONFIG} names, or give another --run-dir."
         )
 

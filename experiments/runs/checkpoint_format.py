@@ -33,13 +33,13 @@ def keys_of(seed: int) -> tuple[jax.Array, jax.Array]:
     return key_init, key_steps
 
 
-def arrays(iteration: int, state: Any, env_steps: int, owner: RunIdentity) -> dict[str, Any]:
+def arrays(iteration: int, state: Any, env_steps: int, identity: RunIdentity) -> dict[str, Any]:
     """All that training goes on from, as NumPy arrays."""
     return {
         "state": jax.tree.map(np.asarray, state),
         "iteration": np.asarray(iteration, np.int64),
         "env_steps": np.asarray(env_steps, np.int64),
-        "key": key_data(owner.seed),
+        "key": key_data(identity.seed),
     }
 
 
@@ -55,9 +55,9 @@ def like(learner: Any) -> dict[str, Any]:
     return {"state": state, **counts, "key": np.empty_like(key_data(0))}
 
 
-def describe(content: dict[str, Any], owner: RunIdentity) -> dict[str, Any]:
+def describe(content: dict[str, Any], identity: RunIdentity) -> dict[str, Any]:
     """The description stored beside the arrays. ``checksum`` is that of the arrays, ``digest`` that of the description."""
-    about = {"format": FORMAT, **owner._asdict(), "arrays": shapes(content), "checksum": checksum(content)}
+    about = {"format": FORMAT, **identity._asdict(), "arrays": shapes(content), "checksum": checksum(content)}
     return about | {"digest": digest(about)}
 
 

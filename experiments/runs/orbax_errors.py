@@ -1,4 +1,7 @@
-"""The manners of the storage libraries below orbax: they log, print and phrase errors that are handled here in one line."""
+"""Errors of orbax and of tensorstore below it: recognised, shortened to one line, and not logged besides.
+
+A checkpoint that cannot be read or written is handled by `experiments.runs.checkpoint`, which says so itself.
+"""
 
 import contextlib
 import logging
@@ -14,10 +17,10 @@ LONGEST = 120  # characters of another library's message that are shown
 
 
 def reserve(folder: Path, size: int) -> None:
-    """Make sure that the disk has room for ``size`` bytes, which are free again afterwards.
+    """Check that the disk has room for ``size`` more bytes. They are taken and given back.
 
     Raises:
-        OSError: it has not.
+        OSError: there is no room.
     """
     if not hasattr(os, "posix_fallocate"):  # macOS; a full disk then shows when the checkpoint is written
         return
@@ -26,20 +29,23 @@ def reserve(folder: Path, size: int) -> None:
 
 
 def os_error(error: BaseException) -> OSError | None:
-    """What the operating system refused, if that is what a message of tensorstore is about."""
+    """The operating system's error inside an error of tensorstore; None if there is none."""
     code = re.search(r"os_error_code='(\d+)'", str(error))
     return OSError(int(code[1]), os.strerror(int(code[1]))) if code else None
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of a message, shortened."""
+    """The first line of an error's message, at most `LONGEST` characters of it."""
     first = next(iter(str(error).splitlines()), "") or type(error).__name__
     return first if len(first) <= LONGEST else first[:LONGEST] + " ..."
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without the tracebacks that orbax logs, and tensorstore prints, of errors that reach the caller anyway."""
+    """Within it nothing is logged. Orbax logs a traceback for every error that it also raises.
+
+    From the first use on, errors of tensorstore's threads that come too late to matter are not printed either.
+    """
     if sys.unraisablehook is not _report_no_closed_loops:
         _hooks.append(sys.unraisablehook)
         sys.unraisablehook = _report_no_closed_loops
@@ -51,11 +57,11 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-_hooks: list[Callable[..., Any]] = [sys.__unraisablehook__]  # the last is asked
+_hooks: list[Callable[..., Any]] = [sys.__unraisablehook__]  # those that were there before; the last of them is used
 
 
 def _report_no_closed_loops(report: Any) -> None:
-    # After one array of a checkpoint fails, threads of tensorstore tell an event loop that is gone about the others, some of
-    # them after orbax has returned: the hook stays.
+    # When one array of a checkpoint cannot be read, tensorstore's threads report the others to an event loop that is closed by
+    # then. Some do so after orbax has returned, so this hook stays.
     if not (isinstance(report.exc_value, RuntimeError) and str(report.exc_value) == "Event loop is closed"):
         _hooks[-1](report)

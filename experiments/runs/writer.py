@@ -15,12 +15,12 @@ from experiments.runs.folder import CONFIG, write_json
 from experiments.runs.metrics_file import JsonLines
 
 
-class Outputs(NamedTuple):
+class RunWriter(NamedTuple):
     """What one seed's run writes to, open."""
 
     seed: int
-    owner: RunIdentity
-    described: dict[str, Any]
+    identity: RunIdentity
+    run_config: dict[str, Any]
     lines: JsonLines
     checkpoints: CheckpointManager
     wandb_run: Any
@@ -34,8 +34,8 @@ class Outputs(NamedTuple):
 
     def describe(self, program: dict[str, Any]) -> None:
         """Note what the compiled program costs, in config.json and in wandb: that of the newest start."""
-        self.described["program"] = program
-        write_json(self.lines.path.parent / CONFIG, self.described)
+        self.run_config["program"] = program
+        write_json(self.lines.path.parent / CONFIG, self.run_config)
         self.wandb_run.config.update({"program": program}, allow_val_change=True)
 
     def save(self, iteration: int, state: Any, env_steps: int) -> None:
@@ -45,7 +45,7 @@ class Outputs(NamedTuple):
             with self._or_stop(self.lines.path):
                 self.lines.sync()  # or a power cut could leave a checkpoint without the lines that lead to it
             with self._or_stop(Path(self.checkpoints.directory) / str(iteration)):
-                checkpoint.save(self.checkpoints, iteration, state, env_steps, self.owner)
+                checkpoint.save(self.checkpoints, iteration, state, env_steps, self.identity)
 
     @contextmanager
     def _or_stop(self, path: Path) -> Iterator[None]:
@@ -67,26 +67,26 @@ class Outputs(NamedTuple):
 
 
 @contextmanager
-def open_outputs(
-    run_dir: Path, described: dict[str, Any], *, agent: str, env: str, keep: int | None = checkpoint.KEEP
-) -> Iterator[Outputs]:
+def open_writer(
+    run_dir: Path, run_config: dict[str, Any], *, agent: str, env: str, keep: int | None = checkpoint.KEEP
+) -> Iterator[RunWriter]:
     """Open all of them, and close them at the end.
 
     Args:
         run_dir: the run's folder, whose lock the caller holds.
-        described: its config.json.
+        run_config: its config.json.
         agent: for wandb.
         env: for wandb.
         keep: how many of the newest checkpoints stay; all if None.
     """
-    owner = RunIdentity(agent, env, described["wandb_id"], described["settings"]["seed"])
-    run = wandb_run.start_wandb(run_dir, described, agent=agent, env=env, job_type="train")
+    identity = RunIdentity(agent, env, run_config["wandb_id"], run_config["settings"]["seed"])
+    run = wandb_run.start_wandb(run_dir, run_config, agent=agent, env=env, job_type="train")
     try:
         with (
             checkpoint.manager(run_dir, writing=True, keep=keep) as checkpoints,
             closing(JsonLines(run_dir / "metrics.jsonl")) as lines,
         ):
-            yield Outputs(owner.seed, owner, described, lines, checkpoints, run)
+            yield RunWriter(identity.seed, identity, run_config, lines, checkpoints, run)
     except BaseException:
         with suppress(Exception):  # the disk may be full: what stopped the run is what to say
             wandb_run.finish(run, run_dir)

@@ -24,7 +24,7 @@ DIVERGED = 1e6  # what a task whose inner steps ran away counts for: finite, and
 
 
 def evaluate(
-    run_dir: Path, labels: dict[str, Any], built: dict[int, Any], state: Any, *, num_tasks: int, described: dict[str, Any]
+    run_dir: Path, labels: dict[str, Any], built: dict[int, Any], state: Any, *, num_tasks: int, run_config: dict[str, Any]
 ) -> None:
     """Evaluate on held-out tasks; print the table, write evaluation.json, adaptation.png and a wandb run.
 
@@ -34,7 +34,7 @@ def evaluate(
         built: test shots -> family, network and learner.
         state: what was learned.
         num_tasks: held-out tasks.
-        described: the run's config.json.
+        run_config: the run's config.json.
     """
     tasks = envs.held_out_tasks(built[TEST_SHOTS[0]].family, num_tasks)
     found = {shots: held_out_errors(built[shots].learner, tasks)(state) for shots in TEST_SHOTS}
@@ -49,7 +49,7 @@ def evaluate(
     write_json(run_dir / "evaluation.json", result)
     draw(run_dir / "adaptation.png", built[SHOTS_DRAWN], state, tasks, labels["agent"])
     print_table(result)
-    log(run_dir, described, result)
+    log(run_dir, run_config, result)
 
 
 def held_out_errors(learner: Any, tasks: Any) -> Callable[[Any], np.ndarray]:
@@ -104,9 +104,9 @@ def print_table(result: dict[str, Any]) -> None:
             print(f"{shots}-shot: inner steps diverge on {count} of {len(rows)} tasks (error above 100 after {TEST_STEPS}).")
 
 
-def log(run_dir: Path, described: dict[str, Any], result: dict[str, Any]) -> None:
+def log(run_dir: Path, run_config: dict[str, Any], result: dict[str, Any]) -> None:
     """The same numbers as a wandb run of job type eval; scores are negative losses, as everywhere."""
-    run = wandb_run.start_wandb(run_dir, described, agent=result["agent"], env=result["env"], job_type="eval")
+    run = wandb_run.start_wandb(run_dir, run_config, agent=result["agent"], env=result["env"], job_type="eval")
     wandb_run.log_model(run, run_dir, used=True)
     mean = result["mse_mean"][str(TEST_SHOTS[0])]
     row = {f"eval/step_{k}": -error for k, error in enumerate(mean)} | {"eval/pre": -mean[0], "eval/post": -mean[-1]}

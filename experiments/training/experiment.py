@@ -37,13 +37,13 @@ class Experiment(NamedTuple):
         return self.place or f"experiments.{self.name}:EXPERIMENT"
 
 
-def experiment_of(described: dict[str, Any]) -> Experiment:
+def experiment_of(run_config: dict[str, Any]) -> Experiment:
     """The experiment that a run's config.json names.
 
     Raises:
         UserError: there is none.
     """
-    place = described.get("experiment") or f"experiments.{described['script']}:EXPERIMENT"
+    place = run_config.get("experiment") or f"experiments.{run_config['script']}:EXPERIMENT"
     module, _, name = place.partition(":")
     try:
         found = getattr(_imported(module), name)
@@ -65,6 +65,6 @@ def _imported(module: str) -> Any:
     return importlib.import_module(module)
 
 
-def config_of(experiment: Experiment, described: dict[str, Any], run_dir: Any) -> Any:
+def config_of(experiment: Experiment, run_config: dict[str, Any], run_dir: Any) -> Any:
     """The settings of a run, from its config.json."""
-    return settings.stored_as(experiment.config, experiment.kind, described["settings"] | {"run_dir": run_dir})
+    return settings.stored_as(experiment.config, experiment.kind, run_config["settings"] | {"run_dir": run_dir})

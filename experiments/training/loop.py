@@ -13,7 +13,7 @@ from experiments.cli.flags import flag
 from experiments.cli.signals import StopSignals
 from experiments.distributed.group import ALONE, Group
 from experiments.runs.checkpoint import KEEP
-from experiments.runs.writer import Outputs
+from experiments.runs.writer import RunWriter
 from experiments.training.nonfinite import GUARDS, Guard, stop_at_once
 from experiments.training.profiler import profiled
 from experiments.training.program import MAX_BLOCKS, Program, compile_chunk
@@ -165,7 +165,7 @@ class Finished(NamedTuple):
 
 def run(
     learner: MetaLearner,
-    outputs: Sequence[Outputs],
+    outputs: Sequence[RunWriter],
     schedule: Schedule,
     *,
     execution: Execution = PLAINLY,
@@ -231,13 +231,13 @@ def run(
     return Finished([of_seed(states, i) for i in _each(outputs)], iteration, received or signals.received)
 
 
-def _save(outputs: Sequence[Outputs], iteration: int, states: Any, env_steps: list[int]) -> None:
+def _save(outputs: Sequence[RunWriter], iteration: int, states: Any, env_steps: list[int]) -> None:
     """A checkpoint of every seed."""
     for i, out in enumerate(outputs):
         out.save(iteration, of_seed(states, i), env_steps[i])
 
 
-def _write(outputs: Sequence[Outputs], rows: list[list[dict[str, Any]]], call: Call, *, whole: int) -> None:
+def _write(outputs: Sequence[RunWriter], rows: list[list[dict[str, Any]]], call: Call, *, whole: int) -> None:
     """Write the rows of every seed; where one became non-finite, only what is sound, and stop.
 
     Args:
@@ -253,11 +253,11 @@ def _write(outputs: Sequence[Outputs], rows: list[list[dict[str, Any]]], call: C
         raise NotFinite(_nonfinite_message(bad, call.reached, outputs))
 
 
-def _each(outputs: Sequence[Outputs]) -> range:
+def _each(outputs: Sequence[RunWriter]) -> range:
     return range(len(outputs))
 
 
-def _label(outputs: Sequence[Outputs]) -> str:
+def _label(outputs: Sequence[RunWriter]) -> str:
     return "iteration" if len(outputs) == 1 else f"{len(outputs)} seeds"
 
 
@@ -276,7 +276,7 @@ def _next_blocks(blocks: int, seconds: float) -> int:
     return max(1, min(int(wanted), 4 * blocks, MAX_BLOCKS))
 
 
-def _nonfinite_message(bad: dict[int, list[str]], iteration: int, outputs: Sequence[Outputs]) -> str:
+def _nonfinite_message(bad: dict[int, list[str]], iteration: int, outputs: Sequence[RunWriter]) -> str:
     """About the first of the seeds that became non-finite; it is named where there are several."""
     first, names = next(iter(bad.items()))
     checkpoints = outputs[first].checkpoints

@@ -6,12 +6,12 @@ from typing import Any
 from experiments.cli.errors import UserError
 from experiments.runs import checkpoint
 from experiments.runs.checkpoint import Damaged, State, set_aside, warn
-from experiments.runs.writer import Outputs
+from experiments.runs.writer import RunWriter
 from experiments.training.seeds import SeedBatch, of_seed, stack
 from metarl.interfaces import MetaLearner
 
 
-def begin(learner: MetaLearner, all_seeds: SeedBatch, outputs: Sequence[Outputs]) -> tuple[int, Any, list[int]]:
+def begin(learner: MetaLearner, all_seeds: SeedBatch, outputs: Sequence[RunWriter]) -> tuple[int, Any, list[int]]:
     """The iteration, the states [S, ...], and the environment steps that each seed has drawn.
 
     Checkpoints newer than that which are damaged are set aside, with a warning each, and will be written again.
@@ -40,21 +40,21 @@ def begin(learner: MetaLearner, all_seeds: SeedBatch, outputs: Sequence[Outputs]
     return iteration, stack([state for _, state, _ in found]), [env_steps for _, _, env_steps in found]
 
 
-def _newest(learner: MetaLearner, outputs: Sequence[Outputs], steps: set[int]) -> list[State]:
+def _newest(learner: MetaLearner, outputs: Sequence[RunWriter], steps: set[int]) -> list[State]:
     """What each seed has at the newest of these iterations at which every seed's checkpoint is sound; empty if at none."""
     for step in sorted(steps, reverse=True):
         try:
-            return [checkpoint.restore(out.checkpoints, learner, step, owner=out.owner) for out in outputs]
+            return [checkpoint.restore(out.checkpoints, learner, step, identity=out.identity) for out in outputs]
         except Damaged:
             continue
     return []
 
 
-def _clear_above(learner: MetaLearner, out: Outputs, steps: set[int], iteration: int) -> None:
+def _clear_above(learner: MetaLearner, out: RunWriter, steps: set[int], iteration: int) -> None:
     """Set aside what is damaged among the checkpoints that training will reach again."""
     for step in sorted(steps, reverse=True):
         try:
-            checkpoint.restore(out.checkpoints, learner, step, owner=out.owner)
+            checkpoint.restore(out.checkpoints, learner, step, identity=out.identity)
         except Damaged as error:
             set_aside(out.checkpoints, step)
             warn(
@@ -63,7 +63,7 @@ def _clear_above(learner: MetaLearner, out: Outputs, steps: set[int], iteration:
             )
 
 
-def _report_lines(out: Outputs, iteration: int) -> None:
+def _report_lines(out: RunWriter, iteration: int) -> None:
     """Say so where metrics.jsonl ends before checkpoints do, as it can after a power cut or when it was edited."""
     newest, last = out.checkpoints.latest_step(), out.lines.last_iteration
     if last < iteration:
@@ -75,9 +75,9 @@ def _report_lines(out: Outputs, iteration: int) -> None:
         )
 
 
-def _nothing_sound(learner: MetaLearner, outputs: Sequence[Outputs], common: set[int]) -> str:
+def _nothing_sound(learner: MetaLearner, outputs: Sequence[RunWriter], common: set[int]) -> str:
     for out in outputs:
-        found, damaged = checkpoint.search(out.checkpoints, learner, sorted(common), owner=out.owner)
+        found, damaged = checkpoint.search(out.checkpoints, learner, sorted(common), identity=out.identity)
         if found is None:
             return checkpoint.none_sound(out.checkpoints, damaged)
     return (

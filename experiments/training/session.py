@@ -14,7 +14,7 @@ from experiments.cli.signals import Stopped
 from experiments.runs import checkpoint
 from experiments.runs.folder import CONFIG, EXECUTION, prepare, refuse_parent, write_json
 from experiments.runs.seed_folders import seed_folder
-from experiments.runs.writer import open_outputs
+from experiments.runs.writer import open_writer
 from experiments.training import loop
 from experiments.training.experiment import Experiment
 from experiments.training.follower import follow
@@ -62,9 +62,11 @@ def train_and_evaluate(
         again = flat(stored_as(experiment.config, experiment.kind, stored | {"run_dir": config.run_dir}), experiment.kind)
         return json.loads(json.dumps(again)) | stored
 
-    described, locks = prepare(script, all_settings, experiment=experiment.found_at(), extendable=extendable, complete=complete)
+    run_config, locks = prepare(
+        script, all_settings, experiment=experiment.found_at(), extendable=extendable, complete=complete
+    )
     with locks:
-        runs = list(zip(configs, described, strict=True))
+        runs = list(zip(configs, run_config, strict=True))
         done = min(checkpoint.newest_sound(each.run_dir, learner) for each in configs)
         if execution.group.announce(done < schedule.num_iterations):
             _stopped(
@@ -120,12 +122,12 @@ def _train(
     """Train the runs, each given by its settings and its config.json, in one program."""
     with ExitStack() as stack:
         outputs = []
-        for config, described in runs:
+        for config, run_config in runs:
             planned = max(schedule.num_iterations, checkpoint.newest(config.run_dir))
-            described["settings"] |= {name: getattr(config, name) for name in EXECUTION if hasattr(config, name)}
-            described["settings"]["num_iterations"] = planned
-            write_json(config.run_dir / CONFIG, described)
-            opened = open_outputs(config.run_dir, described, agent=config.agent, env=env, keep=schedule.keep)
+            run_config["settings"] |= {name: getattr(config, name) for name in EXECUTION if hasattr(config, name)}
+            run_config["settings"]["num_iterations"] = planned
+            write_json(config.run_dir / CONFIG, run_config)
+            opened = open_writer(config.run_dir, run_config, agent=config.agent, env=env, keep=schedule.keep)
             outputs.append(stack.enter_context(opened))
         return loop.run(learner, outputs, schedule, execution=execution, probe=probe)
 

@@ -16,7 +16,7 @@ import jax
 
 from envs.optional import require
 from experiments.benchmark import workloads
-from experiments.benchmark.files import described, refuse_folder, save
+from experiments.benchmark.files import about_machine, refuse_folder, save
 from experiments.benchmark.pytorch.race import Entry, race
 from experiments.benchmark.timing import empty_cache
 from experiments.cli.command_line import command_line
@@ -172,7 +172,7 @@ def main(args: Sequence[str] | None = None) -> None:
         raise UserError("the peers are measured on a CPU; set JAX_PLATFORMS=cpu.")
     refuse_folder(config.out)
     results = compare(config)
-    made = described(f"{command_line('benchmark.pytorch')} {shlex.join(sys.argv[1:] if args is None else args)}")
+    made = about_machine(f"{command_line('benchmark.pytorch')} {shlex.join(sys.argv[1:] if args is None else args)}")
     made["versions"]["torch"] = torch.__version__
     show(results)
     save(config.out, made | {"settings": {"rounds": config.rounds, "seconds": config.seconds}, "results": results})

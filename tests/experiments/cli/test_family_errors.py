@@ -9,7 +9,7 @@ import pytest
 import envs
 from experiments import train
 from experiments.cli.errors import UserError
-from experiments.cli.family_errors import NotFinite, blame
+from experiments.cli.family_errors import NotFinite, explained
 from tests.agents.probe import Guess
 from tests.experiments.conftest import SMALL
 
@@ -72,13 +72,13 @@ def test_training_that_meets_nan_names_the_function(tmp_path, error_of):
 
 
 def test_a_sound_family_is_not_blamed():
-    with pytest.raises(NotFinite, match=r"^too far$"), blame("probe/Guess-v0", Guess()):
+    with pytest.raises(NotFinite, match=r"^too far$"), explained("probe/Guess-v0", Guess()):
         raise NotFinite("too far")
 
 
 def test_an_exception_on_the_host_is_told_in_one_line():
     family = Crashing()
-    with pytest.raises(UserError) as failure, blame("their/Env-v0", family):
+    with pytest.raises(UserError) as failure, explained("their/Env-v0", family):
         jax.block_until_ready(jax.jit(lambda task: family.reward(0, 0, 0, None, task))(family.default_params))
     assert str(failure.value).startswith("their/Env-v0 fails on the host: RuntimeError: the simulator is gone (")
     assert "test_family_errors.py:" in str(failure.value) and "\n" not in str(failure.value)

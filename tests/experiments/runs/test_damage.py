@@ -18,7 +18,7 @@ from experiments.evaluation.trained import load
 from experiments.runs import checkpoint
 from experiments.runs.folder import lock
 from experiments.runs.metrics_file import JsonLines
-from experiments.runs.writer import open_outputs
+from experiments.runs.writer import open_writer
 from experiments.training import loop
 from metarl.interfaces import MetaLearner, MetaState
 from tests.experiments.conftest import read_lines
@@ -51,8 +51,8 @@ def train_toy(folders, iterations, learner=LEARNER, *, seeds=(0, 1), agent="toy"
         outputs = []
         for folder, seed in zip(folders, seeds, strict=False):
             folder.mkdir(exist_ok=True)
-            described = {"script": "toy", "wandb_id": wandb_id, "settings": {"seed": seed}}
-            outputs.append(stack.enter_context(open_outputs(folder, described, agent=agent, env="toy")))
+            run_config = {"script": "toy", "wandb_id": wandb_id, "settings": {"seed": seed}}
+            outputs.append(stack.enter_context(open_writer(folder, run_config, agent=agent, env="toy")))
         loop.run(learner, outputs, loop.Schedule(iterations, 1, 2))
     jax.effects_barrier()
     return sorted(set(computed))

@@ -59,15 +59,15 @@ def test_a_first_run_is_offline_asks_nothing_and_is_complete(tmp_path):
 
 
 def check_names_group_and_settings(run_dir, segments):
-    described = read_config(run_dir)
+    run_config = read_config(run_dir)
     for found, job_type in zip(segments, ("train", "eval"), strict=True):
         (run,) = found["run"]
         config = run["config"]["update"]
         assert run["run_group"] == "maml/metarl/Navigation2D-v0" and run["job_type"] == job_type
         assert run["display_name"] == f"maml-seed-0-{job_type}" and run["project"] == "metarl"
-        assert run["run_id"] == described["wandb_id"] + "-eval" * (job_type == "eval")
-        assert described["settings"].items() <= config.items(), "settings lie at the top"
-        assert config["git_commit"] == described["git_commit"] and config["train_run"] == described["wandb_id"]
+        assert run["run_id"] == run_config["wandb_id"] + "-eval" * (job_type == "eval")
+        assert run_config["settings"].items() <= config.items(), "settings lie at the top"
+        assert config["git_commit"] == run_config["git_commit"] and config["train_run"] == run_config["wandb_id"]
         axes = {metric.get("glob_name"): metric.get("step_metric") for metric in found["metric"]}
         assert axes["*"] == "time/env_steps"
 

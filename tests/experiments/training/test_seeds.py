@@ -7,7 +7,7 @@ import pytest
 
 from experiments import sinusoid
 from experiments.runs import checkpoint
-from experiments.runs.writer import open_outputs
+from experiments.runs.writer import open_writer
 from experiments.sinusoid import sinusoid_config
 from experiments.training import loop, without_folders
 from experiments.training.seeds import keys_of
@@ -37,8 +37,8 @@ def of_seed(states, index):
 def test_equal_to_separate_runs(small, learner):
     """The runner trains seed 7 into a folder; the same seed, trained beside another, ends with the same parameters."""
     small.run_dir.mkdir()
-    described = {"wandb_id": "alone", "settings": {"seed": 7}}
-    with open_outputs(small.run_dir, described, agent="maml", env="sinusoid") as out:
+    run_config = {"wandb_id": "alone", "settings": {"seed": 7}}
+    with open_writer(small.run_dir, run_config, agent="maml", env="sinusoid") as out:
         [alone] = loop.run(learner, [out], loop.Schedule(30, 5, 10)).states
     states, scores = without_folders.train(learner, [7, 3], 30)
     np.testing.assert_allclose(flat(of_seed(states, 0)), flat(alone), atol=1e-5)

@@ -12,7 +12,7 @@ from experiments import evaluate, step_function, train
 from experiments.cli.errors import UserError
 from experiments.cli.flags import MAX_SEED
 from experiments.runs.folder import lock
-from experiments.runs.writer import open_outputs
+from experiments.runs.writer import open_writer
 from experiments.training import loop
 from experiments.training.seeds import batch_seeds, keys_of, of_seed
 from metarl.interfaces import MetaLearner, MetaState
@@ -177,10 +177,10 @@ def test_a_non_finite_seed_is_named_and_the_others_keep_their_rows(tmp_path):
     folders = [tmp_path / str(seed) for seed in SEEDS]
     for folder in folders:
         folder.mkdir()
-    described = [{"wandb_id": str(seed), "settings": {"seed": seed}} for seed in SEEDS]
+    run_config = [{"wandb_id": str(seed), "settings": {"seed": seed}} for seed in SEEDS]
     with (
-        open_outputs(folders[0], described[0], agent="toy", env="toy") as first,
-        open_outputs(folders[1], described[1], agent="toy", env="toy") as second,
+        open_writer(folders[0], run_config[0], agent="toy", env="toy") as first,
+        open_writer(folders[1], run_config[1], agent="toy", env="toy") as second,
         pytest.raises(UserError) as error,
     ):
         loop.run(toy(np.mean(began)), [first, second], loop.Schedule(8, 1, 2))
