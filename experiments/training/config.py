@@ -153,8 +153,6 @@ def make_family(env: str, options: dict[str, Any]) -> envs.TaskFamily:
     key = (env, registration.find(env), repr(sorted(options.items())))
     if key not in _FAMILIES:
         family = envs.make(env, **options)
-        if getattr(family, "on_host", False):  # it holds environments that may die
-            return family
         _FAMILIES.clear()
         _FAMILIES[key] = family
     return _FAMILIES[key]

@@ -1,6 +1,6 @@
 """Run folders that version 0.1.0 made, before agents declared themselves, are evaluated, resumed, compared and loaded.
 
-The archive holds one run per kind of agent: two iterations of ``experiments.train`` on two tasks, two episodes of four steps and a
+The archive holds one run per kind of agent: two iterations of ``experiments.train`` on two tasks, two episodes of four steps, a
 policy of four units; four iterations of ``experiments.sinusoid`` and ``experiments.step_function``; without pictures.
 """
 
