@@ -183,3 +183,24 @@ def _by(path: str) -> str:
             if file.name == os.path.basename(path) and os.path.abspath(str(file.locate())) == os.path.abspath(path):
                 return f" by {name} {each.version}"
     return ""
+
+
+def namesake(name: str) -> str:
+    """What to do where a user's module wants a package of theirs that is called as one of ours is, and got ours."""
+    ours = sys.modules.get(name)
+    if name not in ("metarl", "envs", "agents", "experiments") or ours is None or not ours.__file__:
+        return ""
+    elsewhere = [path for path in sys.path if not _holds(path, ours.__file__)]
+    theirs = next(filter(None, (PathFinder.find_spec(name, [path]) for path in elsewhere)), None)
+    if theirs is None:
+        return ""
+    where = theirs.origin or next(iter(theirs.submodule_search_locations or ()), name)
+    return (
+        f". {where} is not seen: {name!r} here is metarl's own package. Rename yours, or install metarl (pip install FOLDER, "
+        "without -e), whose packages are then metarl.envs and so on, and start it as metarl train"
+    )
+
+
+def _holds(folder: str, file: str) -> bool:
+    """Whether a folder of the path is one that a file lies in."""
+    return os.path.realpath(file).startswith(os.path.join(os.path.realpath(folder or "."), ""))

@@ -7,6 +7,7 @@ from typing import Any
 
 from flax import linen as nn
 
+import _metarl_names
 from agents.agent import Agent, check_declaration
 
 _AGENTS: dict[str, Agent | str] = {}
@@ -101,6 +102,8 @@ def _look_up(what: str, name: str, table: dict[str, Any], function: str) -> tupl
             hint = " ".join(f"{type(error).__name__}: {error}".split())
             if isinstance(error, ModuleNotFoundError) and error.name == module.split(".")[0]:
                 hint = f"{error}. Run from the folder that holds {error.name}.py, or install it."
+            elif isinstance(error, ImportError) and error.name:
+                hint += _metarl_names.namesake(error.name.partition(".")[0])
             raise ValueError(f"{what.capitalize()} {name!r}: importing {module} fails: {hint}") from error
     if short in table:
         return short, table[short]

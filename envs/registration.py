@@ -4,16 +4,14 @@ import difflib
 import importlib
 import inspect
 import json
-import sys
 import weakref
 from collections.abc import Callable
-from importlib.machinery import PathFinder
-from pathlib import Path
 from typing import Any
 
 import gymnasium
 import jax
 
+import _metarl_names
 from envs.contract import check_attributes, check_functions, explain
 from envs.family import TaskFamily
 
@@ -143,27 +141,11 @@ def find(id: str) -> Any:
             if isinstance(error, ModuleNotFoundError) and error.name == module.split(".")[0]:
                 hint = f"{error}. Run from the folder that holds {error.name}.py, or install it."
             elif isinstance(error, ImportError) and error.name:
-                hint += _namesake(error.name.partition(".")[0])
+                hint += _metarl_names.namesake(error.name.partition(".")[0])
             raise ValueError(f"Env {id!r}: importing {module} fails: {hint}") from error
     if name not in registered():
         raise ValueError(_unknown(name))
     return gymnasium.registry[name].kwargs["family"]
-
-
-def _namesake(name: str) -> str:
-    """What to do where a user's module wants a package of theirs that is called as one of ours is, and got ours."""
-    ours = sys.modules.get(name)
-    if name not in ("metarl", "envs", "agents", "experiments") or ours is None or not ours.__file__:
-        return ""
-    elsewhere = [path for path in sys.path if Path(path or ".").resolve() not in Path(ours.__file__).parents]
-    theirs = next(filter(None, (PathFinder.find_spec(name, [path]) for path in elsewhere)), None)
-    if theirs is None:
-        return ""
-    where = theirs.origin or next(iter(theirs.submodule_search_locations or ()), name)
-    return (
-        f". {where} is not seen: {name!r} here is metarl's own package. Rename yours, or install metarl (pip install FOLDER, "
-        "without -e), whose packages are then metarl.envs and so on, and start it as metarl train"
-    )
 
 
 def _unknown(name: str) -> str:

@@ -76,6 +76,10 @@ def parse_run(
     for name, value in given.items():
         if name not in known:
             _refuse_foreign(name, value, agent, kind, {field.name for field in dataclasses.fields(config)})
+    if "network" in given and declaration.adapts_by != "memory":  # whose hidden layers come after the memory
+        for name in ("hidden_sizes", "activation"):
+            if name in given:
+                raise UserError(f"{flag(name)} is {given[name]}, but --network has layers of its own; leave one of them out.")
     description = f"{config.__doc__}\n\nAgent {agent}: {inspect.cleandoc(declaration.make.__doc__ or agent)}"
     parsed: Any = parse(flags, args, prog, description)
     return from_flat(config, kind, vars(parsed))
