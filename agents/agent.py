@@ -27,7 +27,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 import optax
 
-from agents.parts.world import World
+from agents.parts.world import RegressionSettings, ReinforcementSettings, World
 from metarl.interfaces import InnerRule, MetaLearner
 from metarl.surrogates import Surrogate
 from metarl.tasks import AT_ONCE, OverTasks
@@ -123,6 +123,13 @@ class Training(NamedTuple):
     inner_surrogate: Surrogate | None = None
 
 
+# Hyperparameters are given beside these, so they need other names.
+TAKEN = frozenset(
+    [field.name for settings in (ReinforcementSettings, RegressionSettings) for field in dataclasses.fields(settings)]
+    + [*Training._fields, "agent", "family", "network", "trained_on"]
+)
+
+
 class Agent(NamedTuple):
     """The declaration of an agent: all that anything else in this repository knows of it.
 
@@ -130,7 +137,8 @@ class Agent(NamedTuple):
         make: ``(world, training, own) -> MetaLearner``; raises ValueError, in one line, for what it cannot be built for. Its
             docstring begins with a line that says what the agent is.
         hyperparameters: a frozen dataclass whose fields all have defaults; the type of ``own``. A field's docstring is the help
-            of its flag, and its type may be marked with `Bounds` and `Only`.
+            of its flag, and its type, int, float, bool, str, Literal or a tuple of one of these, may be marked with `Bounds`
+            and `Only`.
         serves: the kinds of world it can be made for.
         adapts_by: how it gets from 0 to K on a new task: "gradient" steps on fresh data each, gradient steps all on "one batch"
             of episodes, "memory" over the episodes of a trial, or "nothing": it does not adapt.
@@ -200,19 +208,18 @@ def checked(parameter: Hyperparameter, value: Any) -> Any:
     name, kind = parameter.name, parameter.type
     if typing.get_origin(kind) is Literal:
         known = typing.get_args(kind)
-        if value not in known:
+        if not any(type(value) is type(one) and value == one for one in known):
             raise Refused(name, f"is {value!r}; known: {', '.join(map(str, known))}.")
         return value
     if typing.get_origin(kind) is tuple:
-        if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
-            value = (value,)
+        value = (value,) if isinstance(value, (str, bytes)) or not np.iterable(value) else tuple(value)
         if not value:
             raise Refused(name, "is empty, but must have at least one entry.")
         entry = parameter._replace(type=typing.get_args(kind)[0])
         return tuple(checked(entry, one) for one in value)
     if kind in (int, float):
         number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-        if not number or (kind is int and value != int(value)):
+        if not number or (kind is int and not (math.isfinite(value) and value == int(value))):
             raise Refused(name, f"is {value!r}, but must be a {'whole number' if kind is int else 'number'}.")
         low, high = parameter.bounds or Bounds(-math.inf)
         if not (math.isfinite(value) and low <= value <= high):
@@ -250,22 +257,31 @@ def check_declaration(name: str, agent: Any) -> None:
     """Refuse, with ValueError in one line, what is no sound declaration."""
     if not isinstance(agent, Agent):
         raise ValueError(f"{name} is {type(agent).__name__} {agent!r}, but must be an agents.Agent.")
+    if not callable(agent.make):
+        raise ValueError(f"{name}: make is {agent.make!r}, but must be a function of world, training and hyperparameters.")
     own = agent.hyperparameters
-    if not (isinstance(own, type) and dataclasses.is_dataclass(own) and own.__dataclass_params__.frozen):  # type: ignore[attr-defined]
+    # A subclass without the decorator is a dataclass by inheritance, but its new fields are none.
+    if not (isinstance(own, type) and "__dataclass_params__" in vars(own) and own.__dataclass_params__.frozen):  # type: ignore[attr-defined]
         raise ValueError(f"{name}: hyperparameters is {own!r}, but must be a class with @dataclass(frozen=True).")
     for field in dataclasses.fields(own):
         if field.default is dataclasses.MISSING:
             raise ValueError(f"{name}: {own.__name__}.{field.name} has no default, but needs one.")
+        if field.name in TAKEN:
+            raise ValueError(f"{name}: {own.__name__}.{field.name} has the name of a setting of all agents; choose another.")
     for what, given, known in (("serves", agent.serves, KINDS), ("uses", agent.uses, PARTS)):
-        strange = (
-            [entry for entry in given if entry not in known] if isinstance(given, (tuple, list, set, frozenset)) else [given]
-        )
+        if not isinstance(given, tuple):
+            raise ValueError(f"{name}: {what} is {given!r}, but must be a tuple, such as ({known[0]!r},).")
+        strange = [entry for entry in given if entry not in known]
         if strange:
             raise ValueError(f"{name}: {what} has {strange[0]!r}; known: {', '.join(known)}.")
     if not agent.serves:
         raise ValueError(f"{name}: serves is empty; name at least one of {', '.join(KINDS)}.")
     if agent.adapts_by not in ADAPTS_BY:
         raise ValueError(f"{name}: adapts_by is {agent.adapts_by!r}; known: {', '.join(ADAPTS_BY)}.")
+    for hinted, hint in typing.get_type_hints(own, include_extras=True).items():
+        for mark in typing.get_args(hint)[1:] if _is_marked(hint) else ():
+            if isinstance(mark, Only) and mark.kind not in KINDS:
+                raise ValueError(f"{name}: {own.__name__}.{hinted} is for {mark.kind!r} only; known: {', '.join(KINDS)}.")
     for kind in agent.serves:
         for parameter in hyperparameters(agent, kind).values():
             _check_type(f"{name}: {own.__name__}.{parameter.name}", parameter)
@@ -273,7 +289,7 @@ def check_declaration(name: str, agent: Any) -> None:
 
 def _check_type(where: str, parameter: Hyperparameter) -> None:
     kind = parameter.type
-    entry = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple and len(typing.get_args(kind)) == 2 else kind
+    entry = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple and typing.get_args(kind)[1:] == (...,) else kind
     if entry not in (int, float, bool, str) and typing.get_origin(entry) is not Literal:
         raise ValueError(f"{where} is of type {kind}, but a flag must be int, float, bool, str, Literal or a tuple of these.")
     try:

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from gymnasium.spaces import Discrete
 
@@ -248,8 +249,11 @@ def _check(settings: Any, **limits: Any) -> None:
         if value is not None and not (low <= value <= high and value != float("inf")):
             upper = f" and at most {high}" if high != float("inf") else ""
             raise ValueError(f"{name} is {value}, but must be at least {low}{upper}.")
-    for size in settings.hidden_sizes:
-        if size < 1:
-            raise ValueError(f"hidden_sizes is {settings.hidden_sizes}, but every layer needs at least 1 unit.")
+    for name in {"num_episodes", "num_shots"} & set(limits):
+        if getattr(settings, name) != int(getattr(settings, name)):
+            raise ValueError(f"{name} is {getattr(settings, name)}, but must be a whole number.")
+    sizes = settings.hidden_sizes
+    if not isinstance(sizes, (tuple, list)) or not all(isinstance(size, (int, np.integer)) and size >= 1 for size in sizes):
+        raise ValueError(f"hidden_sizes is {sizes}, but must be a tuple of whole numbers, at least 1 unit for every layer.")
     if settings.activation not in ACTIVATIONS:
         raise ValueError(f"activation is {settings.activation!r}; known: {', '.join(ACTIVATIONS)}.")
