@@ -1,5 +1,6 @@
 """`check_agent`: what every agent must do, ours and a user's own. A test is one line of it."""
 
+import itertools
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
@@ -18,7 +19,7 @@ from metarl.surrogates import loaded_dice
 
 METRICS = ("meta/pre", "meta/post", "meta/gain", "meta/hurt", "inner/step_0", "outer/loss", "time/env_steps")
 ACTING = ("policy/entropy", "policy/kl", "baseline/explained_variance_pre", "baseline/explained_variance_post")
-STEPS = (0, 1, 4)  # that an agent is adapted for
+STEPS = 4  # that an agent is adapted for; fewer are looked at, but not computed
 ITERATIONS: dict[Kind, int] = {"reinforcement": 80, "regression": 600}  # in which it must have learned the probe
 SETTINGS: dict[Kind, dict[str, Any]] = {
     "reinforcement": {"num_tasks": 10, "num_episodes": 20, "gamma": 0.9, "hidden_sizes": (16,)},
@@ -150,13 +151,25 @@ def check_agent(
     if kind is not None and kind not in KINDS:
         raise ValueError(f"check_agent: kind is {kind!r}; known: {', '.join(KINDS)}.")
     for each in declared.serves if kind is None else (kind,):
-        _Check(agent, each, ITERATIONS[each] if iterations is None else iterations, settings).run(learns_by)
+        Check(agent, each, ITERATIONS[each] if iterations is None else iterations, settings).run(learns_by)
 
 
-class _Check:
-    """One agent in one kind of world."""
+class Check:
+    """`check_agent` in one kind of world, for who wants to look at what was seen.
+
+    Attributes:
+        learner: the agent on the probe.
+        end: its state after three iterations.
+        found: the metrics of each of them.
+        scores: after adaptation, in every iteration in which it was to learn the probe; the last ones repeat the first tasks.
+    """
+
+    end: MetaState
+    found: list[dict[str, Any]]
+    scores: np.ndarray
 
     def __init__(self, agent: str | Agent, kind: Kind, iterations: int, settings: dict[str, Any]):
+        """Build it."""
         self.agent, self.declared, self.kind, self.iterations = agent, declaration(agent), kind, iterations
         self.name = f"{name_of(agent)} ({kind})"
         own = hyperparameters(self.declared, kind)
@@ -176,14 +189,15 @@ class _Check:
     def run(self, learns_by: float) -> None:
         """All checks; cheap ones first."""
         self.uses()
-        start, states, metrics = self.three_iterations()
-        self.metrics(metrics)
-        self.parameters(start, states[-1])
-        self.budget(metrics)
+        start, states, self.found = self.three_iterations()
+        self.end = states[-1]
+        self.metrics(self.found)
+        self.parameters(start, self.end)
+        self.budget(self.found)
         self.resumes(states)
-        self.adapts(states[-1])
+        self.adapts(self.end)
         if self.declared.learns:
-            self.learning(learns_by, [float(found["meta/post"]) for found in metrics])
+            self.learning(learns_by, [float(metrics["meta/post"]) for metrics in self.found])
 
     def fail(self, what: str) -> NoReturn:
         """In one line."""
@@ -302,42 +316,44 @@ class _Check:
                 self.fail(f"resumed after two iterations, state{path} is another after the third; keep all in the state.")
 
     def adapts(self, state: MetaState) -> None:
-        """For 0, 1 and 4 steps, with a curve of as many scores and of what was used by then."""
-        task = self.family.sample_task(jax.random.key(5))
-        adapt = jax.jit(self.learner.adapt, static_argnums=3)
-        for num_steps in STEPS:
-            curve = adapt(state, task, jax.random.key(6), num_steps)
-            if not isinstance(curve, AdaptationCurve):
-                self.fail(f"adapt gives a {type(curve).__name__}, but must give a metarl AdaptationCurve.")
-            self.curve(curve, task, num_steps)
-
-    def curve(self, curve: AdaptationCurve, task: Any, num_steps: int) -> None:
-        """What adapting for ``num_steps`` gave."""
-        when, count = f"adapted for {num_steps} steps,", num_steps + 1
-        for name in ("score", "used", "greedy_score") if self.kind == "reinforcement" else ("score", "used"):
+        """For 4 steps, and for fewer, of which it suffices to know the shapes."""
+        task, key = self.family.sample_task(jax.random.key(5)), jax.random.key(6)
+        for num_steps in (0, 1):
+            self.shapes(
+                jax.eval_shape(lambda *given, k=num_steps: self.learner.adapt(*given, k), state, task, key), task, num_steps
+            )
+        curve = jax.jit(self.learner.adapt, static_argnums=3)(state, task, key, STEPS)
+        self.shapes(curve, task, STEPS)
+        for name in ("score", "used", "greedy_score"):
             found = getattr(curve, name)
-            if np.shape(found) != (count,) or not np.all(np.isfinite(found)):
-                self.fail(f"{when} the curve's {name} is {found}, but must be {count} numbers.")
-        used = np.asarray(curve.used)
+            if found is not None and not np.all(np.isfinite(found)):
+                self.fail(f"adapted for {STEPS} steps, the curve's {name} is {found}.")
+        used, by = np.asarray(curve.used), self.declared.adapts_by
         if used[0] != 0 or np.any(np.diff(used) < 0) or not np.issubdtype(used.dtype, np.integer):
-            self.fail(f"{when} used is {used}, but must be whole numbers from 0 on that do not fall.")
-        by, rises = self.declared.adapts_by, np.diff(used) > 0
+            self.fail(f"used is {used}, but must be whole numbers from 0 on that do not fall.")
         fresh = by == "memory" or (by == "gradient" and self.kind == "reinforcement")
-        expected = np.full(num_steps, by != "nothing") if fresh else (by != "nothing") & (np.arange(num_steps) == 0)
-        if np.any(rises != expected):
-            self.fail(f"{when} used is {used}, but it is declared to adapt by {by}.")
-        for what, tree in (("path", curve.path), ("the prediction", self.prediction(curve, task))):
-            for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-                if leaf.shape[:1] != (count,):
-                    shape = f"{what}{jax.tree_util.keystr(path)} has shape {leaf.shape}"
-                    self.fail(f"{when} {shape}, but must have {count} rows.")
-        for path, leaf in jax.tree_util.tree_leaves_with_path(curve.experience.support):
-            if leaf.shape[:1] != (num_steps,):
-                self.fail(f"{when} support{jax.tree_util.keystr(path)} has shape {leaf.shape}, but must have {num_steps} rows.")
+        expected = {True: by != "nothing", False: fresh}  # whether the first, or a later, step uses more
+        if any((after > before) != expected[k == 0] for k, (before, after) in enumerate(itertools.pairwise(used))):
+            self.fail(f"used is {used}, but it is declared to adapt by {by}.")
 
-    def prediction(self, curve: AdaptationCurve, task: Any) -> Any:
-        """Shapes of what it predicts along a curve's path."""
-        return jax.eval_shape(self.learner.predict, curve.path, task, jnp.ones((3, 1)))
+    def shapes(self, curve: Any, task: Any, num_steps: int) -> None:
+        """A curve has as many scores, parameters and predictions as there were steps, and the start."""
+        when, count = f"adapted for {num_steps} steps,", num_steps + 1
+        if not isinstance(curve, AdaptationCurve):
+            self.fail(f"adapt gives a {type(curve).__name__}, but must give a metarl AdaptationCurve.")
+        for name in ("score", "used", "greedy_score") if self.kind == "reinforcement" else ("score", "used"):
+            if np.shape(getattr(curve, name)) != (count,):
+                self.fail(f"{when} {name} has shape {np.shape(getattr(curve, name))}, but must be {count} numbers.")
+        predicted = jax.eval_shape(self.learner.predict, curve.path, task, jnp.ones((3, 1)))
+        rows = (
+            ("path", curve.path, count),
+            ("the prediction", predicted, count),
+            ("support", curve.experience.support, num_steps),
+        )
+        for what, tree, number in rows:
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+                if leaf.shape[:1] != (number,):
+                    self.fail(f"{when} {what}{jax.tree_util.keystr(path)} has shape {leaf.shape}, but must have {number} rows.")
 
     def learning(self, learns_by: float, known: list[float]) -> None:
         """Its score after adaptation rises on the probe: compared on the same tasks, which the last iterations draw again.
@@ -353,7 +369,7 @@ class _Check:
             _, metrics = jax.lax.scan(learner.step, learner.init(key), keys)
             return metrics["meta/post"]
 
-        scores = np.asarray(jax.jit(train)(self.key))
+        self.scores = scores = np.asarray(jax.jit(train)(self.key))
         same = slice(min(len(known), self.iterations))
         if not np.allclose(scores[same], known[same], rtol=0.02, atol=0.02):
             self.fail(

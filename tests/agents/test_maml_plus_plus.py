@@ -5,19 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import linen as nn
 
 import agents
-from agents.maml import ANNEAL_STEPS_UNTIL, FIRST_ORDER_UNTIL, step_weights
-from agents.parts.world import regression_world
+from agents.maml_plus_plus import ANNEAL_STEPS_UNTIL, FIRST_ORDER_UNTIL, step_weights
 from envs.families.regression import sinusoid
 from metarl import rules
 from metarl.inner_loop import collect
 
-NETWORK = {"hidden_sizes": (6,), "activation": "tanh", "init": nn.initializers.lecun_normal()}
-WORLD = regression_world(sinusoid(), NETWORK, num_shots=5)
+WORLD = agents.regression_world(sinusoid(), agents.RegressionSettings(5, (6,), "tanh"))
 STEPS, PLANNED = 3, 1000
-SETTINGS = agents.Settings(2, STEPS, 0.05, 1.0, num_iterations=PLANNED, optimizer=optax.sgd)
+TRAINING = agents.Training(2, 1.0, PLANNED, optax.sgd)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +45,7 @@ def by_hand(theta, experience, weights, second_order):
 
 @pytest.mark.parametrize("share", [0.0, 0.6 * ANNEAL_STEPS_UNTIL, 0.9 * FIRST_ORDER_UNTIL, 1.1 * FIRST_ORDER_UNTIL, 0.9])
 def test_one_outer_step_against_a_loop(share):
-    learner = agents.agent("maml++")(WORLD, SETTINGS)
+    learner = agents.build("maml++", WORLD, TRAINING, num_inner_steps=STEPS, inner_lr=0.05)
     state = learner.init(jax.random.key(0))._replace(iteration=jnp.asarray(round(share * PLANNED)))
     after, _ = learner.step(state, jax.random.key(1))
     followed = jax.tree.map(jnp.subtract, state.theta, after.theta)  # SGD with rate 1 at the start of the cosine
