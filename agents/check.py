@@ -372,9 +372,8 @@ class Check:
         self.scores = scores = np.asarray(jax.jit(train)(self.key))
         same = slice(min(len(known), self.iterations))
         if not np.allclose(scores[same], known[same], rtol=0.02, atol=0.02):
-            self.fail(
-                f"made anew, it scores {scores[same]} in its first iterations, and scored {np.array(known)[same]} before."
-            )
+            now, then = np.round(scores[same], 3), np.round(np.array(known)[same], 3)
+            self.fail(f"made anew, it scores {now} in its first iterations, not {then} as before.")
         # The median, since adaptation may blow up on a batch now and then.
         rise = float(np.median(scores[-some:] - scores[:some]))
         if not rise >= learns_by:
