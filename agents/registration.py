@@ -46,7 +46,7 @@ def find(name: str) -> Agent:
     'gradient'
     >>> find("mamll")
     Traceback (most recent call last):
-    ValueError: No agent 'mamll'. Did you mean 'maml'?
+    ValueError: No agent 'mamll'. Did you mean 'maml' or 'imaml'?
     """
     name, found = _look_up("agent", name, _AGENTS, "agents.register")
     if isinstance(found, str):
