@@ -3,6 +3,7 @@
 import itertools
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 import jax
@@ -319,10 +320,8 @@ class Check:
         """For 4 steps, and for fewer, of which it suffices to know the shapes."""
         task, key = self.family.sample_task(jax.random.key(5)), jax.random.key(6)
         for num_steps in (0, 1):
-            self.shapes(
-                jax.eval_shape(lambda *given, k=num_steps: self.learner.adapt(*given, k), state, task, key), task, num_steps
-            )
-        curve = jax.jit(self.learner.adapt, static_argnums=3)(state, task, key, STEPS)
+            self.shapes(jax.eval_shape(partial(self._adapt, num_steps), state, task, key), task, num_steps)
+        curve = jax.jit(partial(self._adapt, STEPS))(state, task, key)
         self.shapes(curve, task, STEPS)
         for name in ("score", "used", "greedy_score"):
             found = getattr(curve, name)
@@ -335,6 +334,9 @@ class Check:
         expected = {True: by != "nothing", False: fresh}  # whether the first, or a later, step uses more
         if any((after > before) != expected[k == 0] for k, (before, after) in enumerate(itertools.pairwise(used))):
             self.fail(f"used is {used}, but it is declared to adapt by {by}.")
+
+    def _adapt(self, num_steps: int, state: MetaState, task: Any, key: jax.Array) -> Any:
+        return self.learner.adapt(state, task, key, num_steps)
 
     def shapes(self, curve: Any, task: Any, num_steps: int) -> None:
         """A curve has as many scores, parameters and predictions as there were steps, and the start."""

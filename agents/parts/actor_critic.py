@@ -57,9 +57,7 @@ def recurrent(family: Any, policy_options: dict[str, Any], memory_size: int, net
     discrete = isinstance(family.action_space, gymnasium.spaces.Discrete)
     if network is not None and not isinstance(network, nn.Module):
         shown = getattr(network, "__name__", network)
-        raise ValueError(
-            f"network is {shown}, but a memory takes a flax module: a cell, or what maps observations to features."
-        )
+        raise ValueError(f"network is {shown}, but must be a flax module: a cell, or what maps observations to features.")
     own_cell = isinstance(network, nn.RNNCellBase)
     cell: Any = network if own_cell else nn.GRUCell(memory_size)
     encoder = None if network is None or own_cell else Encoder(network)

@@ -13,6 +13,7 @@ import agents
 from agents.parts.actor_critic import informed, recurrent
 from agents.parts.networks import from_module, policy
 from envs.families.regression import sinusoid
+from metarl.trial import Feedback
 from tests.agents.probe import Guess, GuessDiscrete
 
 SINES = sinusoid()
@@ -185,16 +186,18 @@ def test_the_head_or_the_context_alone_adapts_to_pictures():
     assert {where for where, did in path.items() if did} == {where for where in path if "head" in where or "log_std" in where}
     path = path_of(*made("cavia", network=Convolution(), context_size=3))
     assert {where for where, did in moved(path).items() if did} == {"['context']"}
-    assert path["context"].shape == (3, 3) and path["network"]["mean"]["params"]["head"]["kernel"].shape == (2 * 3 * 3 + 3, 1)
+    assert path["context"].shape == (3, 3) and path["network"]["mean"]["params"]["head"]["kernel"].shape[1:] == (
+        2 * 3 * 3 + 3,
+        1,
+    )
 
 
 def test_the_oracle_is_told_beside_pictures():
     options = {"hidden_sizes": (), "activation": "tanh", "initial_std": 1.0}
     told = informed(IMAGE, IMAGE, options, network=Convolution())
     params, picture = jax.jit(told.init)(jax.random.key(0)), jnp.full((4, 5, 2), 100, jnp.uint8)
-    means = [
-        told.act(params, told.start(IMAGE.default_params._replace(value=v)), picture, None)[1]["mean"] for v in (1.0, -1.0)
-    ]
+    seen = (told.start(IMAGE.default_params._replace(value=value)) for value in (1.0, -1.0))
+    means = [told.act(params, task, picture, None)[1]["mean"] for task in seen]
     assert np.abs(means[0] - means[1]).max() > 1e-3
 
 
@@ -218,7 +221,7 @@ class DiscreteEnding(Ending, GuessDiscrete):
     pass
 
 
-@pytest.mark.parametrize("network", [nn.OptimizedLSTMCell(5), nn.SimpleCell(5), Trunk()], ids=["lstm", "simple", "encoder"])
+@pytest.mark.parametrize("network", [nn.OptimizedLSTMCell(5), Trunk()], ids=["lstm", "encoder"])
 @pytest.mark.parametrize("family", [BoxEnding(), DiscreteEnding()], ids=["box", "discrete"])
 def test_replay_gives_what_was_acted(family, network):
     """Over trials of three episodes, some of which end early, from what `rl2` records for PPO."""
@@ -234,7 +237,7 @@ def test_replay_gives_what_was_acted(family, network):
         memory, last, found = actor_critic.start(task), (actor_critic.no_action, 0.0, False), []
         for e in range(3):
             for t in range(int(trial.mask[e].sum())):
-                feedback = agents_feedback(last, first=t == 0)
+                feedback = Feedback(jnp.asarray(last[0]), jnp.float32(last[1]), jnp.asarray(last[2]), jnp.asarray(t == 0))
                 memory, parameters, _ = act(state.theta, memory, trial.observation[e, t], feedback)
                 log_prob = actor_critic.distribution(parameters).log_prob(trial.action[e, t])
                 found.append((e, t, float(log_prob), feedback))
@@ -256,12 +259,6 @@ def test_replay_gives_what_was_acted(family, network):
     action = jnp.stack([trial.action[e, t] for e, t, *_ in found])
     replayed = actor_critic.distribution(parameters).log_prob(action)
     np.testing.assert_allclose(replayed, [log_prob for *_, log_prob, _ in found], atol=1e-5)
-
-
-def agents_feedback(last, first):
-    from metarl.trial import Feedback
-
-    return Feedback(jnp.asarray(last[0]), jnp.float32(last[1]), jnp.asarray(last[2]), jnp.asarray(first))
 
 
 def test_a_cell_learns_and_remembers_in_all_its_parts():
@@ -322,8 +319,8 @@ def broken(num_outputs):
         (nn.OptimizedLSTMCell(5), "network is OptimizedLSTMCell, a recurrent cell, but this network has no memory; rl2 takes"),
         (nn.GRUCell, "network is GRUCell, a recurrent cell, but this network has no memory"),
         (Averaging(), "network: Averaging keeps batch_stats, a state that adaptation cannot carry; use layers without one."),
-        (nn.Dropout(0.5), r"network: Dropout fails on inputs of shape \(2, 1\) with 1 outputs: "),
-        (Failing(), r"network: Failing fails on inputs of shape \(2, 1\) with 1 outputs: RuntimeError: it is broken"),
+        (nn.Dropout(0.5), r"network: Dropout fails on inputs of shape \(2, [12]\) with 1 outputs: "),
+        (Failing(), r"network: Failing fails on inputs of shape \(2, [12]\) with 1 outputs: RuntimeError: it is broken"),
         (Narrow, r"network: Narrow fails on inputs of shape \(2, \d\) with 1 outputs: TypeError: "),
         (no_module, r"network: no_module\(1\) made a int, but must make a flax module."),
         (broken, r"network: broken\(1\) fails: KeyError: 'no such width'"),
@@ -332,9 +329,7 @@ def broken(num_outputs):
     ids=lambda x: getattr(x, "__name__", type(x).__name__),
 )
 def test_other_networks_are_refused_in_one_line(name, network, message):
-    with pytest.raises(
-        ValueError, match=f"^{message}".replace("(2, 1", "(2, [12]").replace(r"\(2, 1", r"\(2, [12]")
-    ) as refusal:
+    with pytest.raises(ValueError, match=f"^{message}") as refusal:
         agents.make(name, Guess(), network=network)
     assert "\n" not in str(refusal.value)
 
@@ -346,9 +341,9 @@ def test_other_networks_are_refused_in_one_line(name, network, message):
         (Blind(), "network: Blind keeps no parameters; use layers with parameters"),
         (Failing(), r"network: Failing fails on observations of shape \(1,\): RuntimeError: it is broken"),
         (nn.ConvLSTMCell(3, (2, 2)), r"network: ConvLSTMCell fails on \d inputs: "),
-        (Whole, "network is Whole, but must be a flax module here: a cell, or what maps observations to features."),
-        (nn.GRUCell, "network is GRUCell, but must be a flax module here"),
-        (3, "network is 3, but must be a flax module here"),
+        (Whole, "network is Whole, but must be a flax module: a cell, or what maps observations to features."),
+        (nn.GRUCell, "network is GRUCell, but must be a flax module"),
+        (3, "network is 3, but must be a flax module"),
     ],
     ids=lambda x: getattr(x, "__name__", type(x).__name__),
 )
