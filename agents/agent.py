@@ -29,7 +29,7 @@ import optax
 
 from metarl.interfaces import InnerRule, MetaLearner
 from metarl.surrogates import Surrogate
-from metarl.tasks import AT_ONCE, OverTasks
+from metarl.tasks import ONE_BATCH, TaskMap
 
 if TYPE_CHECKING:  # parts know what a declaration is made of, not the other way round
     from agents.parts.world import World
@@ -101,6 +101,36 @@ class ByPPO:
     """Weight of PPO's entropy bonus."""
 
 
+@dataclass(frozen=True)
+class ReinforcementSettings:
+    """What any agent is told in reinforcement learning."""
+
+    num_episodes: int = 20
+    """N: episodes per task and inner step."""
+    gamma: float = 0.99
+    """Discount of the advantages."""
+    gae_lambda: float = 1.0
+    """Generalised advantage estimation; 1 gives discounted returns minus the baseline."""
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    """Hidden layers of the policy."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Between hidden layers."""
+    initial_std: float | None = None
+    """Initial standard deviation of a Gaussian policy; 1 if not given."""
+
+
+@dataclass(frozen=True)
+class RegressionSettings:
+    """What any agent is told in regression."""
+
+    num_shots: int = 10
+    """N: points in the support set, and as many fresh ones in the query set."""
+    hidden_sizes: tuple[int, ...] = (40, 40)
+    """Hidden layers."""
+    activation: Literal["tanh", "relu"] = "relu"
+    """Between hidden layers."""
+
+
 class Training(NamedTuple):
     """How any agent is trained.
 
@@ -110,7 +140,7 @@ class Training(NamedTuple):
         num_iterations: meta-iterations planned, for what is annealed.
         optimizer: outer_lr -> outer optimiser. A given optimiser that has its own rate ignores the argument.
         remat: recompute inner steps in the backward pass instead of storing them.
-        over_tasks: how the tasks of a meta-iteration are worked on: micro-batches, devices.
+        task_map: how the tasks of a meta-iteration are worked on: micro-batches, devices.
         inner_rule: how parameters move during adaptation, in the place of SGD with the agent's ``inner_lr``.
         inner_surrogate: what inner steps maximise in reinforcement learning, in the place of the agent's own.
     """
@@ -120,9 +150,16 @@ class Training(NamedTuple):
     num_iterations: int = 1
     optimizer: Callable[[optax.ScalarOrSchedule], optax.GradientTransformation] = optax.adam
     remat: bool = False
-    over_tasks: OverTasks = AT_ONCE
+    task_map: TaskMap = ONE_BATCH
     inner_rule: InnerRule | None = None
     inner_surrogate: Surrogate | None = None
+
+
+# Hyperparameters are given beside these, so they need other names.
+TAKEN = frozenset(
+    [field.name for settings in (ReinforcementSettings, RegressionSettings) for field in dataclasses.fields(settings)]
+    + [*Training._fields, "agent", "family", "network", "trained_on"]
+)
 
 
 class Agent(NamedTuple):
@@ -132,7 +169,8 @@ class Agent(NamedTuple):
         make: ``(world, training, own) -> MetaLearner``; raises ValueError, in one line, for what it cannot be built for. Its
             docstring begins with a line that says what the agent is.
         hyperparameters: a frozen dataclass whose fields all have defaults; the type of ``own``. A field's docstring is the help
-            of its flag, and its type may be marked with `Bounds` and `Only`.
+            of its flag, and its type, int, float, bool, str, Literal or a tuple of one of these, may be marked with `Bounds`
+            and `Only`.
         serves: the kinds of world it can be made for.
         adapts_by: how it gets from 0 to K on a new task: "gradient" steps on fresh data each, gradient steps all on "one batch"
             of episodes, "memory" over the episodes of a trial, or "nothing": it does not adapt.
@@ -202,19 +240,18 @@ def checked(parameter: Hyperparameter, value: Any) -> Any:
     name, kind = parameter.name, parameter.type
     if typing.get_origin(kind) is Literal:
         known = typing.get_args(kind)
-        if value not in known:
+        if not any(type(value) is type(one) and value == one for one in known):
             raise Refused(name, f"is {value!r}; known: {', '.join(map(str, known))}.")
         return value
     if typing.get_origin(kind) is tuple:
-        if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
-            value = (value,)
+        value = (value,) if isinstance(value, (str, bytes)) or not np.iterable(value) else tuple(value)
         if not value:
             raise Refused(name, "is empty, but must have at least one entry.")
         entry = parameter._replace(type=typing.get_args(kind)[0])
         return tuple(checked(entry, one) for one in value)
     if kind in (int, float):
         number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-        if not number or (kind is int and value != int(value)):
+        if not number or (kind is int and not (math.isfinite(value) and value == int(value))):
             raise Refused(name, f"is {value!r}, but must be a {'whole number' if kind is int else 'number'}.")
         low, high = parameter.bounds or Bounds(-math.inf)
         if not (math.isfinite(value) and low <= value <= high):
@@ -252,22 +289,31 @@ def check_declaration(name: str, agent: Any) -> None:
     """Refuse, with ValueError in one line, what is no sound declaration."""
     if not isinstance(agent, Agent):
         raise ValueError(f"{name} is {type(agent).__name__} {agent!r}, but must be an agents.Agent.")
+    if not callable(agent.make):
+        raise ValueError(f"{name}: make is {agent.make!r}, but must be a function of world, training and hyperparameters.")
     own = agent.hyperparameters
-    if not (isinstance(own, type) and dataclasses.is_dataclass(own) and own.__dataclass_params__.frozen):  # type: ignore[attr-defined]
+    # A subclass without the decorator is a dataclass by inheritance, but its new fields are none.
+    if not (isinstance(own, type) and "__dataclass_params__" in vars(own) and own.__dataclass_params__.frozen):  # type: ignore[attr-defined]
         raise ValueError(f"{name}: hyperparameters is {own!r}, but must be a class with @dataclass(frozen=True).")
     for field in dataclasses.fields(own):
         if field.default is dataclasses.MISSING:
             raise ValueError(f"{name}: {own.__name__}.{field.name} has no default, but needs one.")
+        if field.name in TAKEN:
+            raise ValueError(f"{name}: {own.__name__}.{field.name} has the name of a setting of all agents; choose another.")
     for what, given, known in (("serves", agent.serves, KINDS), ("uses", agent.uses, PARTS)):
-        strange = (
-            [entry for entry in given if entry not in known] if isinstance(given, (tuple, list, set, frozenset)) else [given]
-        )
+        if not isinstance(given, tuple):
+            raise ValueError(f"{name}: {what} is {given!r}, but must be a tuple, such as ({known[0]!r},).")
+        strange = [entry for entry in given if entry not in known]
         if strange:
             raise ValueError(f"{name}: {what} has {strange[0]!r}; known: {', '.join(known)}.")
     if not agent.serves:
         raise ValueError(f"{name}: serves is empty; name at least one of {', '.join(KINDS)}.")
     if agent.adapts_by not in ADAPTS_BY:
         raise ValueError(f"{name}: adapts_by is {agent.adapts_by!r}; known: {', '.join(ADAPTS_BY)}.")
+    for hinted, hint in typing.get_type_hints(own, include_extras=True).items():
+        for mark in typing.get_args(hint)[1:] if _is_marked(hint) else ():
+            if isinstance(mark, Only) and mark.kind not in KINDS:
+                raise ValueError(f"{name}: {own.__name__}.{hinted} is for {mark.kind!r} only; known: {', '.join(KINDS)}.")
     for kind in agent.serves:
         for parameter in hyperparameters(agent, kind).values():
             _check_type(f"{name}: {own.__name__}.{parameter.name}", parameter)
@@ -275,7 +321,7 @@ def check_declaration(name: str, agent: Any) -> None:
 
 def _check_type(where: str, parameter: Hyperparameter) -> None:
     kind = parameter.type
-    entry = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple and len(typing.get_args(kind)) == 2 else kind
+    entry = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple and typing.get_args(kind)[1:] == (...,) else kind
     if entry not in (int, float, bool, str) and typing.get_origin(entry) is not Literal:
         raise ValueError(f"{where} is of type {kind}, but a flag must be int, float, bool, str, Literal or a tuple of these.")
     try:

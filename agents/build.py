@@ -2,11 +2,12 @@
 
 import dataclasses
 import difflib
+import math
 from typing import Any
 
 import optax
 
-from agents.agent import Agent, Kind, Part, Refused, Training, chosen, hyperparameters
+from agents.agent import Agent, Kind, Part, Refused, Training, check_declaration, chosen, hyperparameters
 from agents.parts.world import (
     RegressionSettings,
     ReinforcementSettings,
@@ -17,7 +18,7 @@ from agents.parts.world import (
 from agents.registration import find, registered
 from metarl.interfaces import InnerRule, MetaLearner
 from metarl.surrogates import Surrogate
-from metarl.tasks import AT_ONCE, OverTasks
+from metarl.tasks import ONE_BATCH, TaskMap
 
 WHY: dict[Part, str] = {
     "optimizer": "its outer update follows no optimiser",
@@ -26,15 +27,28 @@ WHY: dict[Part, str] = {
     "inner_surrogate": "it sets what its inner steps follow by itself",
 }
 
+# Hyperparameter -> what, where given, leaves it without an effect.
+REPLACED_BY = {"inner_lr": "inner_rule", "dice_lambda": "inner_surrogate"}
+
 
 def name_of(agent: str | Agent) -> str:
     """How messages call an agent."""
-    return agent.rpartition(":")[2] if isinstance(agent, str) else agent.make.__name__.replace("_", "-")
+    if isinstance(agent, str):
+        return agent.rpartition(":")[2]
+    return getattr(getattr(agent, "make", None), "__name__", "agent").replace("_", "-")
+
+
+def declaration(agent: str | Agent) -> Agent:
+    """That of a name, or the given one; ValueError if there is none or it is not sound."""
+    if isinstance(agent, str):
+        return find(agent)
+    check_declaration(name_of(agent), agent)
+    return agent
 
 
 def refuse_kind(agent: str | Agent, kind: Kind) -> None:
     """Raise ValueError if an agent cannot be made for a kind of world."""
-    declared = find(agent) if isinstance(agent, str) else agent
+    declared = declaration(agent)
     if kind not in declared.serves:
         serves = "reinforcement learning" if declared.serves == ("reinforcement",) else "regression"
         raise ValueError(f"{name_of(agent)} serves {serves} only.")
@@ -42,7 +56,7 @@ def refuse_kind(agent: str | Agent, kind: Kind) -> None:
 
 def refuse_unused(agent: str | Agent, given: dict[Part, str]) -> None:
     """Raise ValueError if something is given, part -> how it is called, that has no effect on an agent."""
-    declared = find(agent) if isinstance(agent, str) else agent
+    declared = declaration(agent)
     for part, called in given.items():
         if part not in declared.uses:
             raise ValueError(f"{called} is given, but {name_of(agent)} has no use for it: {WHY[part]}; leave it out.")
@@ -65,13 +79,15 @@ def build(agent: str | Agent, world: World, training: Training, **own: Any) -> M
     Raises:
         ValueError: in one line, what does not fit.
     """
-    declared = find(agent) if isinstance(agent, str) else agent
+    declared = declaration(agent)
     refuse_kind(agent, world.kind)
     refuse_unused(agent, {part: part for part in ("inner_rule", "inner_surrogate") if getattr(training, part) is not None})
     known = hyperparameters(declared, world.kind)
     for name in own:
         if name not in known:
             raise ValueError(_unknown(agent, name, world.kind, list(known)))
+        if name in REPLACED_BY and getattr(training, REPLACED_BY[name]) is not None:
+            raise ValueError(f"{REPLACED_BY[name]} and {name} are both given, but the first takes the place of the second.")
     try:
         numbers = chosen(declared, world.kind, own)
     except Refused as error:
@@ -91,7 +107,7 @@ def make(
     num_tasks: int = 20,
     num_iterations: int = 300,
     remat: bool = False,
-    over_tasks: OverTasks = AT_ONCE,
+    task_map: TaskMap = ONE_BATCH,
     trained_on: Any = None,
     **settings: Any,
 ) -> MetaLearner:
@@ -109,7 +125,7 @@ def make(
         num_tasks: M, tasks per meta-iteration.
         num_iterations: meta-iterations planned, for agents that anneal.
         remat: recompute inner steps in the backward pass instead of storing them.
-        over_tasks: how the tasks of a meta-iteration are worked on.
+        task_map: how the tasks of a meta-iteration are worked on.
         trained_on: the family of training, for an agent that is to play in another one now.
         **settings: the agent's own hyperparameters, and those of the world (`ReinforcementSettings`, `RegressionSettings`):
             num_episodes, gamma, hidden_sizes and so on.
@@ -126,24 +142,26 @@ def make(
     Traceback (most recent call last):
     ValueError: maml has no setting 'clip'; promp, rl2, oracle have it.
     """
-    kind = kind_of(family)
+    declared, kind = declaration(agent), kind_of(family)
     refuse_kind(agent, kind)
-    declared = find(agent) if isinstance(agent, str) else agent
     used: dict[Part, Any] = {"optimizer": optimizer, "remat": remat or None}
     refuse_unused(agent, {part: part for part, value in used.items() if value is not None})
     if outer_lr is not None:
         refuse_unused(agent, {"optimizer": "outer_lr"})
         if optimizer is not None:
             raise ValueError("optimizer and outer_lr are both given, but an optimizer has its own step size; give one.")
-    if num_tasks < 1:
-        raise ValueError(f"num_tasks is {num_tasks}, but must be at least 1.")
+        if not callable(outer_lr) and not (math.isfinite(outer_lr) and outer_lr >= 0):
+            raise ValueError(f"outer_lr is {outer_lr}, but must be at least 0.")
+    for name, count, least in (("num_tasks", num_tasks, 1), ("num_iterations", num_iterations, 0)):
+        if not (count >= least and count == int(count)):
+            raise ValueError(f"{name} is {count}, but must be a whole number, at least {least}.")
     training = Training(
         num_tasks=num_tasks,
         outer_lr=1e-3 if outer_lr is None else outer_lr,
         num_iterations=max(num_iterations, 1),
         optimizer=optax.adam if optimizer is None else (lambda rate: optimizer),
         remat=remat,
-        over_tasks=over_tasks,
+        task_map=task_map,
         inner_rule=inner_rule,
         inner_surrogate=inner_surrogate,
     )

@@ -60,7 +60,7 @@ def e_maml(world: World, training: Training, own: EMaml) -> MetaLearner:
         follow = along(training, meta_gradient)
 
         def step(state, draw, sources):
-            experience = training.over_tasks(draw)(state.theta, sources)
+            experience = training.task_map(draw)(state.theta, sources)
             first_step = discounted_sum(experience.query.trajectory.reward, gamma)[..., 0]
             credit = own.credit * better_than_others(jnp.mean(first_step, axis=1))
             return follow.step(state, recorded, (experience, credit))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from agents.agent import Agent, InnerLoop, OnPolicy, Training
 from agents.parts.gradient_learner import gradient_learner, inner, through_inner_steps
+from agents.parts.networks import with_head
 from agents.parts.world import World
 from metarl import rules
 from metarl.interfaces import InnerRule, MetaLearner
@@ -32,7 +33,7 @@ def meta_sgd(world: World, training: Training, own: Maml) -> MetaLearner:
 
 def anil(world: World, training: Training, own: Maml) -> MetaLearner:
     """ANIL: only the head adapts; the body is meta-learned (Raghu et al. 2020)."""
-    network, rule = world.make_network(0), training.inner_rule or rules.sgd(own.inner_lr)
+    network, rule = with_head(world.make_network(0)), training.inner_rule or rules.sgd(own.inner_lr)
     return _differentiated(world, training, own, rules.only(rule, network.split, network.merge))
 
 

@@ -52,7 +52,7 @@ def maml_plus_plus(world: World, training: Training, own: MamlPlusPlus) -> MetaL
 
         rate = training.outer_lr
         cosine = rate if callable(rate) else optax.cosine_decay_schedule(rate, training.num_iterations)
-        return outer.follow(training.optimizer(cosine), meta_gradient, training.over_tasks)
+        return outer.follow(training.optimizer(cosine), meta_gradient, training.task_map)
 
     return gradient_learner(world, training, own, inner(world, training, own, rule=rule), make_update)
 

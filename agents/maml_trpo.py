@@ -32,7 +32,7 @@ def maml_trpo(world: World, training: Training, own: MamlTrpo) -> MetaLearner:
             meta.divergence(problem, rule),
             max_divergence=own.max_kl,
             remat=training.remat,
-            over_tasks=training.over_tasks,
+            task_map=training.task_map,
         )
 
     loop = inner(world, training, own, outer_surrogate=loaded_dice(lam=0.0))

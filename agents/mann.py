@@ -69,7 +69,7 @@ def mann(world: World, training: Training, own: Mann) -> MetaLearner:
 
     def step(state, key):
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(training.num_tasks))
-        grads, per_task = training.over_tasks(one_task)(state.theta, keys)
+        grads, per_task = training.task_map(one_task)(state.theta, keys)
         state, outer_metrics = outer.optax_step(optimizer, state, grads)
         return state, report(per_task, 1) | outer_metrics
 

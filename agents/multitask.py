@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from agents.agent import Adaptation, Agent, Bounds, Training
 from agents.parts.gradient_learner import adaptation, inner, predictions, report
+from agents.parts.networks import with_head
 from agents.parts.world import World
 from metarl import outer, rules
 from metarl.interfaces import MetaLearner, MetaState
@@ -36,7 +37,7 @@ def multitask(world: World, training: Training, own: Multitask) -> MetaLearner:
             f"multitask draws num_tasks {training.num_tasks} of its train_tasks {own.train_tasks}; lower the first or "
             "raise the second."
         )
-    network = world.make_network(0)
+    network = with_head(world.make_network(0))
     rule = rules.scaled(rules.only(rules.sgd(own.inner_lr), network.split, network.merge), own.test_step_scale)
     loop = inner(world, training, own, network=network, rule=rule)
     problem = loop.problem
@@ -64,7 +65,7 @@ def multitask(world: World, training: Training, own: Multitask) -> MetaLearner:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key_data, jnp.arange(training.num_tasks))
         tasks = jax.vmap(lambda i: world.sample_task(jax.random.fold_in(key_of_tasks, i)))(chosen)
         gradient = jax.grad(loss_of_task, has_aux=True)
-        grads, per_task = training.over_tasks(gradient)(state.theta, (tasks, chosen, keys))
+        grads, per_task = training.task_map(gradient)(state.theta, (tasks, chosen, keys))
         state, outer_metrics = outer.optax_step(optimizer, state, grads)
         return state, report(per_task, 0) | outer_metrics
 

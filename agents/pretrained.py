@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from agents.agent import Adaptation, Agent, InnerLoop, OnPolicy, Training
 from agents.parts.gradient_learner import Inner, adaptation, along, gradient_learner, inner
-from agents.parts.networks import Network
+from agents.parts.networks import Network, with_head
 from agents.parts.world import World
 from metarl import meta, rules
 from metarl.interfaces import InnerRule, MetaLearner
@@ -31,8 +31,11 @@ def pretrained(world: World, training: Training, own: Pretrained) -> MetaLearner
     """Train one network on all tasks at once, without an inner loop; then fine-tune it by a recipe.
 
     Raises:
-        ValueError: for a recipe that needs a fixed support set where there is none.
+        ValueError: for a recipe that needs a fixed support set where there is none, or layers or a head that a network of the
+            user's own does not have.
     """
+    if world.network is not None and own.recipe in ("lower-early", "gradual"):
+        raise ValueError(f"recipe {own.recipe!r} counts the layers of the built-in network; a network of your own has none.")
     loop = inner(world, training, own, rule=rules.sgd(own.inner_lr))
     in_training = InnerLoop(num_inner_steps=0)
     make_update = lambda problem, rule: along(training, meta.through_adaptation(problem, rule))
@@ -86,7 +89,7 @@ def _lower_early(network: Network, own: Pretrained) -> InnerRule:
 
 
 def _frozen(network: Network, own: Pretrained) -> InnerRule:
-    return rules.only(rules.sgd(own.inner_lr), network.split, network.merge)
+    return rules.only(rules.sgd(own.inner_lr), with_head(network).split, network.merge)
 
 
 def _gradual(network: Network, own: Pretrained) -> InnerRule:
@@ -95,6 +98,8 @@ def _gradual(network: Network, own: Pretrained) -> InnerRule:
 
 
 def _new_head(network: Network, own: Pretrained) -> InnerRule:
+    with_head(network)
+
     def init(params):
         fresh, _ = network.split(network.init(jax.random.key(0)))
         return network.merge(fresh, network.split(params)[1])

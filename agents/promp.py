@@ -42,7 +42,7 @@ def promp(world: World, training: Training, own: ProMP) -> MetaLearner:
         rate, along_it = training.outer_lr, training
         if callable(rate):  # a schedule counts meta-iterations, the optimiser its own steps
             along_it = training._replace(outer_lr=lambda count: rate(count // own.outer_steps))
-        return outer.repeat(along(along_it, meta_gradient), own.outer_steps, training.over_tasks)
+        return outer.repeat(along(along_it, meta_gradient), own.outer_steps, training.task_map)
 
     surrogates: dict[str, Any] = {"inner_surrogate": loaded_dice(lam=0.0), "outer_surrogate": clipped_ratio(own.clip)}
     return gradient_learner(world, training, own, inner(world, training, own, **surrogates), make_update)

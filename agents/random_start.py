@@ -15,7 +15,7 @@ def random_start(world: World, training: Training, own: Maml) -> MetaLearner:
 
     def make_update(problem, rule):
         meta_gradient = meta.no_gradient(problem, rule)
-        return outer.follow(optax.set_to_zero(), lambda iteration: meta_gradient, training.over_tasks)
+        return outer.follow(optax.set_to_zero(), lambda iteration: meta_gradient, training.task_map)
 
     return gradient_learner(world, training, own, inner(world, training, own), make_update)
 

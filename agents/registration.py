@@ -120,6 +120,10 @@ def _same(old: Any, new: Any) -> bool:
     if old == new:
         return True
     first, second = (getattr(entry, "make", entry) for entry in (old, new))
+    if not hasattr(first, "__qualname__"):  # an instance: of a class that was made again
+        if type(first) is type(second):
+            return False
+        first, second = type(first), type(second)
     origins = [(getattr(x, "__module__", None), getattr(x, "__qualname__", None)) for x in (first, second)]
     return origins[0] == origins[1] and None not in origins[0]
 

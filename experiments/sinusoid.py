@@ -23,7 +23,7 @@ from experiments.training.config import network_of, schedule
 from experiments.training.experiment import Experiment
 from experiments.training.progress import Progress
 from experiments.training.settings import from_flat, parse_run
-from metarl.tasks import AT_ONCE, OverTasks
+from metarl.tasks import ONE_BATCH, TaskMap
 
 ENV = "sinusoid"
 GRID_POINTS = 100
@@ -71,14 +71,14 @@ def resolve(config: SinusoidConfig) -> SinusoidConfig:
     return config
 
 
-def build(config: SinusoidConfig, num_shots: int, *, test: bool = False, over_tasks: OverTasks = AT_ONCE) -> Built:
+def build(config: SinusoidConfig, num_shots: int, *, test: bool = False, task_map: TaskMap = ONE_BATCH) -> Built:
     """Family, network and learner for a number of shots; states of different shots fit one another.
 
     Args:
         config: settings.
         num_shots: points in the support set.
         test: draw queries as the protocol tests; otherwise as the configuration trains.
-        over_tasks: how training works on tasks: see `experiments.training.devices`.
+        task_map: how training works on tasks: see `experiments.training.devices`.
     """
     protocol = protocols.PROTOCOLS[config.protocol]
     family = sinusoid(protocol.amplitude, protocol.phase)
@@ -96,7 +96,7 @@ def build(config: SinusoidConfig, num_shots: int, *, test: bool = False, over_ta
         outer_lr=schedule(config.outer_schedule, config.outer_lr, num_iterations),
         num_iterations=num_iterations,
         remat=config.remat,
-        over_tasks=over_tasks,
+        task_map=task_map,
     )
     return Built(family, learner_of(config, world, training))
 
@@ -105,7 +105,7 @@ def run(config: SinusoidConfig) -> None:
     """Meta-train, evaluate, and write the run folder."""
     config = resolve(config)
     keep = None if protocols.PROTOCOLS[config.protocol].select else checkpoint.KEEP
-    build_for_training = lambda config, over_tasks: build(config, config.train_shots, over_tasks=over_tasks)
+    build_for_training = lambda config, task_map: build(config, config.train_shots, task_map=task_map)
     experiment.run(EXPERIMENT, config, build_for_training, finish, keep=keep)
 
 

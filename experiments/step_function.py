@@ -27,7 +27,7 @@ from experiments.supervised.experiment import KIND, Built, SupervisedConfig, lea
 from experiments.training.config import network_of
 from experiments.training.experiment import Experiment
 from experiments.training.settings import declared, from_flat, parse_run
-from metarl.tasks import AT_ONCE, OverTasks
+from metarl.tasks import ONE_BATCH, TaskMap
 
 ENV = "step-function"
 NUM_POINTS = 100
@@ -62,7 +62,7 @@ def step_function_config(**given: Any) -> StepFunctionConfig:
     return from_flat(StepFunctionConfig, KIND, _defaults({}, given.get("agent", StepFunctionConfig.agent)) | given)
 
 
-def build(config: StepFunctionConfig, over_tasks: OverTasks = AT_ONCE) -> Built:
+def build(config: StepFunctionConfig, task_map: TaskMap = ONE_BATCH) -> Built:
     """Family and learner."""
     family = step_function()
     world = regression_world(
@@ -80,7 +80,7 @@ def build(config: StepFunctionConfig, over_tasks: OverTasks = AT_ONCE) -> Built:
         num_iterations=max(config.num_iterations, 1),
         optimizer=optax.sgd,
         remat=config.remat,
-        over_tasks=over_tasks,
+        task_map=task_map,
     )
     return Built(family, learner_of(config, world, training))
 

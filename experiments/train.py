@@ -33,8 +33,8 @@ def _train(config: TrainConfig, processes: group.Group) -> None:
     family, agent = family_of(config), declared(config.agent, KIND)
     devices = choose_devices(config.devices, config.num_tasks, family, mixes_tasks=agent.mixes_tasks)
     config = dataclasses.replace(config, devices=devices, task_batch=choose_batch(config.task_batch, family))
-    over_tasks = spread(config.devices, config.task_batch)
-    built = build(config, over_tasks=over_tasks)
+    task_map = spread(config.devices, config.task_batch)
+    built = build(config, task_map=task_map)
     schedule = loop.Schedule(config.num_iterations, log_every=1, checkpoint_every=config.checkpoint_every)
     with explained(config.env, built.family):
         train_and_evaluate(
@@ -44,7 +44,7 @@ def _train(config: TrainConfig, processes: group.Group) -> None:
             schedule,
             evaluate_as_planned if config.eval_tasks else None,
             env=config.env,
-            execution=loop.execution_of(config, "remat" in agent.uses, over_tasks, processes),
+            execution=loop.execution_of(config, "remat" in agent.uses, task_map, processes),
         )
 
 

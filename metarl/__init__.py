@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     )
     from metarl.sampler import rollout, rollout_with_memory
     from metarl.surrogates import clipped_ratio, loaded_dice, reinforce
-    from metarl.tasks import OverTasks
+    from metarl.tasks import TaskMap
 
 __version__ = "0.1.0"
 
@@ -50,11 +50,11 @@ __all__ = [
     "MetaLearner",
     "MetaState",
     "Metrics",
-    "OverTasks",
     "Params",
     "Path",
     "Problem",
     "Task",
+    "TaskMap",
     "Theta",
     "Trajectory",
     "Tree",
@@ -82,7 +82,7 @@ _HOMES = {
     "inner_loop": ("adapt", "collect"),
     "sampler": ("rollout", "rollout_with_memory"),
     "surrogates": ("clipped_ratio", "loaded_dice", "reinforce"),
-    "tasks": ("OverTasks",),
+    "tasks": ("TaskMap",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = ("advantages", "meta", "outer", "ppo", "rules", "surrogates", "trial", "trust_region")

@@ -13,7 +13,7 @@ import optax
 
 from metarl.interfaces import Experience, MetaState, Metrics, Theta, Tree
 from metarl.meta import MetaGradient
-from metarl.tasks import AT_ONCE, OverTasks, mean_over_tasks
+from metarl.tasks import ONE_BATCH, TaskMap, mean_over_tasks
 
 Draw = Callable[[Theta, Tree], Experience]  # theta, what one task is drawn from -> its experience
 
@@ -40,14 +40,14 @@ def recorded(theta: Theta, experience: Experience) -> Experience:
 def follow(
     optimizer: optax.GradientTransformation,
     meta_gradient: Callable[[jax.Array], MetaGradient],
-    over_tasks: OverTasks = AT_ONCE,
+    task_map: TaskMap = ONE_BATCH,
 ) -> OuterUpdate:
     """One step of ``optimizer`` along the mean of the tasks' meta-gradients.
 
     Args:
         optimizer: any optax transformation.
         meta_gradient: iteration -> how the outer derivative of one task is taken in that meta-iteration.
-        over_tasks: how tasks are worked on.
+        task_map: how tasks are worked on.
     """
 
     def step(state: MetaState, draw: Draw, sources: Tree):
@@ -55,7 +55,7 @@ def follow(
             theta, iteration = given
             return meta_gradient(iteration)(theta, draw(theta, source))
 
-        grads, per_task = over_tasks(one_task)((state.theta, state.iteration), sources)
+        grads, per_task = task_map(one_task)((state.theta, state.iteration), sources)
         state, metrics = optax_step(optimizer, state, grads)
         return state, per_task, metrics
 
@@ -108,13 +108,13 @@ def cosine(grads: Tree) -> jax.Array:
     return (squared - jnp.sum(norm > 0)) / (float(num_tasks) * (num_tasks - 1))  # as integers too many for 32 bits
 
 
-def repeat(update: OuterUpdate, num_steps: int, over_tasks: OverTasks = AT_ONCE) -> OuterUpdate:
+def repeat(update: OuterUpdate, num_steps: int, task_map: TaskMap = ONE_BATCH) -> OuterUpdate:
     """Take ``num_steps`` of an update on the same experience, as PPO and ProMP do. Metrics are those of the first step."""
     if num_steps < 1:
         raise ValueError(f"repeat: num_steps is {num_steps}, but must be at least 1.")
 
     def step(state: MetaState, draw: Draw, sources: Tree):
-        iteration, experience = state.iteration, over_tasks(draw)(state.theta, sources)
+        iteration, experience = state.iteration, task_map(draw)(state.theta, sources)
         state, per_task, metrics = update.step(state, recorded, experience)
         again = lambda _, state: update.step(state._replace(iteration=iteration), recorded, experience)[0]
         return jax.lax.fori_loop(1, num_steps, again, state), per_task, metrics

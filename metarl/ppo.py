@@ -9,7 +9,7 @@ import optax
 
 from metarl.interfaces import Key, Metrics, Theta, Tree
 from metarl.surrogates import clipped_ratio
-from metarl.tasks import AT_ONCE, OverTasks
+from metarl.tasks import ONE_BATCH, TaskMap
 
 
 class PPO(NamedTuple):
@@ -72,7 +72,7 @@ def optimise(
     batch: Tree,
     key: Key,
     numbers: PPO,
-    over_tasks: OverTasks = AT_ONCE,
+    task_map: TaskMap = ONE_BATCH,
 ) -> tuple[Theta, Tree, Metrics]:
     """Several epochs of minibatch updates; every epoch deals the batch anew.
 
@@ -84,7 +84,7 @@ def optimise(
         batch: leaves [B, ...]; rows are dealt to minibatches.
         key: typed key.
         numbers: of PPO; at most B minibatches are made.
-        over_tasks: where the rows lie; each device then works on its part of every minibatch.
+        task_map: where the rows lie; each device then works on its part of every minibatch.
 
     Returns:
         New parameters, new optimiser state, and the metrics of the last epoch, with ``loss``, as means over its updates;
@@ -98,7 +98,7 @@ def optimise(
         theta, opt_state = carry
         # Dealing whole batches would copy them for nothing.
         minibatch = batch if num_minibatches == 1 else jax.tree.map(lambda x: x[rows], batch)
-        minibatch = over_tasks.share(minibatch)
+        minibatch = task_map.share(minibatch)
         (value, metrics), grads = jax.value_and_grad(loss, has_aux=True)(theta, minibatch)
         updates, opt_state = optimizer.update(grads, opt_state, theta)
         metrics = metrics | {"loss": value, "outer/grad_norm": optax.tree.norm(grads)}

@@ -17,7 +17,7 @@ from metarl.interfaces import Tree
 TASKS = "tasks"  # the mesh axis that tasks are spread over
 
 
-class OverTasks(NamedTuple):
+class TaskMap(NamedTuple):
     """How a function ``(shared, one task's) -> results`` is applied to M tasks.
 
     Attributes:
@@ -54,7 +54,7 @@ class OverTasks(NamedTuple):
         return jax.lax.with_sharding_constraint(rows, NamedSharding(self.mesh, PartitionSpec(TASKS)))
 
 
-AT_ONCE = OverTasks()  # all tasks in one batch on one device
+ONE_BATCH = TaskMap()  # all tasks in one batch on one device
 
 
 def mean_over_tasks(tree: Tree) -> Tree:

@@ -8,7 +8,7 @@ import optax
 
 from metarl.interfaces import Experience, MetaState, Metrics, Theta, Tree
 from metarl.outer import Draw, OuterUpdate, cosine
-from metarl.tasks import AT_ONCE, OverTasks, mean_over_tasks
+from metarl.tasks import ONE_BATCH, TaskMap, mean_over_tasks
 
 
 def trust_region(
@@ -21,7 +21,7 @@ def trust_region(
     backtracks: int = 15,
     shrink: float = 0.8,
     remat: bool = False,
-    over_tasks: OverTasks = AT_ONCE,
+    task_map: TaskMap = ONE_BATCH,
 ) -> OuterUpdate:
     """Minimise ``objective`` as far as ``divergence`` allows (TRPO: Schulman et al. 2015, Appendix C).
 
@@ -38,7 +38,7 @@ def trust_region(
         backtracks: candidates of the line search.
         shrink: length of each candidate relative to the one before.
         remat: recompute the replay for every product with the Hessian instead of storing its linearisation for all tasks.
-        over_tasks: how tasks are worked on.
+        task_map: how tasks are worked on.
 
     Returns:
         An update without optimiser state. Metrics: those of `metarl.outer.optax_step`, ``outer/kl`` (of the step taken) and
@@ -48,30 +48,30 @@ def trust_region(
         raise ValueError(f"trust_region: max_divergence is {max_divergence}, but must be positive.")
 
     def step(state: MetaState, draw: Draw, sources: Tree):
-        experience = over_tasks(draw)(state.theta, sources)
+        experience = task_map(draw)(state.theta, sources)
 
         def mean_loss(theta):
-            return jnp.mean(over_tasks(objective)(theta, experience)[0])
+            return jnp.mean(task_map(objective)(theta, experience)[0])
 
         def mean_divergence(theta):
-            return jnp.mean(over_tasks(divergence)(theta, experience))
+            return jnp.mean(task_map(divergence)(theta, experience))
 
         def slope(theta):
-            return mean_over_tasks(over_tasks(jax.grad(divergence))(theta, experience))
+            return mean_over_tasks(task_map(jax.grad(divergence))(theta, experience))
 
         def curve(given, one):
             theta, v = given
             return jax.jvp(lambda theta: jax.grad(divergence)(theta, one), (theta,), (v,))[1]
 
         if remat:
-            hessian = lambda v: mean_over_tasks(over_tasks(curve)((state.theta, v), experience))
+            hessian = lambda v: mean_over_tasks(task_map(curve)((state.theta, v), experience))
         else:  # linearised once: a product then repeats neither the replay nor its gradient
             _, hessian = jax.linearize(slope, state.theta)
 
         def damped(v):
             return jax.tree.map(lambda h, x: h + damping * x, hessian(v), v)
 
-        (losses, per_task), grads = over_tasks(jax.value_and_grad(objective, has_aux=True))(state.theta, experience)
+        (losses, per_task), grads = task_map(jax.value_and_grad(objective, has_aux=True))(state.theta, experience)
         start, gradient = jnp.mean(losses), mean_over_tasks(grads)
         direction, _ = jax.scipy.sparse.linalg.cg(damped, gradient, maxiter=cg_steps, tol=0.0)
         curvature = optax.tree.vdot(direction, damped(direction))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from agents.parts.networks import observation_shape, policy, regressor
+from agents.parts.networks import observation_shape, one_line, policy, regressor
 from metarl.interfaces import Key, Params, Task, Tree
 from metarl.trial import Feedback
 
@@ -55,14 +55,16 @@ def recurrent(family: Any, policy_options: dict[str, Any], memory_size: int, net
     """
     shape = observation_shape(family.observation_space)
     discrete = isinstance(family.action_space, gymnasium.spaces.Discrete)
+    if network is not None and not isinstance(network, nn.Module):
+        shown = getattr(network, "__name__", network)
+        raise ValueError(f"network is {shown}, but must be a flax module: a cell, or what maps observations to features.")
     own_cell = isinstance(network, nn.RNNCellBase)
     cell: Any = network if own_cell else nn.GRUCell(memory_size)
     encoder = None if network is None or own_cell else Encoder(network)
     name = type(network).__name__
     num_features = int(np.prod(shape)) if encoder is None else encoder_size(name, encoder, shape)
     num_inputs = num_features + int(gymnasium.spaces.flatdim(family.action_space)) + 3
-    no_memory = cell.initialize_carry(jax.random.key(0), (num_inputs,))
-    num_outputs = cell_outputs(name, cell, no_memory, num_inputs)
+    no_memory, num_outputs = cell_sizes(name, cell, num_inputs)
     state_space = gymnasium.spaces.Box(-1.0, 1.0, (num_outputs,), np.float32)
     readers = _readers(state_space, family.action_space, policy_options, num_extra=0)
 
@@ -118,9 +120,8 @@ def encoder_size(name: str, encoder: nn.Module, shape: tuple[int, ...]) -> int:
     try:
         features, params = jax.eval_shape(lambda x: encoder.init_with_output(jax.random.key(0), x), jnp.zeros(shape))
     except Exception as error:  # whatever a user's module raises becomes one line
-        trouble = " ".join(str(error).split())[:300]
         raise ValueError(
-            f"network: {name} fails on observations of shape {shape}: {type(error).__name__}: {trouble}"
+            f"network: {name} fails on observations of shape {shape}: {type(error).__name__}: {one_line(error)}"
         ) from error
     if set(params) != {"params"}:
         kept = ", ".join(sorted(set(params) - {"params"})) or "no parameters"
@@ -128,14 +129,14 @@ def encoder_size(name: str, encoder: nn.Module, shape: tuple[int, ...]) -> int:
     return int(features.size)
 
 
-def cell_outputs(name: str, cell: nn.RNNCellBase, memory: Any, num_inputs: int) -> int:
-    """How many outputs a recurrent cell has; ValueError in one line if it does not take a vector."""
+def cell_sizes(name: str, cell: nn.RNNCellBase, num_inputs: int) -> tuple[Tree, int]:
+    """A recurrent cell's memory at first, and how many outputs it has; ValueError in one line if it takes no vector."""
     try:
+        memory = cell.initialize_carry(jax.random.key(0), (num_inputs,))
         (_, output), _ = jax.eval_shape(lambda x: cell.init_with_output(jax.random.key(0), memory, x), jnp.zeros(num_inputs))
     except Exception as error:  # whatever a user's cell raises becomes one line
-        trouble = " ".join(str(error).split())[:300]
-        raise ValueError(f"network: {name} fails on {num_inputs} inputs: {type(error).__name__}: {trouble}") from error
-    return int(output.size)
+        raise ValueError(f"network: {name} fails on {num_inputs} inputs: {type(error).__name__}: {one_line(error)}") from error
+    return memory, int(output.size)
 
 
 def informed(family: Any, trained_on: Any, policy_options: dict[str, Any], network: Any = None) -> ActorCritic:

@@ -74,7 +74,7 @@ def through_inner_steps(training: Training) -> Callable[[Problem, InnerRule], Ou
 
 def along(training: Training, meta_gradient: MetaGradient) -> OuterUpdate:
     """The outer optimiser along one meta-gradient throughout training."""
-    return outer.follow(training.optimizer(training.outer_lr), lambda iteration: meta_gradient, training.over_tasks)
+    return outer.follow(training.optimizer(training.outer_lr), lambda iteration: meta_gradient, training.task_map)
 
 
 def gradient_learner(

@@ -158,16 +158,21 @@ def from_module(
     Raises:
         ValueError: no such network, one with a memory or a state, or one whose outputs have another shape.
     """
-    if isinstance(network, nn.RNNCellBase):
-        raise ValueError(
-            f"network is {type(network).__name__}, a recurrent cell, but this agent's network has no memory; "
-            "rl2 and mann take cells, others a module that maps inputs to features."
-        )
-    whole = not isinstance(network, nn.Module)
-    module = network(num_outputs) if whole else WithHead(network, num_outputs, kernel_init)  # type: ignore[arg-type]
-    name = getattr(network, "__name__", type(network).__name__)
+    name, whole = getattr(network, "__name__", type(network).__name__), not isinstance(network, nn.Module)
+    if not callable(network):
+        raise ValueError(f"network is {network!r}, but must be a flax module or a function that makes one.")
+    try:
+        module = network(num_outputs) if whole else network
+    except Exception as error:  # whatever a user's function raises becomes one line
+        raise ValueError(f"network: {name}({num_outputs}) fails: {type(error).__name__}: {one_line(error)}") from error
     if not isinstance(module, nn.Module):
         raise ValueError(f"network: {name}({num_outputs}) made a {type(module).__name__}, but must make a flax module.")
+    if isinstance(module, nn.RNNCellBase):
+        raise ValueError(
+            f"network is {type(module).__name__}, a recurrent cell, but this network has no memory; rl2 takes cells, others "
+            "a module that maps inputs to features."
+        )
+    module = module if whole else WithHead(module, num_outputs, kernel_init)
     early = num_extra > 0 and (whole or len(input_shape) == 1)
     if early and len(input_shape) != 1:
         raise ValueError(
@@ -200,11 +205,22 @@ def from_module(
     def split(params):
         layers = params["params"]
         if "head" not in layers:
-            raise ValueError(f"network: {name} has no layer called 'head' ({', '.join(layers)}), so there is no head to adapt.")
+            raise ValueError(f"network: {name} has no layer called 'head', but {', '.join(layers)}; name the last one 'head'.")
         return layers["head"], {name: layer for name, layer in layers.items() if name != "head"}
 
     _try_out(name, init, apply, input_shape, num_outputs, num_extra)
     return Network(init, apply, split, lambda head, body: {"params": body | {"head": head}})
+
+
+def one_line(error: Exception) -> str:
+    """The beginning of its message."""
+    return " ".join(str(error).split())[:300]
+
+
+def with_head(network: Network) -> Network:
+    """The same network; ValueError in one line if it has no head to adapt on its own."""
+    network.split(jax.eval_shape(network.init, jax.random.key(0)))
+    return network
 
 
 def _try_out(name, init, apply, input_shape, num_outputs, num_extra) -> None:
@@ -215,10 +231,9 @@ def _try_out(name, init, apply, input_shape, num_outputs, num_extra) -> None:
         if not other:
             jax.eval_shape(apply, params, jnp.zeros((2, *input_shape)), jnp.zeros(num_extra))
     except Exception as error:  # whatever a user's module raises becomes one line
-        trouble = " ".join(str(error).split())[:300]
         raise ValueError(
             f"network: {name} fails on inputs of shape {(2, *input_shape)} with {num_outputs} outputs: "
-            f"{type(error).__name__}: {trouble}"
+            f"{type(error).__name__}: {one_line(error)}"
         ) from error
     if other:
         raise ValueError(

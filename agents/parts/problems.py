@@ -213,7 +213,8 @@ def regression(
         return jax.vmap(loss, (0, None))(path, judged_by(experience))
 
     def report(losses, experience):
-        return {"score": -losses, "num_samples": jnp.asarray(num_shots + experience.query[0].shape[0])}
+        drawn = (experience.support[0], experience.query[0]) if experience.support[0].shape[0] else (experience.query[0],)
+        return {"score": -losses, "num_samples": jnp.asarray(sum(x.shape[-2] for x in drawn))}
 
     draw_query = None if sample_query is None else lambda params, task, key: sample_query(task, key)
 

@@ -52,11 +52,11 @@ def trial_learner(world: World, training: Training, own: ByPPO, actor_critic: Ac
     def step(state, key):
         key_data, key_deal = jax.random.split(key)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key_data, jnp.arange(training.num_tasks))
-        memory, trials, value = training.over_tasks(one_task)(state.theta, keys)
+        memory, trials, value = training.task_map(one_task)(state.theta, keys)
         opt_state, scale = state.opt_state
         batch, scale = record(rollouts, memory, trials, value, scale, state.iteration)
         theta, opt_state, metrics = optimise(
-            loss, optimizer, state.theta, opt_state, batch, key_deal, numbers, training.over_tasks
+            loss, optimizer, state.theta, opt_state, batch, key_deal, numbers, training.task_map
         )
         score = jnp.mean(jnp.sum(trials.trajectory.reward, axis=-1), axis=1)
         reward, mask = (x.reshape(-1, *x.shape[2:]) for x in (trials.trajectory.reward, trials.trajectory.mask))

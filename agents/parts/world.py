@@ -1,14 +1,15 @@
 """What an agent is built for: tasks, a network, and the problem they pose."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from gymnasium.spaces import Discrete
 
+from agents.agent import RegressionSettings, ReinforcementSettings
 from agents.parts.networks import ACTIVATIONS, LECUN, Network, policy, regressor
 from agents.parts.problems import policy_gradient, regression
 from metarl import advantages
@@ -20,36 +21,6 @@ BASELINES = {"linear": advantages.linear_baseline, "time": advantages.time_basel
 # lengthens compilation.
 UNROLL = {"cpu": 5}
 UNROLL_ELSEWHERE = 20
-
-
-@dataclass(frozen=True)
-class ReinforcementSettings:
-    """What any agent is told in reinforcement learning."""
-
-    num_episodes: int = 20
-    """N: episodes per task and inner step."""
-    gamma: float = 0.99
-    """Discount of the advantages."""
-    gae_lambda: float = 1.0
-    """Generalised advantage estimation; 1 gives discounted returns minus the baseline."""
-    hidden_sizes: tuple[int, ...] = (64, 64)
-    """Hidden layers of the policy."""
-    activation: Literal["tanh", "relu"] = "tanh"
-    """Between hidden layers."""
-    initial_std: float | None = None
-    """Initial standard deviation of a Gaussian policy; 1 if not given."""
-
-
-@dataclass(frozen=True)
-class RegressionSettings:
-    """What any agent is told in regression."""
-
-    num_shots: int = 10
-    """N: points in the support set, and as many fresh ones in the query set."""
-    hidden_sizes: tuple[int, ...] = (40, 40)
-    """Hidden layers."""
-    activation: Literal["tanh", "relu"] = "relu"
-    """Between hidden layers."""
 
 
 class Rollouts(NamedTuple):
@@ -248,8 +219,11 @@ def _check(settings: Any, **limits: Any) -> None:
         if value is not None and not (low <= value <= high and value != float("inf")):
             upper = f" and at most {high}" if high != float("inf") else ""
             raise ValueError(f"{name} is {value}, but must be at least {low}{upper}.")
-    for size in settings.hidden_sizes:
-        if size < 1:
-            raise ValueError(f"hidden_sizes is {settings.hidden_sizes}, but every layer needs at least 1 unit.")
+    for name in {"num_episodes", "num_shots"} & set(limits):
+        if getattr(settings, name) != int(getattr(settings, name)):
+            raise ValueError(f"{name} is {getattr(settings, name)}, but must be a whole number.")
+    sizes = settings.hidden_sizes
+    if not isinstance(sizes, (tuple, list)) or not all(isinstance(size, (int, np.integer)) and size >= 1 for size in sizes):
+        raise ValueError(f"hidden_sizes is {sizes}, but must be a tuple of whole numbers, at least 1 unit for every layer.")
     if settings.activation not in ACTIVATIONS:
         raise ValueError(f"activation is {settings.activation!r}; known: {', '.join(ACTIVATIONS)}.")

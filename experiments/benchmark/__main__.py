@@ -75,9 +75,9 @@ def measure(workload: workloads.Workload, limits: ceilings.Ceilings, config: Ben
     """Everything about one workload."""
     timing.forget_peak()
     make, carry = workloads.meta_iterations(workload.learner)
-    compiling = timing.compile_times(lambda: workloads.lowered(make, carry, workload.over_tasks))
+    compiling = timing.compile_times(lambda: workloads.lowered(make, carry, workload.task_map))
     compiled = compiling.pop("compiled")
-    run = workloads.runner_of(compiled, carry, workload.over_tasks)
+    run = workloads.runner_of(compiled, carry, workload.task_map)
     turns = timing.steady(run, repeats=config.repeats, seconds=config.seconds)
     steps = float(run(1)[1]["time/env_steps"])
     key, state = jax.random.key(0), carry[0]
@@ -109,8 +109,8 @@ def _sampler(workload: workloads.Workload, config: BenchmarkConfig) -> dict[str,
     if workload.sampler is None:
         return {"sampler": None}
     sample, carry = workload.sampler()
-    program = workloads.compiled(workloads.repeated(sample), carry, workload.over_tasks)
-    run = workloads.runner_of(program, carry, workload.over_tasks)
+    program = workloads.compiled(workloads.repeated(sample), carry, workload.task_map)
+    run = workloads.runner_of(program, carry, workload.task_map)
     turns = timing.steady(run, repeats=config.repeats, seconds=config.seconds)
     steps = float(run(1)[-1])
     return {"sampler": {"seconds_per_iteration": turns, "env_steps": steps, "env_steps_per_second": steps / turns["median"]}}

@@ -175,7 +175,7 @@ def main(args: Sequence[str] | None = None) -> None:
     given = {name: getattr(config, name) for name in ("agent", "env", "num_tasks", "num_episodes", "horizon", "hidden_sizes")}
     settings = resolve(train_config(run_dir=Path("unused"), **given))
     devices = choose_devices(2, config.num_tasks, family_of(settings))
-    learner = build(settings, over_tasks=spread(devices)).learner
+    learner = build(settings, task_map=spread(devices)).learner
     parameters, found = count_traffic(learner, devices, config.loop_turns)
     env_steps = config.num_tasks * config.num_episodes * config.horizon * (getattr(settings.own, "num_inner_steps", 0) + 1)
     loops = f" (loops of unknown length taken to turn {config.loop_turns} times)" if found.loops else ""

@@ -15,7 +15,7 @@ from experiments.training.config import TrainConfig, build, family_of, resolve, 
 from experiments.training.devices import choose_batch, choose_devices, everywhere, place, spread
 from metarl.interfaces import MetaLearner
 from metarl.sampler import rollout
-from metarl.tasks import AT_ONCE, OverTasks
+from metarl.tasks import ONE_BATCH, TaskMap
 
 NOWHERE = Path("benchmark")  # settings of a run need a folder; nothing is written there
 
@@ -27,7 +27,7 @@ class Workload(NamedTuple):
         name: in tables.
         shape: the numbers that say how large it is.
         learner: its `step` is the meta-iteration.
-        over_tasks: how the tasks are spread, as `experiments.train` spreads them.
+        task_map: how the tasks are spread, as `experiments.train` spreads them.
         sampler: () -> (step of (carry, key), first carry): the rollouts of one meta-iteration without any gradient, and the
             environment steps they took as the carry's last leaf; None in regression.
     """
@@ -35,7 +35,7 @@ class Workload(NamedTuple):
     name: str
     shape: dict[str, Any]
     learner: MetaLearner
-    over_tasks: OverTasks = AT_ONCE
+    task_map: TaskMap = ONE_BATCH
     sampler: Callable[[], tuple[Callable, Any]] | None = None
 
 
@@ -65,10 +65,10 @@ def reinforcement(
     }
     config = settings(env, env_options=env_options, **shape)
     family = family_of(config)
-    over_tasks = spread(choose_devices(None, num_tasks, family), choose_batch(None, family))
-    shape |= {"env": env, "devices": devices_of(over_tasks), "task_batch": over_tasks.batch_size}
-    learner = build(config, over_tasks=over_tasks).learner
-    return Workload(name, shape, learner, over_tasks, lambda: _sampler(config, over_tasks))
+    task_map = spread(choose_devices(None, num_tasks, family), choose_batch(None, family))
+    shape |= {"env": env, "devices": devices_of(task_map), "task_batch": task_map.batch_size}
+    learner = build(config, task_map=task_map).learner
+    return Workload(name, shape, learner, task_map, lambda: _sampler(config, task_map))
 
 
 def supervised(name: str, *, hidden_sizes: tuple[int, ...] = (40, 40), num_tasks: int = 25, num_shots: int = 10) -> Workload:
@@ -78,12 +78,12 @@ def supervised(name: str, *, hidden_sizes: tuple[int, ...] = (40, 40), num_tasks
     return Workload(name, shape, sinusoid.build(config, num_shots).learner)
 
 
-def devices_of(over_tasks: OverTasks) -> int:
+def devices_of(task_map: TaskMap) -> int:
     """How many devices work on the tasks."""
-    return 1 if over_tasks.mesh is None else over_tasks.mesh.size
+    return 1 if task_map.mesh is None else task_map.mesh.size
 
 
-def _sampler(config: TrainConfig, over_tasks: OverTasks) -> tuple[Callable, Any]:
+def _sampler(config: TrainConfig, task_map: TaskMap) -> tuple[Callable, Any]:
     """The rollouts of one meta-iteration: one batch by a shared start, and one per inner step by a policy of each task."""
     family, num_steps = family_of(config), config.own.num_inner_steps
     options: dict[str, Any] = {
@@ -117,7 +117,7 @@ def _sampler(config: TrainConfig, over_tasks: OverTasks) -> tuple[Callable, Any]
     def sample(carry, key):
         params, adapted, *_ = carry
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(config.num_tasks))
-        read, steps = over_tasks(of_task)(params, (adapted, keys))
+        read, steps = task_map(of_task)(params, (adapted, keys))
         return params, adapted, jnp.sum(read), jnp.sum(steps)
 
     params = actor_of.network.init(jax.random.key(0))
@@ -149,26 +149,26 @@ def meta_iterations(learner: MetaLearner) -> tuple[Callable[[], Callable], Any]:
     return repeated(step), (state, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like))
 
 
-def compiled(make: Callable[[], Callable], carry: Any, over_tasks: OverTasks) -> Any:
-    """The program of `repeated`, compiled for the devices of ``over_tasks``."""
-    return lowered(make, carry, over_tasks).compile()
+def compiled(make: Callable[[], Callable], carry: Any, task_map: TaskMap) -> Any:
+    """The program of `repeated`, compiled for the devices of ``task_map``."""
+    return lowered(make, carry, task_map).compile()
 
 
-def lowered(make: Callable[[], Callable], carry: Any, over_tasks: OverTasks) -> Any:
+def lowered(make: Callable[[], Callable], carry: Any, task_map: TaskMap) -> Any:
     """`compiled`, traced only."""
-    where = everywhere(over_tasks)
+    where = everywhere(task_map)
     count = jax.ShapeDtypeStruct((), jnp.int32, sharding=where)
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), carry)
     return jax.jit(make(), out_shardings=where).lower(like, count, count)
 
 
-def runner_of(program: Callable, carry: Any, over_tasks: OverTasks) -> Callable[[int], Any]:
+def runner_of(program: Callable, carry: Any, task_map: TaskMap) -> Callable[[int], Any]:
     """``run(count)``: that many steps in one call, each time on from where the last call ended; returns the carry."""
-    carry, done = place(carry, over_tasks), 0
+    carry, done = place(carry, task_map), 0
 
     def run(count: int) -> Any:
         nonlocal carry, done
-        numbers = place((np.int32(done), np.int32(count)), over_tasks)
+        numbers = place((np.int32(done), np.int32(count)), task_map)
         carry = jax.block_until_ready(program(carry, *numbers))
         done += count
         return carry
@@ -179,4 +179,4 @@ def runner_of(program: Callable, carry: Any, over_tasks: OverTasks) -> Callable[
 def start(workload: Workload) -> Callable[[int], Any]:
     """``run(count)`` of its meta-iterations, compiled."""
     make, carry = meta_iterations(workload.learner)
-    return runner_of(compiled(make, carry, workload.over_tasks), carry, workload.over_tasks)
+    return runner_of(compiled(make, carry, workload.task_map), carry, workload.task_map)

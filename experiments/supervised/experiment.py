@@ -17,7 +17,7 @@ from experiments.training.devices import choose_devices, spread
 from experiments.training.experiment import Experiment
 from experiments.training.session import train_and_evaluate
 from metarl.interfaces import MetaLearner
-from metarl.tasks import OverTasks
+from metarl.tasks import TaskMap
 
 KIND: Kind = "regression"
 
@@ -90,7 +90,7 @@ def learner_of(config: Any, world: agents.World, training: Training) -> MetaLear
 def run(
     experiment: Experiment,
     config: Any,
-    build: Callable[[Any, OverTasks], Built],
+    build: Callable[[Any, TaskMap], Built],
     evaluate: Callable[[Any, dict[str, Any]], None],
     *,
     keep: int | None = KEEP,
@@ -107,15 +107,15 @@ def run(
         probe: state -> metrics for the first and the last line of metrics.jsonl.
     """
     config = dataclasses.replace(config, devices=choose_devices(config.devices or 1, config.num_tasks))
-    over_tasks = spread(config.devices, config.task_batch)
+    task_map = spread(config.devices, config.task_batch)
     uses = settings.declared(config.agent, KIND).uses
     train_and_evaluate(
         experiment,
         config,
-        build(config, over_tasks).learner,
+        build(config, task_map).learner,
         loop.Schedule(config.num_iterations, config.log_every, config.checkpoint_every, keep),
         evaluate,
         env=experiment.name.replace("_", "-"),
-        execution=loop.execution_of(config, "remat" in uses, over_tasks),
+        execution=loop.execution_of(config, "remat" in uses, task_map),
         probe=probe,
     )

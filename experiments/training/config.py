@@ -19,7 +19,7 @@ from experiments.cli.flags import MAX_SEED, at_least, between
 from experiments.training import settings
 from experiments.training.settings import find_users_modules
 from metarl.interfaces import MetaLearner
-from metarl.tasks import AT_ONCE, OverTasks
+from metarl.tasks import ONE_BATCH, TaskMap
 
 OUTER_LR = 1e-3
 KIND: Kind = "reinforcement"
@@ -161,10 +161,10 @@ def make_family(env: str, options: dict[str, Any]) -> envs.TaskFamily:
 _FAMILIES: dict[Any, envs.TaskFamily] = {}  # the newest
 
 
-def build(config: TrainConfig, *, family: envs.TaskFamily | None = None, over_tasks: OverTasks = AT_ONCE) -> Built:
+def build(config: TrainConfig, *, family: envs.TaskFamily | None = None, task_map: TaskMap = ONE_BATCH) -> Built:
     """Build family and learner of resolved settings; ``family`` stands in for the configuration's.
 
-    ``over_tasks`` is how training works on tasks: see `experiments.training.devices`.
+    ``task_map`` is how training works on tasks: see `experiments.training.devices`.
     """
     trained_on = family_of(config)
     family = trained_on if family is None else family
@@ -180,7 +180,7 @@ def build(config: TrainConfig, *, family: envs.TaskFamily | None = None, over_ta
             num_tasks=config.num_tasks,
             num_iterations=config.num_iterations,
             remat=config.remat,
-            over_tasks=over_tasks,
+            task_map=task_map,
             trained_on=trained_on,
             **outer,
             **of_world,

@@ -8,7 +8,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import envs
 from experiments.cli.errors import UserError
-from metarl.tasks import TASKS, OverTasks
+from metarl.tasks import TASKS, TaskMap
 
 
 def choose_devices(
@@ -64,20 +64,20 @@ def calls_host(family: envs.TaskFamily) -> bool:
     return family.calls_host
 
 
-def spread(devices: int | None, task_batch: int | None = None) -> OverTasks:
+def spread(devices: int | None, task_batch: int | None = None) -> TaskMap:
     """Tasks over the first ``devices`` devices of each process, ``task_batch`` of them at once on each device."""
     chosen = [device for process in range(jax.process_count()) for device in jax.local_devices(process)[: devices or 1]]
-    return OverTasks(None if len(chosen) == 1 else Mesh(np.array(chosen), (TASKS,)), task_batch)
+    return TaskMap(None if len(chosen) == 1 else Mesh(np.array(chosen), (TASKS,)), task_batch)
 
 
-def everywhere(over_tasks: OverTasks) -> NamedSharding | None:
+def everywhere(task_map: TaskMap) -> NamedSharding | None:
     """Where parameters lie: a copy on every device; None where there is one."""
-    return None if over_tasks.mesh is None else NamedSharding(over_tasks.mesh, PartitionSpec())
+    return None if task_map.mesh is None else NamedSharding(task_map.mesh, PartitionSpec())
 
 
-def place(tree: Any, over_tasks: OverTasks) -> Any:
+def place(tree: Any, task_map: TaskMap) -> Any:
     """Put ``tree`` where parameters lie."""
-    sharding = everywhere(over_tasks)
+    sharding = everywhere(task_map)
     if sharding is None:
         return tree
     if sharding.is_fully_addressable:

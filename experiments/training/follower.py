@@ -21,7 +21,7 @@ def follow(learner: MetaLearner, seeds: Sequence[int], schedule: Schedule, execu
     iteration, received = int(begin), None
     with StopSignals() as signals:
         program = compile_chunk(
-            all_seeds, states, schedule.log_every, execution.guard, execution.over_tasks, execution.memory_flags
+            all_seeds, states, schedule.log_every, execution.guard, execution.task_map, execution.memory_flags
         )
         group.meet()
 

@@ -22,7 +22,7 @@ from experiments.training.resume import begin
 from experiments.training.rows import add_times, nonfinite, rows_of, shown
 from experiments.training.seeds import batch_seeds, of_seed
 from metarl.interfaces import MetaLearner
-from metarl.tasks import AT_ONCE, OverTasks
+from metarl.tasks import ONE_BATCH, TaskMap
 
 SECONDS_PER_CALL = 1.0  # how long a compiled call should take: progress and logs lag by this much
 
@@ -47,14 +47,14 @@ class Execution(NamedTuple):
     """How a run is carried out; none of it changes what is learned, but for the last digits.
 
     Attributes:
-        over_tasks: the devices that tasks are spread over; the learner was built with it.
+        task_map: the devices that tasks are spread over; the learner was built with it.
         guard: what happens to updates that are not finite, see `experiments.training.nonfinite`.
         profile: the folder of a JAX profiler trace of one compiled call; none if None.
         memory_flags: the flags that make a run need less memory.
         group: the processes that share the run.
     """
 
-    over_tasks: OverTasks = AT_ONCE
+    task_map: TaskMap = ONE_BATCH
     guard: Guard = stop_at_once
     profile: Path | None = None
     memory_flags: str = "fewer tasks"
@@ -64,14 +64,14 @@ class Execution(NamedTuple):
 PLAINLY = Execution()  # on one device
 
 
-def execution_of(config: Any, uses_remat: bool, over_tasks: OverTasks = AT_ONCE, group: Group = ALONE) -> Execution:
+def execution_of(config: Any, uses_remat: bool, task_map: TaskMap = ONE_BATCH, group: Group = ALONE) -> Execution:
     """As a configuration with on_nonfinite and profile says; ``uses_remat`` tells whether its agent takes --remat."""
     smaller = ("task_batch", "num_tasks", "num_episodes", "horizon", "train_shots", "hidden_sizes")
     flags = [f"a smaller {flag(name)}" for name in smaller if hasattr(config, name)]
     flags += ["--remat"] * (uses_remat and hasattr(config, "remat"))
     profile = config.run_dir / "profile" if config.profile else None
     advice = " or ".join([", ".join(flags[:-1]), flags[-1]])
-    return Execution(over_tasks, GUARDS[config.on_nonfinite], profile, advice, group)
+    return Execution(task_map, GUARDS[config.on_nonfinite], profile, advice, group)
 
 
 class Call(NamedTuple):
@@ -199,7 +199,7 @@ def run(
     received: str | None = None
     with StopSignals() as signals, Progress(schedule.num_iterations, first, _label(outputs)) as progress:
         program = compile_chunk(
-            all_seeds, states, schedule.log_every, execution.guard, execution.over_tasks, execution.memory_flags
+            all_seeds, states, schedule.log_every, execution.guard, execution.task_map, execution.memory_flags
         )
         progress.tell(program.summary())
         for out in outputs:

@@ -13,7 +13,7 @@ from experiments.training.devices import everywhere, place
 from experiments.training.memory import refuse_too_large
 from experiments.training.nonfinite import Guard
 from experiments.training.seeds import SeedBatch
-from metarl.tasks import OverTasks
+from metarl.tasks import TaskMap
 
 MAX_BLOCKS = 1000  # rows a compiled call can return
 
@@ -83,7 +83,7 @@ def make_chunk(all_seeds: SeedBatch, log_every: int, guard: Guard) -> Callable:
 
 
 def compile_chunk(
-    all_seeds: SeedBatch, states: Any, log_every: int, guard: Guard, over_tasks: OverTasks, memory_flags: str = "fewer tasks"
+    all_seeds: SeedBatch, states: Any, log_every: int, guard: Guard, task_map: TaskMap, memory_flags: str = "fewer tasks"
 ) -> Program:
     """Compile it for ``states``, and refuse it where there is not enough memory for it; ``memory_flags`` is what to try then.
 
@@ -91,15 +91,15 @@ def compile_chunk(
         UserError: it needs more memory than there is.
     """
     began = time.monotonic()
-    where = everywhere(over_tasks)
+    where = everywhere(task_map)
     index = jax.ShapeDtypeStruct((), jnp.int32, sharding=where)
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), states)
     chunk = jax.jit(make_chunk(all_seeds, log_every, guard), out_shardings=where)
     compiled = chunk.lower(like, index, index).compile()
     work = cost.count(chunk, like, index, index)  # the body of its loop, one meta-iteration, counts once
-    memory = refuse_too_large(compiled, 1 if over_tasks.mesh is None else over_tasks.mesh.local_mesh.size, memory_flags)
+    memory = refuse_too_large(compiled, 1 if task_map.mesh is None else task_map.mesh.local_mesh.size, memory_flags)
 
     def call(states, start: int, stop: int):
-        return compiled(*place((states, np.int32(start), np.int32(stop)), over_tasks))
+        return compiled(*place((states, np.int32(start), np.int32(stop)), task_map))
 
     return Program(call, time.monotonic() - began, memory, work.total, work.product_bytes)

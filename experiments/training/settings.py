@@ -95,6 +95,8 @@ def flags_of(config: type, agent: str, kind: Kind, defaults: dict[str, Any]) -> 
             continue
         fields.append(_flag(field.name, hints[field.name], helps.get(field.name, ""), defaults.get(field.name, field.default)))
     for parameter in hyperparameters(declaration, kind).values():
+        if parameter.name in hints:
+            raise UserError(f"{agent}: its {parameter.name!r} has the name of a flag of every run; call it something else.")
         default = defaults.get(parameter.name)
         default = parameter.default if default is None else default
         fields.append(_flag(parameter.name, parameter.type, f"{name_of(agent)}: {parameter.help}", default))

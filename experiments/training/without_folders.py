@@ -12,7 +12,7 @@ from experiments.training.nonfinite import Guard, go_on, stop_at_once
 from experiments.training.program import compile_chunk
 from experiments.training.seeds import batch_seeds, of_seed, stack
 from metarl.interfaces import MetaLearner, MetaState
-from metarl.tasks import AT_ONCE, OverTasks
+from metarl.tasks import ONE_BATCH, TaskMap
 
 
 class Progress(NamedTuple):
@@ -39,7 +39,7 @@ def meta_train(
     state: MetaState | None = None,
     env_steps: int = 0,
     guard: Guard = stop_at_once,
-    over_tasks: OverTasks = AT_ONCE,
+    task_map: TaskMap = ONE_BATCH,
 ) -> Iterator[Progress]:
     """Meta-train in compiled calls of about a second each, and report after each of them. No files.
 
@@ -53,7 +53,7 @@ def meta_train(
         state: to go on from; a new one if None.
         env_steps: that ``state`` had seen.
         guard: what happens when numbers become non-finite, see `experiments.training.nonfinite`.
-        over_tasks: what the learner was made with.
+        task_map: what the learner was made with.
 
     Yields:
         How far it is. After a metric that is not finite there is no further report.
@@ -63,7 +63,7 @@ def meta_train(
     """
     if num_iterations < 0:
         raise ValueError(f"num_iterations is {num_iterations}, but must be at least 0.")
-    return _reports(learner, num_iterations, seed, state, env_steps, guard, over_tasks)
+    return _reports(learner, num_iterations, seed, state, env_steps, guard, task_map)
 
 
 def _reports(
@@ -73,7 +73,7 @@ def _reports(
     state: MetaState | None,
     env_steps: int,
     guard: Guard,
-    over_tasks: OverTasks,
+    task_map: TaskMap,
 ) -> Iterator[Progress]:
     alone = batch_seeds(learner, [seed])
     states = alone.init() if state is None else stack([state])
@@ -81,7 +81,7 @@ def _reports(
     if first >= num_iterations:
         yield Progress(first, of_seed(states, 0), {}, [])
         return
-    program = compile_chunk(alone, states, 1, guard, over_tasks)
+    program = compile_chunk(alone, states, 1, guard, task_map)
     for call in calls(program, states, first, Schedule(num_iterations, 1, num_iterations)):
         rows = call.rows(0, env_steps, 1, -call.began)
         env_steps = rows[-1]["time/env_steps"]
@@ -114,7 +114,7 @@ def train(
     """
     all_seeds = batch_seeds(learner, seeds)
     states = all_seeds.init()
-    program = compile_chunk(all_seeds, states, 1, go_on, AT_ONCE)
+    program = compile_chunk(all_seeds, states, 1, go_on, ONE_BATCH)
     scores = np.zeros((len(seeds), num_iterations))
     keep_better = None if select is None else jax.jit(lambda best, states: _better(select, best, states))
     best = (states, jnp.full(len(seeds), jnp.inf))

@@ -1,20 +1,18 @@
-"""Every agent of the table: traces once, finite metrics, learns what it should, and differs from the others."""
+"""Every agent of the table: what `check_agent` asks of any, and what is known of each: metrics, budget, that it differs."""
 
-import chex
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 
 import agents
-from agents.parts.world import policy_gradient_world, regression_world
-from envs.families.regression import sinusoid
-from metarl.surrogates import loaded_dice, reinforce
+from agents.agent import hyperparameters
+from agents.check import END, ITERATIONS, Check
 from tests.agents.probe import Guess, GuessDiscrete
 
-STEPS = {"reptile": 3, "maml++": 2, "imaml": 5}  # inner steps, where not 1: with 1 Reptile is multi-task training
-UNTRAINED = {"random"}
+TABLE = [(name, kind) for name in agents.AGENTS for kind in agents.find(name).serves]
 METRICS = {
     "meta/pre",
     "meta/post",
@@ -31,36 +29,15 @@ OWN_METRICS = {
     "maml-trpo": {"outer/kl", "outer/line_search_failed"},
     "imaml": {"implicit/residual", "implicit/inner_gradient"},
 }
-
-
-def build_rl(name, family=None, num_inner_steps=None):
-    family = family or Guess()
-    options = {"hidden_sizes": (16,), "activation": "tanh", "initial_std": 1.0}
-    world = policy_gradient_world(
-        family, options, num_episodes=20, inner_surrogate=loaded_dice(), outer_surrogate=reinforce, gamma=0.9
-    )
-    settings = agents.Settings(
-        10, num_inner_steps or STEPS.get(name, 1), inner_lr=0.03, outer_lr=0.01, num_iterations=80, context_size=2
-    )
-    return agents.agent(name)(world, settings)
-
-
-def build_regression(name):
-    network = {"hidden_sizes": (20,), "activation": "relu", "init": nn.initializers.lecun_normal()}
-    world = regression_world(sinusoid(), network, num_shots=10)
-    inner_lr = {"cavia": 0.5, "reptile": 0.005}.get(name, 0.01)
-    # Without damping iMAML's curvature is not positive in this network, and rounding errors decide what is learned.
-    implicit = {"cg_steps": 3, "cg_damping": 1.0}
-    settings = agents.Settings(5, STEPS.get(name, 1), inner_lr=inner_lr, outer_lr=0.003, num_iterations=1500, **implicit)
-    return agents.agent(name)(world, settings)
-
-
-RL = [name for name in agents.AGENTS if name not in agents.REGRESSION_ONLY]
-REGRESSION = [name for name in agents.AGENTS if name not in agents.REINFORCEMENT_ONLY]
-BUILDS = [(build_rl, name) for name in RL] + [(build_regression, name) for name in REGRESSION]
 NO_INNER_LOOP = {"pretrained", "multitask", "oracle"}  # trained without inner steps
-BUDGET = {build_rl: 80, build_regression: 1000}  # meta-iterations
-OTHER_BUDGET = {"multitask": 5 * 10}  # points drawn in a meta-iteration, where not 5 tasks x (10 support + 10 query)
+
+
+def built(name, family):
+    """The agent on a probe, with numbers that suit it."""
+    own = {} if name in BY_PPO else {"inner_lr": 0.03}
+    own |= {"outer_lr": 0.01} if "optimizer" in agents.find(name).uses else {}
+    shared = {"num_episodes": 20, "gamma": 0.9, "hidden_sizes": (16,), "num_tasks": 10, "num_iterations": 80}
+    return agents.make(name, family, **shared, **own)
 
 
 def train(learner, num_iterations, seed=0):
@@ -70,90 +47,66 @@ def train(learner, num_iterations, seed=0):
     return jax.jit(lambda state, keys: jax.lax.scan(learner.step, state, keys))(state, keys)
 
 
-def stepper(learner):
-    """One compiled meta-iteration that may be traced once; the same program wherever it is used, so compiled once for all."""
-    chex.clear_trace_counter()
-    return jax.jit(chex.assert_max_traces(learner.step, n=1))
-
-
-@pytest.mark.parametrize(("build", "name"), BUILDS)
-def test_three_iterations(name, build):
-    """Traces once, finite metrics under the fixed names, the budget it says, and a gradient in every parameter group."""
-    learner = build(name)
-    step = stepper(learner)
-    start = state = jax.jit(learner.init)(jax.random.key(0))
-    for i in range(3):
-        state, metrics = step(state, jax.random.key(i))
-        expected = METRICS | (POLICY_METRICS if build is build_rl else set())
-        expected |= {f"inner/step_{STEPS.get(name, 1)}"} if name not in NO_INNER_LOOP else set()
-        expected |= OWN_METRICS.get(name, set())
-        expected |= set() if build is build_rl and name in BY_PPO else {"outer/grad_cosine"}
-        assert expected <= set(metrics) and all(key in expected or key.startswith("inner/") for key in metrics), set(metrics)
-        for key, value in metrics.items():
-            assert value.shape == () and np.isfinite(value), key
-        np.testing.assert_allclose(metrics["meta/gain"], metrics["meta/post"] - metrics["meta/pre"], atol=1e-5)
-    num_batches = 1 if name in NO_INNER_LOOP else 1 + (1 if name in agents.REUSE else STEPS.get(name, 1))
-    budget = 10 * 20 * 2 * num_batches if build is build_rl else OTHER_BUDGET.get(name, 5 * 20)
-    assert metrics["time/env_steps"] == budget
-    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), start.theta, state.theta)
-    for path, largest in jax.tree_util.tree_leaves_with_path(moved):
-        assert (largest == 0) == (name in UNTRAINED), jax.tree_util.keystr(path)
-
-
 def end_of(learner, num_iterations, metric="meta/post"):
     """Mean of a metric over the last tenth of training."""
     _, metrics = train(learner, num_iterations)
     return float(np.mean(metrics[metric][-num_iterations // 10 :]))
 
 
-@pytest.fixture(scope="module")
-def untrained():
-    """What an untrained start reaches on the same tasks, before and after inner steps."""
-    runs = {(b, m): end_of(b("random"), BUDGET[b], m) for b in BUDGET for m in ("meta/pre", "meta/post")}
-    return lambda build, name: runs[build, "meta/pre" if name in NO_INNER_LOOP else "meta/post"]
+@functools.cache
+def checked(name, kind):
+    """`check_agent`, and what it saw."""
+    check = Check(name, kind, ITERATIONS[kind], {})
+    check.run(learns_by=0.3)
+    return check
 
 
-@pytest.mark.parametrize(("build", "name"), [pair for pair in BUILDS if pair[1] not in UNTRAINED])
-def test_training_beats_an_untrained_start(name, build, untrained):
-    reached, start = end_of(build(name), BUDGET[build]), untrained(build, name)
-    assert reached > start + (0.1 if name in ("pretrained", "imaml") else 0.3), (reached, start)
+@pytest.mark.parametrize(("name", "kind"), TABLE)
+def test_what_every_agent_must_do(name, kind):
+    checked(name, kind)
+
+
+@pytest.mark.parametrize(("name", "kind"), TABLE)
+def test_metrics_and_budget(name, kind):
+    """No other metrics than these; and as many batches as its algorithm says."""
+    metrics, own = checked(name, kind).found[0], hyperparameters(agents.find(name), kind)
+    expected = METRICS | (POLICY_METRICS if kind == "reinforcement" else set()) | OWN_METRICS.get(name, set())
+    steps = own["num_inner_steps"].default if "num_inner_steps" in own else 0
+    expected |= {f"inner/step_{steps or 1}"} if name not in NO_INNER_LOOP else set()  # those with a memory adapt once
+    expected |= set() if kind == "reinforcement" and name in BY_PPO else {"outer/grad_cosine"}
+    assert expected <= set(metrics) and all(key in expected or key.startswith("inner/") for key in metrics), set(metrics)
+    # Without inner steps there is no support; in regression, and in iMAML, one batch serves all steps.
+    shared = kind == "regression" or agents.find(name).adapts_by == "one batch"
+    num_batches = 1 if name in NO_INNER_LOOP else 1 + (1 if shared else steps or 1)
+    # The probe's episodes have two steps, or one, with probability END.
+    batch = 5 * 10 if kind == "regression" else 10 * 20 * (2 - END)
+    np.testing.assert_allclose(metrics["time/env_steps"], num_batches * batch, rtol=0.05 if kind == "reinforcement" else 0)
+
+
+@pytest.mark.parametrize("kind", ["reinforcement", "regression"])
+def test_any_two_agents_differ_after_three_iterations(kind):
+    names = [name for name, served in TABLE if served == kind]
+    ends = {name: [np.asarray(leaf) for leaf in jax.tree.leaves(checked(name, kind).end.theta)] for name in names}
+    for i, a in enumerate(names):
+        for b in names[i + 1 :]:
+            same_shapes = [x.shape for x in ends[a]] == [y.shape for y in ends[b]]
+            assert not same_shapes or any(np.any(x != y) for x, y in zip(ends[a], ends[b], strict=True)), (a, b)
+
+
+def test_rl2_finds_out_in_a_box_what_no_policy_without_memory_can():
+    """Without memory the best action is 0 and earns -2."""
+    assert np.mean(checked("rl2", "reinforcement").scores[-8:]) > -1.5
 
 
 def test_training_with_discrete_actions():
-    assert end_of(build_rl("maml", GuessDiscrete()), 80) > end_of(build_rl("random", GuessDiscrete()), 80) + 0.3
+    ends = {name: end_of(built(name, GuessDiscrete()), 80) for name in ("maml", "random")}
+    assert ends["maml"] > ends["random"] + 0.3, ends
 
 
-def three_steps(learner):
-    """What the parameters are after three iterations."""
-    step, state = stepper(learner), jax.jit(learner.init)(jax.random.key(0))
-    for i in range(3):
-        state, _ = step(state, jax.random.key(i))
-    return state.theta
-
-
-def test_any_two_agents_differ_after_three_iterations():
-    ends = {name: three_steps(build_rl(name)) for name in RL}
-    names = list(ends)
-    for i, a in enumerate(names):
-        for b in names[i + 1 :]:
-            leaves = [[np.asarray(leaf) for leaf in jax.tree.leaves(ends[name])] for name in (a, b)]
-            same_shapes = [x.shape for x in leaves[0]] == [y.shape for y in leaves[1]]
-            assert not same_shapes or any(np.any(x != y) for x, y in zip(*leaves, strict=True)), (a, b)
-
-
-@pytest.mark.parametrize("num_steps", [0, 1, 4])
-def test_adapt_takes_any_number_of_steps(num_steps):
-    learner = build_rl("maml")
+def test_the_last_score_of_a_curve_is_the_return_of_the_query():
+    learner = built("maml", Guess())
     state = learner.init(jax.random.key(0))
-    curve = jax.jit(learner.adapt, static_argnums=3)(state, Guess().default_params, jax.random.key(1), num_steps)
-    assert curve.score.shape == (num_steps + 1,)
-    assert all(leaf.shape[0] == num_steps + 1 for leaf in jax.tree.leaves(curve.path))
-    returns = curve.experience.query.episode_return
-    np.testing.assert_allclose(curve.score[-1], jnp.mean(returns), rtol=1e-6)
-
-
-def test_unknown_agent_names_the_closest():
-    with pytest.raises(ValueError, match="Did you mean 'maml'"):
-        agents.agent("mamll")
-    with pytest.raises(ValueError, match="Known: maml"):
-        agents.agent("xyz")
+    curve = jax.jit(learner.adapt, static_argnums=3)(state, Guess().default_params, jax.random.key(1), 4)
+    returns = [*jnp.mean(curve.experience.support.episode_return, axis=1), jnp.mean(curve.experience.query.episode_return)]
+    np.testing.assert_allclose(curve.score, returns, rtol=1e-6)
+    np.testing.assert_array_equal(curve.used, 20 * np.arange(5))

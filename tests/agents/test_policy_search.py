@@ -8,26 +8,23 @@ import pytest
 
 import agents
 from agents.e_maml import better_than_others
-from agents.parts.world import policy_gradient_world
 from metarl import meta, rules
 from metarl.inner_loop import adapt, collect
-from metarl.surrogates import loaded_dice, reinforce
+from metarl.surrogates import loaded_dice
 from tests.agents.probe import Guess
 
 M, N, RATE = 4, 6, 0.05
 
 
-def world_of(surrogate=reinforce):
-    options = {"hidden_sizes": (3,), "activation": "tanh", "initial_std": 0.7}
-    return policy_gradient_world(
-        Guess(), options, num_episodes=N, inner_surrogate=loaded_dice(), outer_surrogate=surrogate, gamma=0.9
-    )
+WORLD = agents.policy_gradient_world(
+    Guess(), agents.ReinforcementSettings(num_episodes=N, gamma=0.9, hidden_sizes=(3,), initial_std=0.7)
+)
+TRAINING = agents.Training(M, 0.01)
 
 
-def one_step(name, **settings):
+def one_step(name, **own):
     """Start, end and metrics of one meta-iteration."""
-    numbers = {"num_inner_steps": 1} | settings
-    learner = agents.agent(name)(world_of(), agents.Settings(M, inner_lr=RATE, outer_lr=0.01, **numbers))
+    learner = agents.build(name, WORLD, TRAINING, **{"num_inner_steps": 1, "inner_lr": RATE} | own)
     start = exactly(jax.jit(learner.init)(jax.random.key(0)))
     return start, *jax.jit(learner.step)(start, jax.random.key(1))
 
@@ -39,13 +36,13 @@ def exactly(tree):
 
 def drawn(num_inner_steps=1):
     """The experience [M] that `one_step` draws, and the problem and rule it comes from."""
-    world, rule = world_of(loaded_dice()), rules.sgd(RATE)
-    problem = world.make_problem(world.make_network(0))
-    theta = exactly(jax.jit(world.make_network(0).init)(jax.random.key(0)))
+    rule, network = rules.sgd(RATE), WORLD.make_network(0)
+    problem = WORLD.make_problem(network, outer_surrogate=loaded_dice())
+    theta = exactly(jax.jit(network.init)(jax.random.key(0)))
 
     def one(i):
         key_task, key_data = jax.random.split(jax.random.fold_in(jax.random.key(1), i))
-        return collect(problem, rule, theta, world.sample_task(key_task), key_data, num_inner_steps, resample=True)
+        return collect(problem, rule, theta, WORLD.sample_task(key_task), key_data, num_inner_steps, resample=True)
 
     return problem, rule, theta, jax.jit(jax.vmap(one))(jnp.arange(M))
 
@@ -67,7 +64,7 @@ def test_trust_region_bounds_the_kl_of_the_adapted_policies(float64):
     for i in range(M):
         mine = jax.tree.map(lambda x, i=i: x[i], experience)
         adapted = replay(end.theta, mine.support)
-        parameters = world_of().make_network(0).apply(meta.last(adapted), mine.query.trajectory.observation)
+        parameters = WORLD.make_network(0).apply(meta.last(adapted), mine.query.trajectory.observation)
         found.append(gaussian_kl(mine.query.trajectory.distribution, parameters))
         loss.append([judge(path, mine) for path in (replay(theta, mine.support), adapted)])
     np.testing.assert_allclose(metrics["outer/kl"], np.mean(found), rtol=1e-6)
@@ -119,9 +116,8 @@ def test_e_maml_adds_the_credit_of_the_support_episodes(num_inner_steps, float64
     """Its meta-gradient minus MAML's, against log-probabilities and returns put together by hand."""
     kept = {}
     for name in ("maml", "e-maml"):
-        numbers = {"num_inner_steps": num_inner_steps, "credit": 0.3}
-        settings = agents.Settings(M, inner_lr=RATE, outer_lr=1.0, **numbers, optimizer=optax.sgd)
-        learner = agents.agent(name)(world_of(), settings)
+        own = {"num_inner_steps": num_inner_steps, "inner_lr": RATE} | ({"credit": 0.3} if name == "e-maml" else {})
+        learner = agents.build(name, WORLD, TRAINING._replace(outer_lr=1.0, optimizer=optax.sgd), **own)
         start = exactly(jax.jit(learner.init)(jax.random.key(0)))
         end, _ = jax.jit(learner.step)(start, jax.random.key(1))
         kept[name] = jax.tree.map(jnp.subtract, start.theta, end.theta)
@@ -131,7 +127,7 @@ def test_e_maml_adds_the_credit_of_the_support_episodes(num_inner_steps, float64
     discounts = 0.9 ** np.arange(Guess.horizon)
     earned = np.asarray((experience.query.trajectory.reward * discounts).sum(axis=-1).mean(axis=-1))
     advantage = [(earned[i] - np.delete(earned, i).mean()) / earned.std() for i in range(M)]
-    network = world_of().make_network(0)
+    network = WORLD.make_network(0)
 
     def credit(theta):
         total = 0.0
@@ -168,31 +164,21 @@ def test_imaml_reuses_one_batch_and_reports_how_well_it_solved():
 
 
 def test_adaptation_of_imaml_uses_one_batch_of_episodes():
-    settings = agents.Settings(M, 3, inner_lr=RATE, outer_lr=0.01)
-    learner = agents.agent("imaml")(world_of(), settings)
+    learner = agents.build("imaml", WORLD, TRAINING, num_inner_steps=3, inner_lr=RATE)
     curve = jax.jit(learner.adapt, static_argnums=3)(
         learner.init(jax.random.key(0)), Guess().default_params, jax.random.key(1), 3
     )
     np.testing.assert_array_equal(curve.used, [0, N, N, N])
     actions = np.asarray(curve.experience.support.trajectory.action)
-    assert np.all(actions[0] == actions[2]) and curve.score.shape == curve.mean_score.shape == (4,)
-
-
-@pytest.mark.parametrize("name", sorted(agents.REINFORCEMENT_ONLY))
-def test_agents_for_reinforcement_learning_say_so(name):
-    from tests.agents.test_agents import build_regression
-
-    with pytest.raises(ValueError, match="serves reinforcement learning only"):
-        build_regression(name)
+    assert np.all(actions[0] == actions[2]) and curve.score.shape == curve.greedy_score.shape == (4,)
 
 
 def test_a_schedule_of_promp_counts_meta_iterations():
     """Full rate in the first iteration, however many optimiser steps it has; none from the second on."""
-    options = {"num_inner_steps": 1, "inner_lr": RATE, "outer_steps": 3}
-    first_only = agents.Settings(M, outer_lr=lambda count: jnp.where(count < 1, 0.01, 0.0), **options)
+    first_only = TRAINING._replace(outer_lr=lambda count: jnp.where(count < 1, 0.01, 0.0))
     ends = []
-    for settings, iterations in ((first_only, 1), (first_only._replace(outer_lr=0.01), 1), (first_only, 2)):
-        learner = agents.agent("promp")(world_of(), settings)
+    for training, iterations in ((first_only, 1), (TRAINING, 1), (first_only, 2)):
+        learner = agents.build("promp", WORLD, training, inner_lr=RATE, outer_steps=3)
         state = learner.init(jax.random.key(0))
         for i in range(iterations):
             state, _ = jax.jit(learner.step)(state, jax.random.key(i))
@@ -203,4 +189,4 @@ def test_a_schedule_of_promp_counts_meta_iterations():
 
 def test_e_maml_needs_other_tasks():
     with pytest.raises(ValueError, match="num_tasks is 1; give at least 2"):
-        agents.agent("e-maml")(world_of(), agents.Settings(1, 1, inner_lr=RATE, outer_lr=0.01))
+        agents.build("e-maml", WORLD, TRAINING._replace(num_tasks=1))

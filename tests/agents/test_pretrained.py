@@ -1,37 +1,43 @@
 """Each recipe of transfer learning against fine-tuning by hand."""
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 from jax.flatten_util import ravel_pytree
 
 import agents
-from agents.parts.world import regression_world
-from agents.pretrained import FOLDS, LOWER_BY, RATES, RECIPES, choose_rate
+from agents.agent import hyperparameters
+from agents.pretrained import FOLDS, LOWER_BY, PRETRAINED, RATES, RECIPES, choose_rate
 from envs.families.regression import Sinusoid, sinusoid
 
 RATE = 0.01
 TASK = Sinusoid(jnp.float32(2.0), jnp.float32(1.0))
-NETWORK = {"hidden_sizes": (6, 5), "activation": "tanh", "init": nn.initializers.lecun_normal()}
-WORLD = regression_world(sinusoid(), NETWORK, num_shots=10)
+WORLD = agents.regression_world(sinusoid(), agents.RegressionSettings(10, (6, 5), "tanh"))
 LAYERS = ("Dense_0", "Dense_1", "Dense_2")
 
 
 def adapted(recipe, num_steps):
     """What the agent does: its path [K+1], the start, and the support set."""
-    learner = agents.agent("pretrained")(WORLD, agents.Settings(4, 1, RATE, 0.01, recipe=recipe))
-    state = learner.init(jax.random.key(5))
-    curve = learner.adapt(state, TASK, jax.random.key(1), num_steps)
+    learner = agents.build("pretrained", WORLD, agents.Training(4, 0.01), inner_lr=RATE, recipe=recipe)
+    state = jax.jit(learner.init)(jax.random.key(5))
+    curve = jax.jit(learner.adapt, static_argnums=3)(state, TASK, jax.random.key(1), num_steps)
     return curve.path["params"], state.theta, jax.tree.map(lambda x: x[0], curve.experience.support)
+
+
+@jax.jit
+def gradient(params, support):
+    """Of the loss on the support set."""
+    return jax.grad(lambda p: WORLD.make_problem(WORLD.make_network(0)).inner_loss(p, support)[0])(params)
 
 
 def fine_tuned(start, support, num_steps, rate_of):
     """Gradient descent by hand; ``rate_of(layer, step)``."""
-    problem, params = WORLD.make_problem(WORLD.make_network(0)), start
+    params = start
     for k in range(num_steps):
-        grads = jax.grad(lambda p: problem.inner_loss(p, support)[0])(params)["params"]
+        grads = gradient(params, support)["params"]
         layers = {
             name: jax.tree.map(lambda p, g, name=name, k=k: p - rate_of(name, k) * g, layer, grads[name])
             for name, layer in params["params"].items()
@@ -73,7 +79,7 @@ def test_recipes_differ():
 def test_new_head_starts_afresh_and_moves_everything():
     path, start, support = adapted("new-head", 3)
     fresh = WORLD.make_network(0).init(jax.random.key(0))["params"]["Dense_2"]
-    np.testing.assert_array_equal(path["Dense_2"]["kernel"][0], fresh["kernel"])
+    np.testing.assert_allclose(path["Dense_2"]["kernel"][0], fresh["kernel"], rtol=1e-6)
     np.testing.assert_array_equal(path["Dense_1"]["kernel"][0], start["params"]["Dense_1"]["kernel"])
     agree(path, fine_tuned({"params": start["params"] | {"Dense_2": fresh}}, support, 3, RATE_OF["plain"]))
 
@@ -97,5 +103,9 @@ def test_cross_validated_picks_the_rate_that_predicts_held_back_points():
 
 
 def test_unknown_recipe_is_refused():
-    with pytest.raises(ValueError, match="No recipe 'warm'"):
-        agents.agent("pretrained")(WORLD, agents.Settings(4, 1, RATE, 0.01, recipe="warm"))
+    with pytest.raises(ValueError, match=r"pretrained: recipe is 'warm'; known: plain, lower-early"):
+        adapted("warm", 1)
+
+
+def test_every_recipe_that_may_be_named_is_known():
+    assert hyperparameters(PRETRAINED, "regression")["recipe"].type == Literal[*RECIPES, "cross-validated"]

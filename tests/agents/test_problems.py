@@ -18,7 +18,10 @@ def build(family, std=0.5):
     problem = policy_gradient(
         family, actor, num_episodes=30, inner_surrogate=loaded_dice(), outer_surrogate=reinforce, gamma=0.9
     )
-    return actor, problem, actor.network.init(jax.random.key(0))
+    jitted = [jax.jit(part) for part in (problem.sample_batch, problem.outer_loss, problem.step_losses)]
+    names = ("sample_batch", "outer_loss", "step_losses")
+    params = jax.jit(actor.network.init)(jax.random.key(0))
+    return actor, problem._replace(**dict(zip(names, jitted, strict=True))), params
 
 
 def test_nothing_counts_after_the_end():

@@ -8,15 +8,12 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box
 
+import agents
 from agents.parts.actor_critic import informed, recurrent
-from agents.parts.trials import ReturnScale, act_by_mode, play_trials, record
-from agents.parts.world import Settings, policy_gradient_world
-from agents.rl2 import rl2
-from metarl.ppo import PPO
-from metarl.surrogates import loaded_dice, reinforce
+from agents.parts.trials import ReturnScale, act_greedily, play_trials, record
 from metarl.trial import Feedback
 from tests.agents.probe import Guess, GuessDiscrete
-from tests.agents.test_agents import build_regression, build_rl, end_of, train
+from tests.agents.test_agents import built, train
 
 OPTIONS = {"hidden_sizes": (), "activation": "tanh", "initial_std": 1.0}
 
@@ -49,9 +46,8 @@ def told(family):
     return informed(family, family, OPTIONS)
 
 
-def world_of(family, num_episodes=6):
-    surrogates = {"inner_surrogate": loaded_dice(), "outer_surrogate": reinforce}
-    return policy_gradient_world(family, OPTIONS, num_episodes=num_episodes, gamma=0.9, **surrogates)
+def world_of(family):
+    return agents.policy_gradient_world(family, agents.ReinforcementSettings(num_episodes=6, gamma=0.9, hidden_sizes=()))
 
 
 @functools.cache
@@ -63,7 +59,7 @@ def played(make, family):
     def run(key):
         key_init, key_task, key_play = jax.random.split(key, 3)
         theta, task = actor_critic.init(key_init), family.sample_task(key_task)
-        return theta, task, *play_trials(world_of(family).play, actor_critic, theta, task, key_play, 3)
+        return theta, task, *play_trials(world_of(family).rollouts, actor_critic, theta, task, key_play, 3)
 
     return actor_critic, *run(jax.random.key(0))
 
@@ -125,7 +121,7 @@ def test_data_for_ppo_against_a_loop():
     actor_critic, _, task, trials, value = played(remembering, BOX)
     one_task = jax.tree.map(lambda x: x[None], (actor_critic.start(task), trials, value))
     blank = ReturnScale(jnp.float32(0), jnp.float32(1))
-    batch, scale = jax.jit(lambda *data: record(world_of(BOX).play, *data))(*one_task, blank, jnp.int32(0))
+    batch, scale = jax.jit(lambda *data: record(world_of(BOX).rollouts, *data))(*one_task, blank, jnp.int32(0))
     reward, mask = (np.asarray(x).reshape(6, 15) for x in (trials.trajectory.reward, trials.trajectory.mask))
     returns = np.zeros((6, 15))
     for n in range(6):
@@ -143,7 +139,7 @@ def test_data_for_ppo_against_a_loop():
 @pytest.fixture(scope="module")
 def trained():
     """Learners with discrete actions and their states after a short training."""
-    learners = {name: build_rl(name, GuessDiscrete()) for name in ("rl2", "oracle")}
+    learners = {name: built(name, GuessDiscrete()) for name in ("rl2", "oracle")}
     return {name: (learner, train(learner, 60)[0]) for name, learner in learners.items()}
 
 
@@ -152,7 +148,7 @@ def test_rl2_learns_what_no_policy_without_memory_can(trained):
     learner, state = trained["rl2"]
     curve = jax.jit(learner.adapt, static_argnums=3)(state, Guess().default_params, jax.random.key(1), 3)
     assert np.all(curve.score[1:] > -0.8) and curve.score[0] < curve.score[-1] - 0.5, curve.score
-    assert np.all(curve.mean_score[1:] > -0.1), curve.mean_score
+    assert np.all(curve.greedy_score[1:] > -0.1), curve.greedy_score
     np.testing.assert_array_equal(curve.used, [0, 1, 2, 3])
     support, query = curve.experience
     assert support.trajectory.observation.shape == (3, 20, 2, 1) and query.trajectory.mask.shape == (20, 2)
@@ -166,19 +162,14 @@ def test_rl2_learns_what_no_policy_without_memory_can(trained):
 
 def test_a_schedule_counts_meta_iterations():
     """Full rate in the first iteration, none from the second on."""
-    options = {"num_inner_steps": 1, "inner_lr": 0.1, "ppo": PPO(3, 2, clip=0.2, entropy_cost=0.0)}
-    first_only = Settings(4, outer_lr=lambda count: jnp.where(count < 1, 0.01, 0.0), **options)
+    first_only = agents.Training(4, outer_lr=lambda count: jnp.where(count < 1, 0.01, 0.0))
     always = first_only._replace(outer_lr=0.01)
-    learners = [rl2(world_of(Guess()), settings._replace(memory_size=8)) for settings in (first_only, always)]
+    own = {"ppo_epochs": 3, "ppo_minibatches": 2, "memory_size": 8}
+    learners = [agents.build("rl2", world_of(Guess()), training, **own) for training in (first_only, always)]
     states = [train(learner, num)[0].theta for learner, num in zip((*learners, learners[0]), (1, 1, 2), strict=True)]
     for annealed, constant, stopped in zip(*(jax.tree.leaves(state) for state in states), strict=True):
         np.testing.assert_array_equal(annealed, constant)
         np.testing.assert_array_equal(annealed, stopped)
-
-
-def test_box_actions():
-    """The best action without memory is 0 and earns -2."""
-    assert end_of(build_rl("rl2"), 80) > -1.5
 
 
 def test_the_oracle_is_told(trained):
@@ -186,7 +177,7 @@ def test_the_oracle_is_told(trained):
     for key in range(4):
         task = Guess().sample_task(jax.random.key(key))
         curve = jax.jit(learner.adapt, static_argnums=3)(state, task, jax.random.key(1), 2)
-        assert curve.mean_score[0] == 0.0 and curve.score[0] > -0.8
+        assert curve.greedy_score[0] == 0.0 and curve.score[0] > -0.8
         assert len(set(curve.score.tolist())) == 1 and not np.any(curve.used)
         assert curve.experience.support.trajectory.mask.shape == (2, 20, 2)
         assert jax.tree.leaves(curve.path)[0].shape[0] == 3
@@ -209,11 +200,6 @@ def test_the_oracle_sees_every_parameter_on_one_scale():
 
 
 def test_the_mode_is_the_likeliest_action():
-    action, log_prob = act_by_mode(remembering(GuessDiscrete()).distribution(jnp.array([0.0, 3.0])), jax.random.key(0))
+    action, log_prob = act_greedily(remembering(GuessDiscrete()).distribution(jnp.array([0.0, 3.0])), jax.random.key(0))
     assert action == 1
     np.testing.assert_allclose(log_prob, -np.log1p(np.exp(-3.0)), rtol=1e-5)
-
-
-def test_regression_is_refused():
-    with pytest.raises(ValueError, match="rl2 plays episodes"):
-        build_regression("rl2")

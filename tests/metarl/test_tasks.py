@@ -9,14 +9,14 @@ from jax.sharding import Mesh
 
 from metarl import outer
 from metarl.interfaces import MetaState
-from metarl.tasks import TASKS, OverTasks
+from metarl.tasks import TASKS, TaskMap
 
 M = 8
 WAYS = [(devices, batch) for devices in (None, 1, 2, 4) for batch in (None, 1, 3)]
 
 
 def ways(devices, batch):
-    return OverTasks(None if devices is None else Mesh(np.array(jax.devices()[:devices]), (TASKS,)), batch)
+    return TaskMap(None if devices is None else Mesh(np.array(jax.devices()[:devices]), (TASKS,)), batch)
 
 
 @pytest.mark.parametrize(("devices", "batch"), WAYS)
@@ -63,7 +63,7 @@ def test_micro_batches_hold_the_experience_of_few_tasks():
         return grad, {"loss": value}
 
     def temporary(num_tasks, batch):
-        update = outer.follow(optax.sgd(0.1), lambda iteration: meta_gradient, OverTasks(None, batch))
+        update = outer.follow(optax.sgd(0.1), lambda iteration: meta_gradient, TaskMap(None, batch))
         state = MetaState(jnp.ones(()), update.init(jnp.ones(())), jnp.zeros((), jnp.int32))
         keys = jax.random.split(jax.random.key(0), num_tasks)
         compiled = jax.jit(lambda state, keys: update.step(state, draw, keys)).lower(state, keys).compile()

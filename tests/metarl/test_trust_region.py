@@ -7,7 +7,7 @@ import pytest
 
 from metarl.interfaces import MetaState
 from metarl.outer import recorded
-from metarl.tasks import OverTasks
+from metarl.tasks import TaskMap
 from metarl.trust_region import trust_region
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -118,7 +118,7 @@ def test_products_that_replay_are_those_of_the_linearisation():
 
     stored, _, kl = step(linear, own)
     again, _, same_kl = step(linear, own, remat=True)
-    in_turn, _, _ = step(linear, own, remat=True, over_tasks=OverTasks(None, 1))
+    in_turn, _, _ = step(linear, own, remat=True, task_map=TaskMap(None, 1))
     np.testing.assert_allclose(again.theta, stored.theta, rtol=1e-12)
     np.testing.assert_allclose(in_turn.theta, stored.theta, rtol=1e-12)
     np.testing.assert_allclose(same_kl["outer/kl"], kl["outer/kl"], rtol=1e-9)

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from agents.parts.networks import policy
-from agents.parts.world import policy_gradient_world, regression_world
+from agents.parts.world import RegressionSettings, ReinforcementSettings, policy_gradient_world, regression_world
 from envs.families.navigation import Navigation2D
 from envs.families.regression import sinusoid
 from experiments.benchmark.pytorch.race import Entry, race
 from metarl import meta, rules
 from metarl.inner_loop import collect
-from metarl.surrogates import loaded_dice, reinforce
 
 
 def peer(name):
@@ -50,8 +49,7 @@ def test_sinusoid_meta_gradients_agree():
     torch_sinusoid, parts = peer("torch_sinusoid"), peer("parts")
     from torch.func import grad
 
-    network_options = {"hidden_sizes": (8, 8), "activation": "relu", "init": jax.nn.initializers.lecun_normal()}
-    world = regression_world(sinusoid(), network_options, num_shots=10)
+    world = regression_world(sinusoid(), RegressionSettings(num_shots=10, hidden_sizes=(8, 8)))
     network, rule = world.make_network(0), rules.sgd(torch_sinusoid.INNER_LR)
     theta, _, experience, ours = meta_gradients(world, network, rule, 3)
     support, query = (
@@ -74,9 +72,7 @@ def navigation():
     jax.config.update("jax_enable_x64", True)
     try:
         family, options = Navigation2D(horizon=12), {"hidden_sizes": (8, 8), "activation": "tanh", "initial_std": 0.2}
-        world = policy_gradient_world(
-            family, options, num_episodes=4, inner_surrogate=loaded_dice(0.0), outer_surrogate=reinforce, unroll=1
-        )
+        world = policy_gradient_world(family, ReinforcementSettings(num_episodes=4, **options), unroll=1)
         near = lambda key: family.sample_task(key)._replace(position=jnp.array([0.02, 0.0], jnp.float32))
         network = policy(family.observation_space, family.action_space, **options).network
         wide = network._replace(init=lambda key: jax.tree.map(lambda x: x.astype(float), network.init(key)))

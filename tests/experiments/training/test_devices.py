@@ -26,10 +26,10 @@ def config_of(agent, **options):
 
 def trained(agent, devices, batch=None, *, seeds=SEEDS[:1], iterations=10, **options):
     """States and metrics after each iteration, [iterations] of pytrees with leaves [S, ...], on the host."""
-    over_tasks = spread(devices, batch)
-    together_ = batch_seeds(build(config_of(agent, **options), over_tasks=over_tasks).learner, seeds)
+    task_map = spread(devices, batch)
+    together_ = batch_seeds(build(config_of(agent, **options), task_map=task_map).learner, seeds)
     states, history = jax.tree.map(as_exact_as_jax_is, together_.init()), []
-    step, states = jax.jit(together_.step), place(states, over_tasks)
+    step, states = jax.jit(together_.step), place(states, task_map)
     for iteration in range(iterations):
         states, metrics = step(states, iteration)
         history.append(jax.device_get((states, metrics)))

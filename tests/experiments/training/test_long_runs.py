@@ -24,7 +24,7 @@ from experiments.training.nonfinite import skip_update, stop_at_once
 from experiments.training.program import compile_chunk
 from experiments.training.seeds import batch_seeds
 from metarl.interfaces import MetaLearner, MetaState
-from metarl.tasks import AT_ONCE
+from metarl.tasks import ONE_BATCH
 from tests.experiments.conftest import SMALL, read_lines, small_run
 
 USUAL = (signal.default_int_handler, signal.SIG_DFL)
@@ -104,7 +104,7 @@ def toy(bad):
 
 def called(bad, guard, stop, log_every, seeds=(0,)):
     all_seeds = batch_seeds(toy(bad), seeds)
-    program = compile_chunk(all_seeds, all_seeds.init(), log_every, guard, AT_ONCE)
+    program = compile_chunk(all_seeds, all_seeds.init(), log_every, guard, ONE_BATCH)
     return jax.device_get(program.call(all_seeds.init(), 0, stop))
 
 
