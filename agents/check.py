@@ -196,6 +196,7 @@ class Check:
         self.parameters(start, self.end)
         self.budget(self.found)
         self.resumes(states)
+        self.counter.counting = False  # which takes time
         self.adapts(self.end)
         if self.declared.learns:
             self.learning(learns_by, [float(metrics["meta/post"]) for metrics in self.found])
@@ -362,7 +363,6 @@ class Check:
 
         The agent is made anew; so it must do at first what it did before.
         """
-        self.counter.counting = False  # which would take most of the time
         learner = make(self.agent, self.family, **self.settings)
         some = max(self.iterations // 10, 1)
         keys = jnp.concatenate([self.keys[: self.iterations], self.keys[:some]])

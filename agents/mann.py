@@ -23,10 +23,10 @@ class Mann:
 
 
 def mann(world: World, training: Training, own: Mann) -> MetaLearner:
-    """A GRU reads (x, y) pairs one after another; its state joins the query input of a small network.
+    """Memory instead of gradient steps: a GRU reads the support set, and its state joins the input of a small network.
 
-    After Santoro et al. 2016 with a plain recurrent state as the memory. Its curve has the untouched state at step 0 and the
-    state after reading the whole support set from step 1 on.
+    After Santoro et al. 2016, with a plain recurrent state as the memory, which reads (x, y) pairs one after another. Its curve
+    has the untouched state at step 0 and the state after reading the whole support set from step 1 on.
     """
     if isinstance(world.network, nn.RNNCellBase):
         raise ValueError("mann has a GRU as its memory; give it a network that maps inputs to features, for its predictions.")

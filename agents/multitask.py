@@ -25,7 +25,7 @@ class Multitask(Adaptation):
 
 
 def multitask(world: World, training: Training, own: Multitask) -> MetaLearner:
-    """Train a shared trunk with heads for ``train_tasks`` fixed tasks; on a new task fit a new head.
+    """Multi-task learning: a shared trunk, a head for each of ``train_tasks`` fixed tasks, a new head for a new task.
 
     The new head starts at the mean of the trained ones and moves by SGD on the support set; the trunk stays.
 

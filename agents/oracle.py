@@ -19,7 +19,7 @@ class Oracle(ByPPO):
 
 
 def oracle(world: World, training: Training, own: Oracle) -> MetaLearner:
-    """Train on all tasks with the task among the inputs, without an inner loop; its curve is flat.
+    """Upper bound: trained on all tasks with the task among the inputs, without an inner loop; its curve is flat.
 
     In reinforcement learning by PPO on single episodes, in regression by gradient descent on the error.
 

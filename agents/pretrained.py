@@ -28,7 +28,7 @@ class Pretrained(OnPolicy, Adaptation):
 
 
 def pretrained(world: World, training: Training, own: Pretrained) -> MetaLearner:
-    """Train one network on all tasks at once, without an inner loop; then fine-tune it by a recipe.
+    """Transfer learning: one network trained on all tasks at once, without an inner loop, then fine-tuned by a recipe.
 
     Raises:
         ValueError: for a recipe that needs a fixed support set where there is none, or layers or a head that a network of the

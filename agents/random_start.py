@@ -11,7 +11,7 @@ from metarl.interfaces import MetaLearner
 
 
 def random_start(world: World, training: Training, own: Maml) -> MetaLearner:
-    """The same network and inner steps from an untrained start."""
+    """No meta-learning: MAML's network and inner steps from an untrained start."""
 
     def make_update(problem, rule):
         meta_gradient = meta.no_gradient(problem, rule)

@@ -23,7 +23,7 @@ class Rl2(ByPPO):
 
 
 def rl2(world: World, training: Training, own: Rl2) -> MetaLearner:
-    """Train a GRU by PPO on trials of ``trial_episodes`` episodes (Duan et al. 2016; Wang et al. 2016).
+    """RL2: a recurrent policy, trained by PPO on trials of ``trial_episodes`` episodes (Duan et al. 2016; Wang et al. 2016).
 
     Nothing but its memory changes on a new task: score k is the return of the (k+1)-th episode there, after k episodes used.
     """

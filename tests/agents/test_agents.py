@@ -56,7 +56,7 @@ def end_of(learner, num_iterations, metric="meta/post"):
 @functools.cache
 def checked(name, kind):
     """`check_agent`, and what it saw."""
-    check = Check(name, kind, ITERATIONS[kind], {})
+    check = Check(name, kind, ITERATIONS[kind] // 2, {})
     check.run(learns_by=0.3)
     return check
 
