@@ -63,11 +63,11 @@ class NoHyperparameters:
 class Adaptation:
     """Hyperparameters of agents that take gradient steps on a new task."""
 
-    inner_lr: Annotated[float, Bounds(0)] = 0.1
+    inner_lr: Annotated[float, Bounds(0)] = 0.1  # Finn et al. 2017, Appendix A.2
     """Step size of adaptation, or where learned step sizes start."""
-    test_step_scale: Annotated[tuple[float, ...], Bounds(1e-9)] = (1.0,)
+    test_step_scale: Annotated[tuple[float, ...], Bounds(1e-9)] = (1.0,)  # ours; Finn et al. 2017 have 1 0.5
     """How far each inner step goes at test, relative to training: 1 0.5 halves it after the first, as MAML's papers do."""
-    baseline: Annotated[Literal["linear", "time"], Only("reinforcement")] = "linear"
+    baseline: Annotated[Literal["linear", "time"], Only("reinforcement")] = "linear"  # Finn et al. 2017, Appendix A.2
     """linear (features of observation and time, refitted to every batch) or time (mean of the other episodes at that time)."""
 
 
@@ -75,7 +75,7 @@ class Adaptation:
 class InnerLoop(Adaptation):
     """The same for agents that take them in training too."""
 
-    num_inner_steps: Annotated[int, Bounds(0)] = 1
+    num_inner_steps: Annotated[int, Bounds(0)] = 1  # Finn et al. 2017, in all their experiments of reinforcement learning
     """K: inner steps in training."""
 
 
@@ -83,7 +83,7 @@ class InnerLoop(Adaptation):
 class OnPolicy:
     """Hyperparameters of agents that draw new episodes for each inner step and so may follow any surrogate."""
 
-    dice_lambda: Annotated[float, Bounds(0, 1), Only("reinforcement")] = 0.0
+    dice_lambda: Annotated[float, Bounds(0, 1), Only("reinforcement")] = 0.0  # Rothfuss et al. 2019, Eq. 6
     """Inner surrogate: 0 low variance, ProMP's; 1 unbiased second order, DiCE."""
 
 
@@ -105,15 +105,15 @@ class ByPPO:
 class ReinforcementSettings:
     """What any agent is told in reinforcement learning."""
 
-    num_episodes: int = 20
+    num_episodes: int = 20  # Finn et al. 2017, half-cheetah
     """N: episodes per task and inner step."""
-    gamma: float = 0.99
+    gamma: float = 0.99  # maml_rl, its released code
     """Discount of the advantages."""
-    gae_lambda: float = 1.0
+    gae_lambda: float = 1.0  # the same
     """Generalised advantage estimation; 1 gives discounted returns minus the baseline."""
-    hidden_sizes: tuple[int, ...] = (64, 64)
+    hidden_sizes: tuple[int, ...] = (64, 64)  # ProMP
     """Hidden layers of the policy."""
-    activation: Literal["tanh", "relu"] = "tanh"
+    activation: Literal["tanh", "relu"] = "tanh"  # ProMP
     """Between hidden layers."""
     initial_std: float | None = None
     """Initial standard deviation of a Gaussian policy; 1 if not given."""
@@ -123,11 +123,11 @@ class ReinforcementSettings:
 class RegressionSettings:
     """What any agent is told in regression."""
 
-    num_shots: int = 10
+    num_shots: int = 10  # Finn et al. 2017, sinusoids
     """N: points in the support set, and as many fresh ones in the query set."""
-    hidden_sizes: tuple[int, ...] = (40, 40)
+    hidden_sizes: tuple[int, ...] = (40, 40)  # the same
     """Hidden layers."""
-    activation: Literal["tanh", "relu"] = "relu"
+    activation: Literal["tanh", "relu"] = "relu"  # the same
     """Between hidden layers."""
 
 

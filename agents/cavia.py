@@ -16,7 +16,7 @@ class Cavia(OnPolicy, InnerLoop):
     """Gradient steps of a context vector."""
 
     inner_lr: Annotated[float, Bounds(0)] = 1.0  # Zintgraf et al. 2019, released code
-    context_size: Annotated[int, Bounds(1)] = 5
+    context_size: Annotated[int, Bounds(1)] = 5  # Zintgraf et al. 2019, sinusoids and the README of their code
     """Length of the context vector."""
 
 

@@ -20,7 +20,7 @@ from metarl.surrogates import reinforce
 class EMaml(OnPolicy, InnerLoop):
     """Gradient steps, and credit to the episodes they were taken on."""
 
-    credit: Annotated[float, Bounds(0)] = 1.0
+    credit: Annotated[float, Bounds(0)] = 1.0  # ours
     """Weight of the credit to support episodes."""
 
 

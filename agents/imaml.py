@@ -20,7 +20,7 @@ class Imaml(InnerLoop):
     num_inner_steps: Annotated[int, Bounds(1)] = 5  # ours: the inner problem is to be solved, not only begun
     proximal: Annotated[float, Bounds(1e-6)] = 1.0  # ours, in reinforcement learning; Rajeswaran et al. 2019 is supervised
     """How strongly adaptation is held near the start (lambda)."""
-    cg_steps: Annotated[int, Bounds(1)] = 5  # Rajeswaran et al. 2019, Appendix
+    cg_steps: Annotated[int, Bounds(1)] = 5  # ours
     """Iterations of conjugate gradients."""
     cg_damping: Annotated[float, Bounds(0)] = 1.0  # ours: the curvature of a policy's loss need not be positive
     """Added to the curvature in its linear system."""

@@ -20,7 +20,7 @@ TRAIN_TASKS = 0x7A5C  # the fixed training tasks come from this constant, whatev
 class Multitask(Adaptation):
     """A shared trunk and heads."""
 
-    train_tasks: Annotated[int, Bounds(1)] = 100
+    train_tasks: Annotated[int, Bounds(1)] = 100  # ours
     """How many fixed tasks to train heads for."""
 
 

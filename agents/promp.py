@@ -17,7 +17,7 @@ from metarl.surrogates import clipped_ratio, loaded_dice
 class ProMP(InnerLoop):
     """Several clipped outer steps on the same experience. Values are those of ProMP's released code."""
 
-    outer_steps: Annotated[int, Bounds(1)] = 5
+    outer_steps: Annotated[int, Bounds(1)] = 5  # ProMP's code, as the next two
     """Optimiser steps on the same experience."""
     clip: Annotated[float, Bounds(1e-9)] = 0.3
     """How far probability ratios count."""
