@@ -36,7 +36,7 @@ def evaluate_run(config: EvaluateConfig, given: Sequence[str]) -> None:
                 f"{flag(name)} is given, but runs of {command_line(experiment.name)} are evaluated as their own settings say; "
                 "leave it out."
             )
-    env = run_config["settings"].get("env", experiment.name)
+    env = run_config["settings"].get("env", experiment.name.replace("_", "-"))
     if config.env not in (None, env):
         raise UserError(f"--env is {config.env}, but {config.run_dir} was trained on {env}; leave --env out.")
     with lock(config.run_dir):

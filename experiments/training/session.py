@@ -62,11 +62,11 @@ def train_and_evaluate(
         again = flat(stored_as(experiment.config, experiment.kind, stored | {"run_dir": config.run_dir}), experiment.kind)
         return json.loads(json.dumps(again)) | stored
 
-    run_config, locks = prepare(
+    run_configs, locks = prepare(
         script, all_settings, experiment=experiment.found_at(), extendable=extendable, complete=complete
     )
     with locks:
-        runs = list(zip(configs, run_config, strict=True))
+        runs = list(zip(configs, run_configs, strict=True))
         done = min(checkpoint.newest_sound(each.run_dir, learner) for each in configs)
         if execution.group.announce(done < schedule.num_iterations):
             _stopped(
@@ -77,11 +77,11 @@ def train_and_evaluate(
             print(f"{config.run_dir} already has its {done} iterations; {advice}.")
         if evaluate is None:
             return
-        for each, description in runs:
+        for each, run_config in runs:
             if _evaluated(each.run_dir) != checkpoint.newest(each.run_dir):
                 if len(runs) > 1:
                     print(f"{each.run_dir}:")
-                evaluate(each, description)
+                evaluate(each, run_config)
 
 
 def _stopped(finished: loop.Finished, script: str, run_dir: Any, schedule: loop.Schedule) -> None:
@@ -124,7 +124,7 @@ def _train(
         outputs = []
         for config, run_config in runs:
             planned = max(schedule.num_iterations, checkpoint.newest(config.run_dir))
-            run_config["settings"] |= {name: getattr(config, name) for name in EXECUTION if hasattr(config, name)}
+            run_config["settings"] |= {name: getattr(config, name) for name in EXECUTION if name in run_config["settings"]}
             run_config["settings"]["num_iterations"] = planned
             write_json(config.run_dir / CONFIG, run_config)
             opened = open_writer(config.run_dir, run_config, agent=config.agent, env=env, keep=schedule.keep)

@@ -179,5 +179,7 @@ def own(config: Any, kind: Kind) -> dict[str, Any]:
 
 
 def flat(config: Any, kind: Kind) -> dict[str, Any]:
-    """All settings by name, as config.json holds them."""
-    return common(config) | own(config, kind) | {"run_dir": str(config.run_dir)}
+    """All settings that have an effect, by name, as config.json holds them."""
+    agent = declared(config.agent, kind)
+    used = {name: value for name, value in common(config).items() if _used(name, agent)}
+    return used | own(config, kind) | {"run_dir": str(config.run_dir)}

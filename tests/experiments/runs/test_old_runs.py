@@ -70,6 +70,19 @@ def test_a_parent_of_several_seeds_goes_on(old_runs):
         assert len(read_lines(old_runs / f"two-seeds/seed-{seed}")) == 3
 
 
+def test_what_was_taken_and_ignored_does_not_stand_in_the_way(tmp_path):
+    """Version 0.1 took --outer-lr for agents without an outer optimiser, and wrote it down."""
+    run = tmp_path / "run"
+    flags = "--agent random --num-iterations 1 --num-tasks 2 --num-episodes 2 --horizon 4 --hidden-sizes 4 --eval-tasks 0"
+    train.main(["--run-dir", str(run), *flags.split()])
+    config = json.loads((run / "config.json").read_text())
+    assert not {"outer_lr", "outer_schedule", "remat"} & set(config["settings"])
+    config["settings"] |= {"outer_lr": 0.005, "outer_schedule": "linear", "remat": True, "clip": None}
+    (run / "config.json").write_text(json.dumps(config))
+    train.main(["--run-dir", str(run), "--resume", "--num-iterations", "2"])
+    assert len(read_lines(run)) == 2
+
+
 def test_they_are_compared_with_one_another_and_with_new_ones(old_runs, capsys):
     compare.main([str(old_runs / "maml"), str(old_runs / "promp"), "--out", str(old_runs / "old")])
     assert "promp" in (old_runs / "old/table.md").read_text()
