@@ -116,7 +116,10 @@ class ReinforcementSettings:
     activation: Literal["tanh", "relu"] = "tanh"  # ProMP
     """Between hidden layers."""
     initial_std: float | None = None
-    """Initial standard deviation of a Gaussian policy; 1 if not given."""
+    """Initial standard deviation of a Gaussian policy, in units of its output; 1 if not given."""
+    action_scale: float = 1.0  # rllab's environments; ours say otherwise
+    """A Gaussian policy's output is divided by this, and then clipped, to give the action. Robots are published
+    with 10: a standard deviation of 1 then shakes them gently, and inner steps, which move in units of it, stay small."""
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def build(agent: str | Agent, world: World, training: Training, **own: Any) -> M
         numbers = chosen(declared, world.kind, own)
     except Refused as error:
         raise ValueError(f"{name_of(agent)}: {error}") from error
-    return declared.make(world, training, numbers)
+    return declared.make(world, training, numbers)._replace(to_action=world.to_action)
 
 
 def make(

@@ -36,6 +36,10 @@ class TaskFamily(FuncEnv):
     place of each array, such as ``Goal(position=Box(-0.5, 0.5, (2,)))``. Environments and trained agents refuse tasks outside
     it, held-out ones too; without it they take any task of the right shapes. `envs.task_spaces` has spaces for it.
 
+    ``training_settings`` says how agents learn here, for those who do not say it themselves: ``{"any": {"action_scale": 10.0},
+    "memory": {"num_episodes": 1}, "promp": {"outer_lr": 2e-3}}``, for all agents, for those that adapt alike, for one. Keys
+    inside are the flags of `experiments.train` that are about the policy, the agent, its tasks, episodes and iterations.
+
     Two flags tell training where the family runs. ``calls_host``: a function leaves the compiled program, through
     `jax.pure_callback` or `jax.experimental.io_callback`; training then uses one device unless asked for more. ``on_host``:
     episodes live in this process, not in the states, so that one device is all there can be.
@@ -45,6 +49,7 @@ class TaskFamily(FuncEnv):
     action_space: Space
     horizon: int
     task_space: Any = None
+    training_settings: dict[str, dict[str, Any]] = {}  # noqa: RUF012 - replaced by subclasses, never changed
     calls_host: bool = False
     on_host: bool = False
 

@@ -31,7 +31,7 @@ def build_family(family: Any, **options: Any) -> TaskFamily:
     Raises:
         ValueError: one line on what is wrong with the family, its options or its module.
     """
-    maker = _imported(family) if isinstance(family, str) else family
+    maker = imported(family)
     built = construct(maker, **options)
     check_attributes(built)
     try:
@@ -47,8 +47,7 @@ def build_family(family: Any, **options: Any) -> TaskFamily:
 
 def construct(family: Any, **options: Any) -> TaskFamily:
     """`build_family` without its checks of the family."""
-    if isinstance(family, str):
-        family = _imported(family)
+    family = imported(family)
     if isinstance(family, TaskFamily):
         if options:
             raise ValueError(f"{type(family).__name__} is already built; give {sorted(options)} to its constructor.")
@@ -77,8 +76,11 @@ def _refuse_unknown_options(family: Any, name: str, options: dict[str, Any]) -> 
         raise ValueError(f"{name}: {error}; its options: {', '.join(signature.parameters) or 'none'}.") from error
 
 
-def _imported(path: str) -> Any:
-    module, _, name = path.partition(":")
+def imported(family: Any) -> Any:
+    """What makes a family, given it or its "module:name"; ValueError in one line if there is no such thing."""
+    if not isinstance(family, str):
+        return family
+    module, _, name = family.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
     except (AttributeError, ImportError) as error:  # such as an optional dependency that is not installed

@@ -9,6 +9,7 @@ from typing import Any
 from experiments.cli.command_line import command_line
 from experiments.cli.errors import one_line_errors
 from experiments.cli.family_errors import explained
+from experiments.cli.flags import given_flags
 from experiments.distributed import group
 from experiments.evaluation.held_out import EvaluateConfig, evaluate_run
 from experiments.training import loop
@@ -17,6 +18,7 @@ from experiments.training.devices import choose_batch, choose_devices, spread
 from experiments.training.experiment import Experiment
 from experiments.training.session import train_and_evaluate
 from experiments.training.settings import declared, flat, parse_run, stored_as
+from experiments.training.suggested import from_family, suggested, told
 
 
 def train(config: TrainConfig) -> None:
@@ -71,7 +73,13 @@ EXPERIMENT = Experiment(
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    train(parse_run(TrainConfig, sys.argv[1:] if args is None else args, command_line("train"), KIND))
+    args = sys.argv[1:] if args is None else args
+    config = parse_run(TrainConfig, args, command_line("train"), KIND, from_family)
+    given = given_flags(args)
+    if not config.resume:
+        unsaid = {name: value for name, value in suggested(config.env, config.agent).items() if name not in given}
+        print(told(config.env, config.agent, unsaid) if unsaid else "", end="\n" * bool(unsaid), flush=True)
+    train(config)
 
 
 if __name__ == "__main__":

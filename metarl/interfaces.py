@@ -20,6 +20,11 @@ Batch = Tree
 Metrics = dict[str, jax.Array]
 
 
+def unchanged(action: jax.Array) -> jax.Array:
+    """The action itself."""
+    return action
+
+
 class Experience(NamedTuple):
     """The data of one task's inner loop; vmapped over M.
 
@@ -124,12 +129,14 @@ class MetaLearner(NamedTuple):
         adapt: (state, task, key, num_steps) -> AdaptationCurve, for one task. ``num_steps`` is a Python int.
         predict: (path, task, x) -> network outputs [K+1, ...] at inputs x after 0..K adaptation steps, for pictures. ``path``
             is an `AdaptationCurve.path` of the same agent. Only the oracle reads ``task``.
+        to_action: action as the policy gave it, such as a `Trajectory` records -> action that the environment takes.
     """
 
     init: Callable[[Key], Any]
     step: Callable[[Any, Key], tuple[Any, Metrics]]
     adapt: Callable[[Any, Task, Key, int], AdaptationCurve]
     predict: Callable[[Path, Task, jax.Array], Any]
+    to_action: Callable[[jax.Array], jax.Array] = unchanged
 
 
 class Environment(Protocol):
@@ -147,7 +154,7 @@ class Trajectory(NamedTuple):
 
     Attributes:
         observation: [T, ...], what the policy saw before each step.
-        action: [T, ...], as sampled: before any clipping by the environment.
+        action: [T, ...], as sampled: in the policy's units, before any scaling or clipping.
         log_prob: [T], of ``action`` under the policy that drew it.
         distribution: parameters of that policy's action distribution, leaves [T, ...].
         reward: [T].

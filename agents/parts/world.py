@@ -10,10 +10,11 @@ from flax import linen as nn
 from gymnasium.spaces import Discrete
 
 from agents.agent import RegressionSettings, ReinforcementSettings
+from agents.parts.action_units import InPolicyUnits, ToAction, to_action
 from agents.parts.networks import ACTIVATIONS, LECUN, Network, policy, regressor
 from agents.parts.problems import policy_gradient, regression
 from metarl import advantages
-from metarl.interfaces import Key, Problem, Task
+from metarl.interfaces import Key, Problem, Task, unchanged
 from metarl.surrogates import loaded_dice, reinforce
 
 BASELINES = {"linear": advantages.linear_baseline, "time": advantages.time_baseline}
@@ -27,7 +28,7 @@ class Rollouts(NamedTuple):
     """What agents that roll out policies of their own need to know of a reinforcement-learning world.
 
     Attributes:
-        family: the environments, with ``horizon``, spaces and ``sample_task``.
+        family: the environments, with ``horizon``, spaces and ``sample_task``, taking actions in the policy's units.
         policy_options: hidden_sizes, activation and initial_std of `agents.parts.networks.policy`.
         num_episodes: N.
         gamma: discount.
@@ -59,6 +60,7 @@ class World(NamedTuple):
         reveal: the same world with the task's parameters among the network's inputs, or None.
         see_task: (task, x) -> network inputs; appends the task's parameters in a revealed world.
         rollouts: for agents that play by themselves; None in regression.
+        to_action: what a policy gives -> the family's action; see `agents.parts.action_units`.
     """
 
     kind: Literal["reinforcement", "regression"]
@@ -70,6 +72,7 @@ class World(NamedTuple):
     reveal: Callable[[], "World"] | None = None
     see_task: Callable[[Task, jax.Array], jax.Array] = lambda task, x: x
     rollouts: Any = None
+    to_action: ToAction = unchanged
 
 
 def policy_gradient_world(
@@ -93,8 +96,11 @@ def policy_gradient_world(
         ValueError: numbers or spaces that no policy can have.
     """
     _check(settings, num_episodes=1, gamma=(0, 1), gae_lambda=(0, 1), initial_std=(1e-6, float("inf")))
+    _check(settings, action_scale=(1e-6, float("inf")))
     if settings.initial_std is not None and isinstance(family.action_space, Discrete):
         raise ValueError(f"initial_std is {settings.initial_std}, but actions are discrete: there is no Gaussian.")
+    convert = to_action(family.action_space, settings.action_scale)
+    family = family if convert is unchanged else InPolicyUnits(family, convert)
     options: dict[str, Any] = {
         "hidden_sizes": settings.hidden_sizes,
         "activation": settings.activation,
@@ -126,6 +132,7 @@ def policy_gradient_world(
         resample=True,
         network=network,
         rollouts=rollouts,
+        to_action=convert,
     )
 
 

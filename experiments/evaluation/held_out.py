@@ -122,7 +122,8 @@ def adapt_all(agent: Trained, tasks: Any, num_steps: int) -> dict[str, Any]:
     Returns:
         "returns" [M, K+1], mean over N episodes after 0..K inner steps; "greedy_returns" [M, K+1], the same without
         sampling; "used" [M, K+1], episodes used by then; "before" and "after", the first episode with the unadapted and with
-        the last parameters: (observation [M, T, ...], mask [M, T], last observation [M, ...]); "actions", those of both.
+        the last parameters: (observation [M, T, ...], mask [M, T], last observation [M, ...]); "actions", those of both, as the
+        family took them.
     """
     return jax.device_get(adapter(agent.learner, num_steps)(agent.state, tasks))
 
@@ -137,7 +138,7 @@ def adapter(learner: MetaLearner, num_steps: int) -> Callable[[Any, Any], dict[s
         support, query = curve.experience
         first = query if num_steps == 0 else jax.tree.map(lambda x: x[0], support)
         episodes = {"before": first_episode(first), "after": first_episode(query)}
-        episodes["actions"] = (first.trajectory.action[0], query.trajectory.action[0])
+        episodes["actions"] = tuple(learner.to_action(batch.trajectory.action[0]) for batch in (first, query))
         return {"returns": curve.score, "greedy_returns": curve.greedy_score, "used": curve.used} | episodes
 
     def first_episode(batch: Any) -> tuple[jax.Array, ...]:

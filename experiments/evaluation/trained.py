@@ -35,8 +35,8 @@ class Trained(NamedTuple):
         env_steps: environment steps it was trained on.
         adapt: (task, num_steps=1, seed=0) -> AdaptationCurve; compiled once per number of steps. ``curve.score[k]`` is the mean
             return after k inner steps (or episodes, for agents with memory), ``curve.used[k]`` the episodes used by then.
-        act: (curve, observation, step=-1) -> action, NumPy: the greedy one after that inner step. Of an agent with
-            memory, its first action in that episode.
+        act: (curve, observation, step=-1) -> action, NumPy, as the family takes it: the greedy one after that inner
+            step. Of an agent with memory, its first action in that episode.
         config: the run's settings; None without a run.
     """
 
@@ -79,7 +79,7 @@ def trained(
 
     def act(curve: AdaptationCurve, observation: Any, step: int = -1) -> np.ndarray:
         parameters = learner.predict(curve.path, family.default_params, jax.numpy.asarray(observation)[None])
-        return np.asarray(distribution(jax.tree.map(lambda x: x[step, 0], parameters)).mode())
+        return np.asarray(learner.to_action(distribution(jax.tree.map(lambda x: x[step, 0], parameters)).mode()))
 
     return Trained(family, learner, state, int(state.iteration), env_steps, adapt, act, config)
 

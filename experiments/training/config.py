@@ -15,7 +15,7 @@ from agents.agent import Kind
 from envs import registration
 from envs.options import from_flags
 from experiments.cli.errors import UserError
-from experiments.cli.flags import MAX_SEED, at_least, between
+from experiments.cli.flags import MAX_SEED, at_least, between, flag
 from experiments.training import settings
 from experiments.training.settings import find_users_modules
 from metarl.interfaces import MetaLearner
@@ -117,15 +117,16 @@ def resolve(config: TrainConfig) -> TrainConfig:
     infinity = float("inf")
     at_least(config, num_tasks=1, num_episodes=1, num_iterations=0, horizon=1, hidden_sizes=1)
     at_least(config, checkpoint_every=1, eval_tasks=0, eval_steps=0, eval_episodes=1, devices=1, task_batch=1)
-    between(config, seed=(0, MAX_SEED), outer_lr=(0, infinity), initial_std=(1e-6, infinity))
+    between(config, seed=(0, MAX_SEED), outer_lr=(0, infinity), initial_std=(1e-6, infinity), action_scale=(1e-6, infinity))
     between(config, gamma=(0, 1), gae_lambda=(0, 1))
-    discrete = isinstance(family_of(config).action_space, Discrete)
-    if discrete and config.initial_std is not None:
-        raise UserError(
-            f"--initial-std is {config.initial_std}, but actions of {config.env} are discrete: there is no Gaussian. "
-            "Leave it out."
-        )
-    return config if discrete or config.initial_std is not None else dataclasses.replace(config, initial_std=1.0)
+    if not isinstance(family_of(config).action_space, Discrete):
+        return config if config.initial_std is not None else dataclasses.replace(config, initial_std=1.0)
+    asked = {"initial_std": config.initial_std is not None, "action_scale": config.action_scale != 1}
+    for name, why in (("initial_std", "there is no Gaussian"), ("action_scale", "there is nothing to scale")):
+        if asked[name]:
+            value = getattr(config, name)
+            raise UserError(f"{flag(name)} is {value}, but actions of {config.env} are discrete: {why}. Leave it out.")
+    return config
 
 
 def family_of(config: TrainConfig) -> envs.TaskFamily:
@@ -147,10 +148,8 @@ def named_family(env: str, options: dict[str, Any]) -> envs.TaskFamily:
 
 def make_family(env: str, options: dict[str, Any]) -> envs.TaskFamily:
     """``envs.make``, with a user's module found in the current folder too; built and checked once for the same arguments."""
-    find_users_modules()
-    module, colon, name = env.rpartition(":")
-    env = f"{MOVED.get(module, module)}{colon}{name}"
-    key = (env, registration.find(env), repr(sorted(options.items())))
+    env, maker = _found(env)
+    key = (env, maker, repr(sorted(options.items())))
     if key not in _FAMILIES:
         family = envs.make(env, **options)
         _FAMILIES.clear()
@@ -159,6 +158,22 @@ def make_family(env: str, options: dict[str, Any]) -> envs.TaskFamily:
 
 
 _FAMILIES: dict[Any, envs.TaskFamily] = {}  # the newest
+
+
+def maker_of(env: str) -> Any:
+    """The class or function that makes a family, with a `UserError` where there is none."""
+    try:
+        return registration.imported(_found(env)[1])
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _found(env: str) -> tuple[str, Any]:
+    """An id by today's name of its module, and what it was registered with."""
+    find_users_modules()
+    module, colon, name = env.rpartition(":")
+    env = f"{MOVED.get(module, module)}{colon}{name}"
+    return env, registration.find(env)
 
 
 def build(config: TrainConfig, *, family: envs.TaskFamily | None = None, task_map: TaskMap = ONE_BATCH) -> Built:

@@ -1,0 +1,113 @@
+"""`action_scale`: the same policy as on a family that divides by it, wherever it acts."""
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import agents
+import envs
+from agents.parts.action_units import to_action
+from envs.families.navigation import Navigation2D
+from experiments.evaluation.trained import trained
+from tests.agents.probe import Guess, GuessDiscrete
+
+SCALE = 10.0
+NAMES = [name for name in agents.registered() if "reinforcement" in agents.find(name).serves]
+
+
+class Effort(Navigation2D):
+    """Where actions cost, so that rewards too depend on their units, and start at a place of chance."""
+
+    def initial(self, rng, params):
+        return jax.random.uniform(rng, (2,), jnp.float32, -0.1, 0.1)
+
+    def reward(self, state, action, next_state, rng, params):
+        return super().reward(state, action, next_state, rng, params) - 0.05 * jnp.sum(jnp.clip(action, -1, 1) ** 2)
+
+
+class Divides(Effort):
+    """The same, a tenth of each action."""
+
+    def transition(self, state, action, rng, params):
+        return super().transition(state, jnp.clip(action / SCALE, -1, 1), rng, params)
+
+    def reward(self, state, action, next_state, rng, params):
+        return super().reward(state, jnp.clip(action / SCALE, -1, 1), next_state, rng, params)
+
+
+def small(name, family, **settings):
+    learner = agents.make(name, family, num_tasks=4, num_episodes=4, hidden_sizes=(8,), initial_std=3.0, **settings)
+    state = learner.init(jax.random.key(0))
+    step = jax.jit(learner.step)
+    for index in range(2):
+        state, metrics = step(state, jax.random.key(index))
+    return learner, state, metrics
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_the_same_as_a_family_that_divides(name):
+    family, divides = Effort(horizon=8), Divides(horizon=8)
+    ours, state, metrics = small(name, family, action_scale=SCALE)
+    theirs, other_state, other_metrics = small(name, divides)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), state.theta, other_state.theta)
+    for key in ("meta/pre", "meta/post", "policy/entropy"):
+        np.testing.assert_allclose(metrics[key], other_metrics[key], rtol=1e-4)
+    task, key = family.default_params, jax.random.key(7)
+    curve, other = (learner.adapt(state, task, key, 2) for learner in (ours, theirs))
+    np.testing.assert_allclose(curve.score, other.score, rtol=1e-4)
+    np.testing.assert_allclose(curve.greedy_score, other.greedy_score, rtol=1e-4)
+    unscaled, _, _ = small(name, family)
+    assert not np.allclose(curve.score, unscaled.adapt(state, task, key, 2).score, rtol=1e-3), "the scale matters here"
+
+
+@pytest.mark.parametrize("name", ["maml", "rl2", "oracle"])
+def test_gymnasium_takes_what_act_gives(name):
+    """An episode stepped through Gymnasium with the actions of `act` is that of acting greedily in the sampler."""
+    family = Effort(horizon=4)  # its first step: what act gives for agents with memory too
+    learner, state, _ = small(name, family, action_scale=SCALE)
+    agent, task = trained(family, learner, state), family.default_params
+    curve = agent.adapt(task, num_steps=1)
+    env = gymnasium.make("test/Effort-v0", horizon=4, task=task)
+    observation, _ = env.reset(seed=3)
+    action = agent.act(curve, observation)
+    parameters = jax.tree.map(lambda x: x[-1, 0], learner.predict(curve.path, task, jnp.asarray(observation)[None]))
+    np.testing.assert_allclose(action, np.clip(parameters["mean"] / SCALE, -1, 1), rtol=1e-6)
+    reached, reward, *_ = env.step(action)
+    np.testing.assert_allclose(reached, observation + 0.1 * action, rtol=1e-5, atol=1e-6)
+    assert np.isfinite(reward)
+
+
+envs.register("test/Effort-v0", Effort)
+
+
+def test_recorded_actions_are_those_of_the_policy_and_convert_to_those_of_the_family():
+    family = Navigation2D(horizon=6)
+    learner, state, _ = small("maml", family, action_scale=SCALE)
+    trajectory = learner.adapt(state, family.default_params, jax.random.key(0), 1).experience.query.trajectory
+    assert np.abs(trajectory.action).max() > 1, "a standard deviation of 3"
+    moves = np.diff(trajectory.observation, axis=1)
+    taken = learner.to_action(trajectory.action)[:, :-1]
+    np.testing.assert_allclose(moves, 0.1 * taken, atol=1e-5)
+
+
+def test_the_space_is_what_it_is_clipped_to():
+    box = gymnasium.spaces.Box(np.array([-1.0, 0.0], np.float32), np.array([1.0, np.inf], np.float32))
+    np.testing.assert_allclose(to_action(box, 2.0)(jnp.array([-4.0, 4.0])), [-1.0, 2.0])
+    np.testing.assert_allclose(
+        to_action(box, 1.0)(jnp.array([-4.0, -4.0])), [-4.0, -4.0], err_msg="families clip by themselves"
+    )
+
+
+@pytest.mark.parametrize(
+    ("family", "scale", "message"),
+    [
+        (Guess(), 0.0, "action_scale is 0.0, but must be at least 1e-06"),
+        (Guess(), float("nan"), "action_scale is nan, but must be at least 1e-06"),
+        (GuessDiscrete(), 10.0, "action_scale is 10, but actions are discrete: there is nothing to scale."),
+    ],
+)
+def test_what_is_refused(family, scale, message):
+    with pytest.raises(ValueError, match=message):
+        agents.make("maml", family, action_scale=scale)
