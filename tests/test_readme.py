@@ -30,7 +30,7 @@ FEWER = {
     "studies.surrogates": "",
     "studies.explain": "--num-iterations 2 --surface-points 3",
     "studies.mjx_iterations": "--iterations 2 --num-episodes 2 --horizon 2",
-    "studies.locomotion": "--agents random --num-iterations 0 --eval-tasks 1",
+    "studies.locomotion": "--agents random --num-iterations 0 --eval-tasks 1 --num-tasks 1 --horizon 2",
     "studies.families": "--no-train",
     "studies.bandits": "--num-iterations 1 --pulls 2 --arms 2 --eval-tasks 2",
 }

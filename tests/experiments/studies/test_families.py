@@ -5,6 +5,7 @@ import json
 import pytest
 
 import envs
+from experiments.reporting import run_rows
 from experiments.studies.families import __main__ as families
 from experiments.studies.families import table
 from experiments.studies.families.family_settings import EVALUATION, PUBLISHED, SETTINGS
@@ -91,6 +92,6 @@ def test_a_supervised_run_is_no_row(monkeypatch, tmp_path):
     class Gathered:
         supervised = True
 
-    monkeypatch.setattr(table.comparison, "gather", lambda folders: Gathered)
-    with pytest.raises(table.UserError, match="supervised"):
+    monkeypatch.setattr(run_rows.comparison, "gather", lambda folders: Gathered)
+    with pytest.raises(run_rows.UserError, match="supervised"):
         table.rows_of(tmp_path)
