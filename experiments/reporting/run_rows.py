@@ -31,7 +31,7 @@ def _row(folder: Path, agent: str, pooled: dict[str, Any], runs: list[comparison
         "seeds": pooled["seeds"],
         "iterations": first.result["iteration"],
         "env_steps": max(int(line.get("time/env_steps", 0)) for line in last),
-        "trained": [statistics.mean(returns) for returns in _tenths(runs)],
+        "trained": [statistics.mean(returns) for returns in _tenths(runs) if returns],
         "minutes": max(line.get("time/seconds", 0.0) for line in last) / 60,
         "device": f"{device.get('count', 1)} x {device.get('kind', device.get('platform', 'unknown'))}",
         "adapts_by": pooled["adapts_by"],
