@@ -120,6 +120,9 @@ class ReinforcementSettings:
     action_scale: float = 1.0  # rllab's environments; ours say otherwise
     """A Gaussian policy's output is divided by this, and then clipped, to give the action. Robots are published
     with 10: a standard deviation of 1 then shakes them gently, and inner steps, which move in units of it, stay small."""
+    normalize_observations: bool = False  # VariBAD has it, ProMP and maml_rl do not
+    """Networks read observations less their mean, in standard deviations, over all of training; the statistics stand still
+    during adaptation."""
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,8 @@ def build(agent: str | Agent, world: World, training: Training, **own: Any) -> M
         numbers = chosen(declared, world.kind, own)
     except Refused as error:
         raise ValueError(f"{name_of(agent)}: {error}") from error
-    return declared.make(world, training, numbers)._replace(to_action=world.to_action)
+    learner = declared.make(world, training, numbers)
+    return learner._replace(to_action=world.to_action) if isinstance(learner, MetaLearner) else learner
 
 
 def make(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from agents.agent import Adaptation, Agent, InnerLoop, OnPolicy, Training
 from agents.parts.gradient_learner import Inner, adaptation, along, gradient_learner, inner
 from agents.parts.networks import Network, with_head
+from agents.parts.normalization import carry
 from agents.parts.world import World
 from metarl import meta, rules
 from metarl.interfaces import InnerRule, MetaLearner
@@ -42,7 +43,7 @@ def pretrained(world: World, training: Training, own: Pretrained) -> MetaLearner
     learner = gradient_learner(world, training, in_training, loop, make_update)
     if own.recipe == "cross-validated":
         return learner._replace(adapt=_cross_validated(world, loop))
-    tuned = rules.scaled(RECIPES[own.recipe](loop.network, own), own.test_step_scale)
+    tuned = rules.scaled(carry(RECIPES[own.recipe](loop.network, own), world.seen), own.test_step_scale)
 
     def adapt(state, task, key, num_steps):
         return adaptation(loop._replace(rule=tuned), tuned.init(state.theta), task, key, num_steps)

@@ -20,6 +20,8 @@ class Rl2(ByPPO):
     """Episodes of one task in a row, in training."""
     memory_size: Annotated[int, Bounds(1)] = 64  # ProMP's RL2 runs, an LSTM there, and VariBAD's
     """Size of the GRU's state."""
+    normalize_rewards: bool = False  # VariBAD has it, ProMP's RL2 runs do not
+    """The memory reads rewards divided by the running standard deviation of discounted returns."""
 
 
 def rl2(world: World, training: Training, own: Rl2) -> MetaLearner:
@@ -30,7 +32,7 @@ def rl2(world: World, training: Training, own: Rl2) -> MetaLearner:
     if isinstance(world.network, RNNCellBase) and own.memory_size != Rl2.memory_size:
         raise ValueError(f"memory_size is {own.memory_size}, but the given cell has a size of its own; leave one out.")
     actor_critic = recurrent(world.rollouts.family, world.rollouts.policy_options, own.memory_size, network=world.network)
-    return trial_learner(world, training, own, actor_critic, own.trial_episodes)
+    return trial_learner(world, training, own, actor_critic, own.trial_episodes, own.normalize_rewards)
 
 
 RL2 = Agent(rl2, Rl2, serves=("reinforcement",), adapts_by="memory", mixes_tasks=True)

@@ -10,6 +10,7 @@ import numpy as np
 from flax import linen as nn
 
 from agents.parts.networks import observation_shape, one_line, policy, regressor
+from agents.parts.normalization import Seen, merged, normalized
 from metarl.interfaces import Key, Params, Task, Tree
 from metarl.trial import Feedback
 
@@ -178,6 +179,57 @@ def informed(family: Any, trained_on: Any, policy_options: dict[str, Any], netwo
     discrete = isinstance(family.action_space, gymnasium.spaces.Discrete)
     no_action = jnp.asarray(0) if discrete else jnp.zeros(family.action_space.shape)
     return ActorCritic(readers.init, start, act, replay, readers.distribution, no_action)
+
+
+def normalizing(actor_critic: ActorCritic, start: Any, rewards: bool) -> ActorCritic:
+    """The same, reading observations and last rewards in units of what has been seen; see `agents.parts.normalization`.
+
+    Args:
+        actor_critic: what plays.
+        start: where statistics of observations begin; None leaves observations as they are.
+        rewards: whether the last reward is divided by the standard deviation of discounted returns (VariBAD's, and Gymnasium's
+            NormalizeReward).
+    """
+    if start is None and not rewards:
+        return actor_critic
+
+    def init(key):
+        theta: dict[str, Any] = {"network": actor_critic.init(key)}
+        theta |= {} if start is None else {"seen": start}
+        return theta | ({"spread": jnp.ones(())} if rewards else {})
+
+    def read(theta, observation, feedback):
+        if start is not None:
+            observation = normalized(observation, theta["seen"])
+        if rewards:
+            # Removes the derivative with respect to the spread: it is measured, not learned.
+            feedback = feedback._replace(reward=feedback.reward / jax.lax.stop_gradient(theta["spread"]))
+        return observation, feedback
+
+    def act(theta, memory, observation, feedback):
+        observation, feedback = read(theta, observation, feedback)
+        return actor_critic.act(theta["network"], memory, observation, feedback)
+
+    def replay(theta, memory, observation, feedback, mask):
+        observation, feedback = read(theta, observation, feedback)
+        return actor_critic.replay(theta["network"], memory, observation, feedback, mask)
+
+    return actor_critic._replace(init=init, act=act, replay=replay)
+
+
+def measured(theta: Params, before: Params, parts: Seen, spread: jax.Array) -> Params:
+    """Meta-parameters after an update with statistics of what its trials have shown.
+
+    Args:
+        theta: after the update.
+        before: before it.
+        parts: of observations, leaves [M, ...].
+        spread: standard deviation of discounted returns.
+    """
+    if not isinstance(theta, dict) or "network" not in theta:
+        return theta
+    new = {"seen": merged(before["seen"], parts)} if "seen" in theta else {}
+    return theta | new | ({"spread": spread} if "spread" in theta else {})
 
 
 class _Readers(NamedTuple):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from agents.agent import Adaptation, InnerLoop, Training
 from agents.parts.networks import Network
+from agents.parts.normalization import carry, remember, view
 from agents.parts.world import BASELINES, World
 from metarl import outer, rules
 from metarl.inner_loop import adapt, collect
@@ -55,7 +56,7 @@ def inner(
         **changes: options of `agents.parts.problems.policy_gradient` that the agent sets itself; of no effect in regression.
     """
     network = world.make_network(0) if network is None else network
-    rule = (training.inner_rule or rules.sgd(own.inner_lr)) if rule is None else rule
+    rule = carry((training.inner_rule or rules.sgd(own.inner_lr)) if rule is None else rule, world.seen)
     options: dict[str, Any] = {}
     if world.rollouts is not None:
         options["baseline"] = BASELINES[own.baseline]
@@ -94,11 +95,12 @@ def gradient_learner(
         make_update: its problem and rule -> how meta-parameters move.
     """
     network, problem, rule, resample = inner
+    seeing = view(network, world.seen)
     update = make_update(problem, rule)
     num_steps = own.num_inner_steps
 
     def init(key):
-        theta = rule.init(network.init(key))
+        theta = rule.init(seeing.init(key))
         return MetaState(theta, update.init(theta), jnp.zeros((), jnp.int32))
 
     def draw(theta, key):
@@ -107,7 +109,8 @@ def gradient_learner(
 
     def step(state, key):
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(training.num_tasks))
-        state, per_task, metrics = update.step(state, draw, keys)
+        after, per_task, metrics = update.step(state, draw, keys)
+        state, per_task = remember(state, after, per_task)
         return state, report(per_task, num_steps) | metrics
 
     at_test = inner._replace(rule=rules.scaled(rule, own.test_step_scale))
@@ -115,7 +118,7 @@ def gradient_learner(
     def adapt_to(state, task, key, num_steps):
         return adaptation(at_test, state.theta, task, key, num_steps)
 
-    return MetaLearner(init, step, adapt_to, predictions(network))
+    return MetaLearner(init, step, adapt_to, predictions(seeing))
 
 
 def adaptation(inner: Inner, theta: Theta, task: Task, key: Key, num_steps: int) -> AdaptationCurve:

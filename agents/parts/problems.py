@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from agents.parts.networks import Network, Policy
+from agents.parts.normalization import merged, seen_in
 from metarl import advantages
 from metarl.interfaces import Experience, Problem, Trajectory
 from metarl.meta import last
@@ -45,6 +46,7 @@ def policy_gradient(
     gae_lambda: float = 1.0,
     baseline: Baseline = advantages.linear_baseline,
     unroll: int = 5,
+    count_seen: bool = False,
 ) -> Problem:
     """Policy-gradient adaptation on a family of environments.
 
@@ -61,6 +63,7 @@ def policy_gradient(
         gae_lambda: 1 gives discounted returns minus the baseline.
         baseline: fitted to every batch; see `metarl.advantages`.
         unroll: see `metarl.sampler.rollout`.
+        count_seen: whether the outer loss's metrics hold statistics of all observations, for `agents.parts.normalization`.
     """
 
     def play(params, task, key, choose):
@@ -123,6 +126,10 @@ def policy_gradient(
         if jax.tree.leaves(path)[0].shape[0] == num_steps + 1:  # a meta-gradient may know the ends of the path alone
             moved = jax.vmap(kl)(jax.tree.map(lambda x: x[1:], path), jax.tree.map(lambda x: x[:, :1], support.trajectory))
             metrics |= {f"inner/kl_{k + 1}": moved[k] for k in range(num_steps)}
+        if count_seen:
+            drawn = [(part.trajectory.observation, part.trajectory.mask) for part in (support, query)]
+            parts = [seen_in(observation.astype(float), mask) for observation, mask in drawn]
+            metrics["seen"] = merged(parts[0], jax.tree.map(lambda x: x[None], parts[1]))
         return loss(outer_surrogate, last(path), query), metrics
 
     def entropy(trajectory):

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import optax
 
 from agents.agent import ByPPO, Training
-from agents.parts.actor_critic import ActorCritic
+from agents.parts.actor_critic import ActorCritic, measured, normalizing
 from agents.parts.gradient_learner import report
+from agents.parts.normalization import seen_in
 from agents.parts.problems import Episodes
 from agents.parts.trials import ReturnScale, act_greedily, advantages_of, explained_by_episode, play_trials, record
 from agents.parts.world import World
@@ -14,7 +15,14 @@ from metarl.interfaces import AdaptationCurve, Experience, MetaLearner, MetaStat
 from metarl.ppo import PPO, num_updates, optimise, ppo_loss
 
 
-def trial_learner(world: World, training: Training, own: ByPPO, actor_critic: ActorCritic, trial_episodes: int) -> MetaLearner:
+def trial_learner(
+    world: World,
+    training: Training,
+    own: ByPPO,
+    actor_critic: ActorCritic,
+    trial_episodes: int,
+    normalize_rewards: bool = False,
+) -> MetaLearner:
     """Learn to play trials of one task. One meta-iteration: N trials on each of M tasks, then PPO on all of them.
 
     It draws M * N * ``trial_episodes`` episodes, as many as gradient agents with K = trial_episodes - 1. Score k is the return
@@ -29,8 +37,10 @@ def trial_learner(world: World, training: Training, own: ByPPO, actor_critic: Ac
         own: gives PPO's numbers.
         actor_critic: what plays.
         trial_episodes: E in training; `MetaLearner.adapt` takes any number.
+        normalize_rewards: see `agents.parts.actor_critic.normalizing`.
     """
     rollouts = world.rollouts
+    actor_critic = normalizing(actor_critic, world.seen, normalize_rewards)
     assert rollouts is not None, "trials are played in reinforcement learning"
     numbers = PPO(own.ppo_epochs, own.ppo_minibatches, own.clip, entropy_cost=own.entropy_cost)
     rate, per_iteration = training.outer_lr, num_updates(numbers, training.num_tasks * rollouts.num_episodes)
@@ -47,17 +57,19 @@ def trial_learner(world: World, training: Training, own: ByPPO, actor_critic: Ac
         key_task, key_play = jax.random.split(key)
         task = world.sample_task(key_task)
         trials, value = play_trials(rollouts, actor_critic, theta, task, key_play, trial_episodes)
-        return actor_critic.start(task), trials, value
+        observation, mask = trials.trajectory.observation, trials.trajectory.mask
+        return actor_critic.start(task), trials, value, seen_in(observation.astype(float), mask)
 
     def step(state, key):
         key_data, key_deal = jax.random.split(key)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key_data, jnp.arange(training.num_tasks))
-        memory, trials, value = training.task_map(one_task)(state.theta, keys)
+        memory, trials, value, seen = training.task_map(one_task)(state.theta, keys)
         opt_state, scale = state.opt_state
         batch, scale = record(rollouts, memory, trials, value, scale, state.iteration)
         theta, opt_state, metrics = optimise(
             loss, optimizer, state.theta, opt_state, batch, key_deal, numbers, training.task_map
         )
+        theta = measured(theta, state.theta, seen, scale.spread)
         score = jnp.mean(jnp.sum(trials.trajectory.reward, axis=-1), axis=1)
         reward, mask = (x.reshape(-1, *x.shape[2:]) for x in (trials.trajectory.reward, trials.trajectory.mask))
         explained = explained_by_episode(rollouts, reward, value.reshape(reward.shape), mask, scale)

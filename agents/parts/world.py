@@ -12,6 +12,7 @@ from gymnasium.spaces import Discrete
 from agents.agent import RegressionSettings, ReinforcementSettings
 from agents.parts.action_units import InPolicyUnits, ToAction, to_action
 from agents.parts.networks import ACTIVATIONS, LECUN, Network, policy, regressor
+from agents.parts.normalization import nothing_seen, view
 from agents.parts.problems import policy_gradient, regression
 from metarl import advantages
 from metarl.interfaces import Key, Problem, Task, unchanged
@@ -61,6 +62,7 @@ class World(NamedTuple):
         see_task: (task, x) -> network inputs; appends the task's parameters in a revealed world.
         rollouts: for agents that play by themselves; None in regression.
         to_action: what a policy gives -> the family's action; see `agents.parts.action_units`.
+        seen: where statistics of observations begin, or None where nothing is normalised; see `agents.parts.normalization`.
     """
 
     kind: Literal["reinforcement", "regression"]
@@ -73,6 +75,7 @@ class World(NamedTuple):
     see_task: Callable[[Task, jax.Array], jax.Array] = lambda task, x: x
     rollouts: Any = None
     to_action: ToAction = unchanged
+    seen: Any = None
 
 
 def policy_gradient_world(
@@ -111,6 +114,7 @@ def policy_gradient_world(
         return policy(family.observation_space, family.action_space, **options, num_extra=num_extra, network=network)
 
     spaces_only = policy(family.observation_space, family.action_space, **options)
+    seen = nothing_seen(family.observation_space.shape) if settings.normalize_observations else None
     unroll = UNROLL.get(jax.default_backend(), UNROLL_ELSEWHERE) if unroll is None else unroll
     shared: dict[str, Any] = {
         "num_episodes": settings.num_episodes,
@@ -121,7 +125,8 @@ def policy_gradient_world(
     usual: dict[str, Any] = {"inner_surrogate": loaded_dice(), "outer_surrogate": reinforce}
 
     def make_problem(network: Network, **changes: Any) -> Problem:
-        return policy_gradient(family, spaces_only._replace(network=network), **shared, **(usual | changes))
+        acts = spaces_only._replace(network=view(network, seen))
+        return policy_gradient(family, acts, count_seen=seen is not None, **shared, **(usual | changes))
 
     rollouts = Rollouts(family, options, **shared, trained_on=family if trained_on is None else trained_on)
     return World(
@@ -133,6 +138,7 @@ def policy_gradient_world(
         network=network,
         rollouts=rollouts,
         to_action=convert,
+        seen=seen,
     )
 
 

@@ -190,3 +190,31 @@ def test_a_schedule_of_promp_counts_meta_iterations():
 def test_e_maml_needs_other_tasks():
     with pytest.raises(ValueError, match="num_tasks is 1; give at least 2"):
         agents.build("e-maml", WORLD, TRAINING._replace(num_tasks=1))
+
+
+@pytest.mark.parametrize(("target", "expected"), [(1e-9, [1e-3, 2e-3]), (1e9, [2.5e-4, 1.25e-4])])
+def test_the_weight_of_promps_penalty_follows_the_inner_kl(target, expected):
+    learner = agents.make("promp", Guess(), num_tasks=3, num_episodes=4, inner_kl_target=target)
+    state = learner.init(jax.random.key(0))
+    for index, weight in enumerate(expected):
+        state, metrics = jax.jit(learner.step)(state, jax.random.key(index))
+        np.testing.assert_allclose(state.opt_state[1], [weight], rtol=1e-6)
+    np.testing.assert_allclose(metrics["inner/kl_weight"], expected[0], rtol=1e-6, err_msg="that of this iteration")
+
+
+def test_a_target_changes_nothing_before_the_weight_has_moved():
+    """And afterwards it does: the penalty is what the weight says."""
+    ends = {}
+    for target in (0.0, 1e-9):
+        own = {"num_inner_steps": 2, "inner_kl": 50.0, "inner_kl_target": target}
+        learner = agents.make("promp", Guess(), num_tasks=3, num_episodes=4, **own)
+        state, thetas = learner.init(jax.random.key(0)), []
+        for index in range(2):
+            state, _ = jax.jit(learner.step)(state, jax.random.key(index))
+            thetas.append(state.theta)
+        ends[target] = thetas
+
+    def close(a, b):
+        return all(np.allclose(x, y, rtol=1e-5, atol=1e-7) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
+
+    assert close(ends[0.0][0], ends[1e-9][0]) and not close(ends[0.0][1], ends[1e-9][1])
