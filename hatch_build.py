@@ -32,14 +32,15 @@ class CustomBuildHook(BuildHookInterface):
                 inside = path.relative_to(root)
                 if path.is_file() and "__pycache__" not in inside.parts:
                     target = inside if room == "metarl" else Path("metarl") / inside
-                    self._add(build_data, target, renamed(path.read_text()) if path.suffix == ".py" else path.read_text())
-        self._add(build_data, Path(START), (root / START).read_text())
-        self._add(build_data, Path("metarl-jax.pth"), START_LINE)
+                    content = path.read_bytes()
+                    self._add(build_data, target, renamed(content.decode()).encode() if path.suffix == ".py" else content)
+        self._add(build_data, Path(START), (root / START).read_bytes())
+        self._add(build_data, Path("metarl-jax.pth"), START_LINE.encode())
 
-    def _add(self, build_data: dict[str, Any], target: Path, text: str) -> None:
+    def _add(self, build_data: dict[str, Any], target: Path, content: bytes) -> None:
         source = self.folder / target
         source.parent.mkdir(parents=True, exist_ok=True)
-        source.write_text(text)
+        source.write_bytes(content)
         build_data["force_include"][str(source)] = str(target)
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:

@@ -15,7 +15,7 @@ from agents.agent import hyperparameters
 from experiments.cli.errors import UserError
 from experiments.cli.family_errors import NotFinite, explained
 from experiments.cli.flags import at_least, between
-from experiments.evaluation import rollout_video, wandb_evaluation
+from experiments.evaluation import film, rollout_video, wandb_evaluation
 from experiments.evaluation.trained import Trained, load
 from experiments.reporting import figures
 from experiments.reporting.intervals import bootstrap_ci95, iqm, share_ci95, task_hash
@@ -37,8 +37,11 @@ class EvaluateConfig:
     A supervised run is evaluated as its own settings say.
     """
 
-    run_dir: Path
-    """A run made by experiments.train, or a folder that holds those of several seeds."""
+    run_dir: Path | None = None
+    """A run made by experiments.train, or a folder that holds those of several seeds. With --pretrained: where to write, else
+    runs/pretrained/NAME."""
+    pretrained: str | None = None
+    """A trained agent that comes with metarl, such as HalfCheetahDir/promp, in the place of a run."""
     env: str | None = None
     """If given, checked against the run's."""
     num_tasks: int = 100
@@ -88,14 +91,36 @@ def evaluate_run(config: EvaluateConfig, run_config: dict[str, Any]) -> None:
         config: which run and how; the caller holds the run's lock.
         run_config: the run's config.json.
     """
+    assert config.run_dir is not None
+    changes = changes_of(config, run_config["settings"])
+    agent = load(config.run_dir, **changes)
+    result = evaluate_into(config.run_dir, agent, config, run_config["settings"])
+    wandb_evaluation.log(config.run_dir, run_config, result, agent.env_steps)
+
+
+def changes_of(config: EvaluateConfig, settings: dict[str, Any]) -> dict[str, Any]:
+    """What an evaluation sets otherwise than its run did, for `load`."""
     at_least(config, num_tasks=1, num_steps=0, num_episodes=1)
     between(config, step_scale=(1e-9, float("inf")))
-    settings = run_config["settings"]
-    declaration = declared(settings["agent"], KIND)
-    if config.step_scale and "test_step_scale" not in hyperparameters(declaration, KIND):
+    if config.step_scale and "test_step_scale" not in hyperparameters(declared(settings["agent"], KIND), KIND):
         raise UserError(f"--step-scale is {config.step_scale}, but {settings['agent']} takes no inner steps; leave it out.")
     changes: dict[str, Any] = {"num_episodes": config.num_episodes, "test_step_scale": config.step_scale}
-    agent = load(config.run_dir, **{name: value for name, value in changes.items() if value is not None})
+    return {name: value for name, value in changes.items() if value is not None}
+
+
+def evaluate_into(folder: Path, agent: Trained, config: EvaluateConfig, settings: dict[str, Any]) -> dict[str, Any]:
+    """Evaluate an agent; print the table, write evaluation.json, adaptation.png and rollout.gif to ``folder``.
+
+    Args:
+        folder: there already.
+        agent: which.
+        config: how.
+        settings: those it was trained with, by name.
+
+    Returns:
+        What evaluation.json holds.
+    """
+    declaration = declared(settings["agent"], KIND)
     with explained(settings["env"], agent.family):
         found, tasks, curves = _evaluated(agent, config.num_tasks, config.num_steps)
     result = {
@@ -107,13 +132,15 @@ def evaluate_run(config: EvaluateConfig, run_config: dict[str, Any]) -> None:
         "step_scale": list(config.step_scale or settings.get("test_step_scale") or (1.0,)),
         **found,
     }
-    write_json(config.run_dir / "evaluation.json", result)
-    draw(config.run_dir / "adaptation.png", agent.family, tasks, result, curves)
+    write_json(folder / "evaluation.json", result)
+    draw(folder / "adaptation.png", agent.family, tasks, result, curves)
     show(table_of(result))
     first = jax.tree.map(lambda x: x[0], curves | {"tasks": tasks})
     episodes = {name: (first[name][0], first["actions"][i], first[name][1]) for i, name in enumerate(("before", "after"))}
-    rollout_video.write(config.run_dir / "rollout.gif", agent.family, first["tasks"], episodes)
-    wandb_evaluation.log(config.run_dir, run_config, result, agent.env_steps)
+    recorded = rollout_video.write(folder / "rollout.gif", agent.family, first["tasks"], episodes)
+    if not recorded and declaration.adapts_by == "gradient":
+        film.write(folder / "rollout.gif", agent, tasks, num_steps=config.num_steps)
+    return result
 
 
 def adapt_all(agent: Trained, tasks: Any, num_steps: int) -> dict[str, Any]:
