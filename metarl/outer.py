@@ -115,8 +115,14 @@ def repeat(update: OuterUpdate, num_steps: int, task_map: TaskMap = ONE_BATCH) -
 
     def step(state: MetaState, draw: Draw, sources: Tree):
         iteration, experience = state.iteration, task_map(draw)(state.theta, sources)
-        state, per_task, metrics = update.step(state, recorded, experience)
-        again = lambda _, state: update.step(state._replace(iteration=iteration), recorded, experience)[0]
-        return jax.lax.fori_loop(1, num_steps, again, state), per_task, metrics
+
+        def again(state, _):
+            state, per_task, metrics = update.step(state._replace(iteration=iteration), recorded, experience)
+            return state, (per_task, metrics)
+
+        # The first step is in the loop too: outside, it would be compiled a second time.
+        state, outputs = jax.lax.scan(again, state, length=num_steps)
+        per_task, metrics = jax.tree.map(lambda x: x[0], outputs)
+        return state, per_task, metrics
 
     return OuterUpdate(update.init, step)

@@ -11,6 +11,7 @@ from gymnasium.spaces import Box
 
 from envs.contract import explain
 from envs.family import Task, TaskFamily, can_render
+from envs.mujoco import compiled
 from envs.to_gymnasium.task_env import TaskEnv
 from envs.to_gymnasium.task_vector_env import TaskVectorEnv
 
@@ -18,7 +19,8 @@ NUM_SAMPLES = 32  # tasks drawn, training and held out
 NUM_TASKS = 4  # of them played, different ones
 SEEDS = (0, 1)  # episodes of each task; the seeds and the actions are those of every task
 MAX_STEPS = 50  # longer horizons are not played out
-HOST_CALLS = {"pure_callback", "io_callback"}  # primitives; jax.debug.print may be left in
+# Primitives; jax.debug.print may be left in. Our own calls of MuJoCo use the host's threads too.
+HOST_CALLS = {"pure_callback", "io_callback", *(f"ffi_call {target}" for target in (compiled.STEP, compiled.CENTRE))}
 BEYOND = 3.0  # how far the second episode's actions reach beyond a box, as those of a Gaussian policy do
 
 
@@ -163,9 +165,10 @@ def random_actions(family: TaskFamily, num_steps: int, seed: int) -> np.ndarray:
 
 
 def primitives(jaxpr: Any) -> set[str]:
-    """Names of all primitives of a traced function, at any depth."""
+    """Names of all primitives of a traced function, at any depth; a custom call's with what it calls."""
     inner = getattr(jaxpr, "jaxpr", jaxpr)
-    found = {equation.primitive.name for equation in inner.eqns}
+    named = [(equation.primitive.name, equation.params) for equation in inner.eqns]
+    found = {f"{name} {params['target_name']}" if name == "ffi_call" else name for name, params in named}
     for equation in inner.eqns:
         for value in jax.tree.leaves(equation.params, is_leaf=is_jaxpr):
             found |= primitives(value) if is_jaxpr(value) else set()

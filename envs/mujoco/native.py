@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.mujoco import compiled
 from envs.mujoco.physics import Body, Change, Physics, Robot, model_path
 from envs.processors import num_processors
 
@@ -167,12 +168,17 @@ def native_physics(model: Any, robot: Robot, threads: int | None) -> Physics:
         return parts.reshape(*qpos.shape[:-1], 3, 2)
 
     shape = jax.ShapeDtypeStruct
+    name = compiled.register(model, twin, robot.place, robot.frame_skip, pools.threads, MAX_MODELS)
 
     def start(qpos, qvel, change=None):
         qpos, qvel = qpos.astype(jnp.float32), qvel.astype(jnp.float32)
         if robot.place == "mass centre":
             result = shape((3, 2), jnp.float32)
-            place = jax.pure_callback(host_centre, result, qpos, qvel, _flat(change), vmap_method="broadcast_all")
+            if name is None:
+                place = jax.pure_callback(host_centre, result, qpos, qvel, _flat(change), vmap_method="broadcast_all")
+            else:
+                given = jnp.concatenate([qpos, qvel, _flat(change)])
+                place = compiled.call(compiled.CENTRE, name, result, given)
         else:
             xy = qpos[:2] if robot.place == "torso" else qpos[:2] * jnp.array([1, 0], jnp.float32)
             place = jnp.zeros((3, 2), jnp.float32).at[0].set(xy)
@@ -182,8 +188,11 @@ def native_physics(model: Any, robot: Robot, threads: int | None) -> Physics:
 
     def step(body, ctrl, change=None):
         given = jnp.concatenate([body.hidden.ravel(), ctrl.astype(jnp.float32), _flat(change)])
-        result = shape((3 * size + 2,), jnp.float32)
-        result = jax.pure_callback(host_step, result, given, vmap_method="broadcast_all")
+        like = shape((3 * size + 2,), jnp.float32)
+        if name is None:
+            result = jax.pure_callback(host_step, like, given, vmap_method="broadcast_all")
+        else:
+            result = compiled.call(compiled.STEP, name, like, given)
         parts = result[:-2].reshape(3, size)
         return Body(parts[0, :nq], parts[0, nq : nq + nv], result[-2:], parts)
 

@@ -13,6 +13,7 @@ import pytest
 
 import envs
 from envs.check.evidence import Evidence
+from envs.mujoco import compiled
 from envs.mujoco.native import split
 
 FREE = {"contact_cost_weight": 0.0, "include_cfrc_ext_in_observation": False}
@@ -115,12 +116,13 @@ def test_returns_of_whole_episodes_agree_on_average(family):
     assert abs(gap.mean()) < 0.25 * spread, "a fourth of the spread of returns between episodes"
 
 
-def test_any_nesting_of_vmap_is_one_call_and_equals_a_loop(family, monkeypatch):
+def test_any_nesting_of_vmap_is_one_call_and_equals_a_loop(monkeypatch):
     from envs.mujoco import native
 
+    monkeypatch.setattr(compiled, "register", lambda *made: None)  # Python's calls can be counted
     calls, rollout = [], native.Pools.rollout
     monkeypatch.setattr(native.Pools, "rollout", lambda self, *args: calls.append(1) or rollout(self, *args))
-    ours = family("HopperRandParams")
+    ours = envs.make("metarl/HopperRandParams-v0", threads=1)
     tasks = jax.vmap(ours.sample_task)(jax.random.split(jax.random.key(0), 2))
     keys = jax.random.split(jax.random.key(1), (2, 3))
     actions = jax.random.uniform(jax.random.key(2), (2, 3, 3), minval=-1.0)
@@ -158,9 +160,12 @@ def test_a_change_reaches_its_own_field(family):
     assert all(np.abs(a - b).max() > 1e-6 for i, a in enumerate(seen) for b in seen[:i])
 
 
-def test_a_robot_that_diverges_is_not_put_back_in_silence(family, tmp_path, monkeypatch):
+@pytest.mark.parametrize("through_python", [False, True])
+def test_a_robot_that_diverges_is_not_put_back_in_silence(through_python, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # MuJoCo writes a log of its own
-    ours = family("AntVel")
+    if through_python:
+        monkeypatch.setattr(compiled, "register", lambda *made: None)
+    ours = envs.make("metarl/AntVel-v0", threads=1)
     body = jax.jit(ours.physics.start)(ours.start, jnp.full(14, 1e11, jnp.float32))
     after = jax.jit(ours.physics.step)(body, jnp.zeros(8, jnp.float32))
     assert bool(ours.terminal(after, None, None)) and not np.allclose(after.qpos, ours.start, atol=1.0)
@@ -177,8 +182,11 @@ def test_states_are_carried_without_loss():
     assert np.any(parts[:2].astype(np.float64).sum(axis=0) != x), "two would not be enough"
 
 
-def test_calls_at_once_do_not_disturb_one_another(family):
-    """Several callbacks run at the same time, as from several devices; each needs threads of its own."""
+@pytest.mark.parametrize("through_python", [False, True])
+def test_calls_at_once_do_not_disturb_one_another(through_python, monkeypatch):
+    """Several calls run at the same time, as from several devices; each needs data of its own."""
+    if through_python:
+        monkeypatch.setattr(compiled, "register", lambda *made: None)
     ours = envs.make("metarl/HalfCheetahVel-v0", threads=2)
     start = jax.vmap(ours.physics.start)(np.tile(np.asarray(ours.start), (8, 1)), np.zeros((8, 9), np.float32))
     actions = np.random.default_rng(0).uniform(-1, 1, (6, 8, 6)).astype(np.float32)
@@ -319,9 +327,13 @@ def test_the_sampler_costs_little_beside_the_physics(threads, monkeypatch):
     one = lambda task, key: rollout(ours, actor, task, key, horizon=horizon)
     sample = jax.jit(lambda: jax.vmap(jax.vmap(one, (None, 0)))(tasks, keys).reward)
     expected = sample().block_until_ready()
+    monkeypatch.setattr(compiled, "register", lambda *made: None)
+    through = envs.make("metarl/HalfCheetahVel-v0", threads=threads)
+    once = lambda task, key: rollout(through, actor, task, key, horizon=horizon)
+    recorded = jax.jit(lambda: jax.vmap(jax.vmap(once, (None, 0)))(tasks, keys).reward)
     seen, run = [], native.Pools.rollout
     monkeypatch.setattr(native.Pools, "rollout", lambda self, *args: seen.append(args) or run(self, *args))
-    sample().block_until_ready()
+    np.testing.assert_array_equal(recorded().block_until_ready(), expected)
     monkeypatch.undo()
     pool, data = Rollout(nthread=threads if threads > 1 else 0), [mujoco.MjData(model) for _ in range(threads)]
 
