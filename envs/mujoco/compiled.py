@@ -40,7 +40,7 @@ def library() -> ctypes.CDLL | None:
     import mujoco
 
     mujoco_folder = Path(mujoco.__file__).parent
-    [shared] = sorted(mujoco_folder.glob("libmujoco.so*"))[:1] or [None]
+    shared = next(iter(sorted(mujoco_folder.glob("libmujoco.so*"))), None)
     if shared is None:
         return None
     parts = (SOURCE.read_text(), *FLAGS, jaxlib.__version__, mujoco.__version__, str(shared), compiler)
