@@ -11,7 +11,7 @@ PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-c
 .PHONY: demo test test-slow test-lowest wheel
 
 demo: $(VENV)/.installed
-	$(VENV)/bin/python -m experiments.train --run-dir runs/demo --initial-std 0.7 --outer-lr 2e-3 --test-step-scale 1 0.5 $(ARGS)
+	$(VENV)/bin/python -m experiments.train --run-dir runs/demo $(ARGS)
 
 test: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .

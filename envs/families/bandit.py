@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from envs import drawing
+from envs.families import training
 from envs.family import TaskFamily
 from envs.options import is_number, one_of, whole_number
 from envs.task_spaces import finite
@@ -43,6 +44,7 @@ class BernoulliBandit(TaskFamily):
     """
 
     horizon = 1
+    training_settings = training.BANDIT
     observation_space = Box(0.0, 1.0, (1,), np.float32)
 
     def __init__(self, horizon: int | None = None, arms: int = 5):
@@ -89,6 +91,7 @@ class GaussianBandit(TaskFamily):
     """
 
     horizon = 1
+    training_settings = training.BANDIT
     observation_space = Box(0.0, 1.0, (1,), np.float32)
 
     def __init__(self, horizon: int | None = None, arms: int = 10, std: float = 1.0, means: str = "normal"):

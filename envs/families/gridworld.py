@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from envs import drawing
+from envs.families import training
 from envs.family import TaskFamily
 from envs.options import whole_number
 
@@ -37,6 +38,7 @@ class GridNavigation(TaskFamily):
     """
 
     horizon = 15
+    training_settings = training.GRID
     action_space = Discrete(len(MOVES))
     observation_space = Box(-1.0, 1.0, (2,), np.float32)
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.families import point
+from envs.families import point, training
 from envs.families.point import Goal
 from envs.family import TaskFamily
 
@@ -27,6 +27,7 @@ class Navigation2D(TaskFamily):
     """
 
     horizon = 100
+    training_settings = training.NAVIGATION
     action_space, task_space = point.ACTIONS, point.GOALS
     observation, plane, render_init = point.observation, point.plane, point.render_init
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.families import point
+from envs.families import point, training
 from envs.families.point import Goal
 from envs.family import TaskFamily
 from envs.options import one_of
@@ -38,6 +38,7 @@ class Navigation2DSparse(TaskFamily):
     """
 
     horizon = 20
+    training_settings = training.SPARSE_NAVIGATION
     action_space, task_space = point.ACTIONS, point.GOALS
     observation, plane, render_init = point.observation, point.plane, point.render_init
 
@@ -91,6 +92,7 @@ class NavigationCorner(TaskFamily):
     """
 
     horizon = 100
+    training_settings = training.CORNER_NAVIGATION
     action_space, task_space = point.ACTIONS, point.GOALS
     observation, plane, render_init = point.observation, point.plane, point.render_init
 

@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from envs import drawing
+from envs.families import training
 from envs.family import TaskFamily
 from envs.options import whole_number
 from envs.task_spaces import Such, finite
@@ -42,6 +43,7 @@ class TabularMDP(TaskFamily):
     """
 
     horizon = 10
+    training_settings = training.TABULAR
 
     def __init__(self, horizon: int | None = None, states: int = 10, actions: int = 5):
         super().__init__(horizon)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import agents
 from experiments import train
 from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
@@ -15,51 +16,24 @@ from experiments.reporting.claims import Claim, clearly_above
 from experiments.reporting.tables import Table, estimates, markdown, number, show
 from experiments.runs.folder import write_json
 from experiments.runs.seed_folders import seed_folder, seed_folders
-from experiments.training.config import train_config
+from experiments.training.config import KIND, train_config
+from experiments.training.suggested import suggested
 
 ENV = "metarl/Navigation2D-v0"
-# Marks: P read in the paper (Section 5.3, Appendix A.2), C in its released code (cbfinn/maml_rl), T chosen here by what agents
-# reached on tasks of the training distribution.
+# What is not the family's own (`envs.families.training.NAVIGATION`, with its sources) or train's default. Marks: P read in the
+# paper (Section 5.3, Appendix A.2), C in its released code (cbfinn/maml_rl).
 PROTOCOL: dict[str, Any] = {
-    "num_tasks": 20,  # P; C has 40
-    "num_episodes": 20,  # P, C
     "horizon": 100,  # P, C
     "gamma": 0.99,  # C, the algorithm's default
     "gae_lambda": 1.0,  # C
     "hidden_sizes": (64, 64),  # P and C have 100, 100 with ReLU; this, with tanh, is tristandeleu/pytorch-maml-rl's and ProMP's
     "activation": "tanh",
-    "initial_std": 0.7,  # T, in a second round: 0.5 had looked as good on few seeds; rllab's default is 1
     "eval_tasks": 100,  # C has 40 goals
     "eval_episodes": 40,  # P
     "eval_steps": 3,  # P
     "checkpoint_every": 50,
 }
-INNER: dict[str, Any] = {
-    "inner_lr": 0.1,  # P; C has 0.5
-    "num_inner_steps": 1,  # P, C
-    "test_step_scale": (1.0, 0.5),  # P, C: halved after the first step
-}
-ADAM: dict[str, Any] = {"outer_lr": 2e-3, "num_iterations": 300}  # T; P has up to 500 iterations of a trust region
-# rl2 and the oracle learn from fewer episodes of more tasks (ProMP's RL2 runs have 2 trials of 2 episodes on each of 100). T.
-BY_PPO: dict[str, Any] = {"num_tasks": 40, "num_episodes": 2, "initial_std": 1.0, "outer_lr": 2e-3, "outer_schedule": "linear"}
-
-SETTINGS: dict[str, dict[str, Any]] = {
-    "maml": INNER | ADAM,
-    "maml-trpo": INNER | {"max_kl": 0.01, "num_iterations": 60},  # P, C: KL 0.01; C has 100 iterations
-    "promp": INNER | {"outer_lr": 2e-3, "num_iterations": 60},  # five optimiser steps each; the rest as in Rothfuss et al. 2019
-    "e-maml": INNER | ADAM,
-    "fomaml": INNER | ADAM,
-    "reptile": INNER | ADAM | {"num_inner_steps": 3},
-    "imaml": INNER | ADAM | {"num_inner_steps": 5, "num_iterations": 100},
-    "anil": INNER | ADAM,
-    "cavia": INNER | ADAM | {"inner_lr": 1.0},  # Zintgraf et al. 2019, C: lmzintgraf/cavia
-    "meta-sgd": INNER | ADAM,
-    "maml++": INNER | ADAM | {"num_inner_steps": 3},
-    "rl2": BY_PPO | {"trial_episodes": 4, "num_iterations": 400},
-    "pretrained": INNER | ADAM | {"num_iterations": 600},  # each draws half of what maml's draws
-    "random": INNER | {"num_iterations": 1},  # nothing is trained
-    "oracle": BY_PPO | {"num_iterations": 200},
-}
+AGENTS = tuple(name for name in agents.registered() if KIND in agents.find(name).serves)
 
 
 class Published(NamedTuple):
@@ -101,11 +75,11 @@ class NavigationConfig:
 
 def navigation(config: NavigationConfig) -> None:
     """Train what is missing, then write the table, the comparison and its page."""
-    names = tuple(SETTINGS) if config.all else config.agents
+    names = AGENTS if config.all else config.agents
     at_least(config, num_seeds=1, num_iterations=0, eval_tasks=1)
     for name in names:
-        if name not in SETTINGS:
-            raise UserError(f"--agents has {name!r}; known: {', '.join(SETTINGS)}.")
+        if name not in AGENTS:
+            raise UserError(f"--agents has {name!r}; known: {', '.join(AGENTS)}.")
     for name in names:
         for run in runs_of(config, name):
             print(f"\n{name}: seeds {run.seed} to {run.seed + run.seeds - 1}", flush=True)
@@ -124,7 +98,7 @@ def navigation(config: NavigationConfig) -> None:
 def runs_of(config: NavigationConfig, agent: str) -> list[Any]:
     """The seeds of one agent that its folder has, resumed, and those that it lacks."""
     folder = config.out / agent
-    settings = PROTOCOL | SETTINGS[agent] | {"eval_tasks": config.eval_tasks}
+    settings = suggested(ENV, agent) | PROTOCOL | {"eval_tasks": config.eval_tasks}
     if config.num_iterations is not None:
         settings["num_iterations"] = config.num_iterations
     there = len([seed for seed in seed_folders(folder) if seed < config.num_seeds])

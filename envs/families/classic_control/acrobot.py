@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from envs import drawing
+from envs.families import training
 from envs.families.classic_control.ranges import Constants, Range, as_task
 from envs.family import TaskFamily
 from envs.options import one_of
@@ -48,6 +49,7 @@ class AcrobotDynamics(TaskFamily):
     """
 
     horizon = 500
+    training_settings = training.CLASSIC
     action_space = Discrete(3)
     observation_space = Box(-HIGH, HIGH, dtype=np.float32)
     task_space = Links(mass=positive(), length=positive(), inertia=positive(), torque=finite(), gravity=finite())

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from envs import drawing
+from envs.families import training
 from envs.families.classic_control.ranges import Constants, Range, as_task
 from envs.family import TaskFamily
 from envs.task_spaces import finite, positive
@@ -51,6 +52,7 @@ class CartPoleDynamics(TaskFamily):
     """
 
     horizon = 500
+    training_settings = training.CLASSIC
     action_space = Discrete(2)
     observation_space = Box(-HIGH, HIGH, dtype=np.float32)
     task_space = Cart(force=finite(), length=positive(), pole_mass=positive(), cart_mass=positive(), gravity=finite())

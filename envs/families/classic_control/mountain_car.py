@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from envs import drawing
+from envs.families import training
 from envs.families.classic_control.ranges import Constants, Range, as_task
 from envs.family import TaskFamily
 from envs.task_spaces import finite
@@ -43,6 +44,7 @@ class MountainCarDynamics(TaskFamily):
     """
 
     horizon = 200
+    training_settings = training.CLASSIC
     action_space = Discrete(3)
     observation_space = Box(
         np.array([LEFT, -MAX_SPEED], np.float32), np.array([RIGHT, MAX_SPEED], np.float32), dtype=np.float32

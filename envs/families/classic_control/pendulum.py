@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from envs import drawing
+from envs.families import training
 from envs.families.classic_control.ranges import Constants, Range, as_task
 from envs.family import TaskFamily
 from envs.task_spaces import finite, positive
@@ -46,6 +47,7 @@ class PendulumDynamics(TaskFamily):
     """
 
     horizon = 200
+    training_settings = training.CLASSIC
     action_space = Box(-1.0, 1.0, (1,), np.float32)
     observation_space = Box(-HIGH, HIGH, dtype=np.float32)
     task_space = Rod(mass=positive(), length=positive(), gravity=finite())

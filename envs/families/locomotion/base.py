@@ -1,27 +1,17 @@
 """What the legged families have in common: a robot, how it starts, what it observes."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium.spaces import Box
 
+from envs.families import training
 from envs.families.locomotion import drawing
 from envs.family import TaskFamily
 from envs.mujoco.backends import make_physics
 from envs.mujoco.physics import Body, Robot
 
 HORIZON = 200  # of Finn et al. 2017 and CAVIA; pytorch-maml-rl and ProMP's half-cheetah have 100
-
-
-# Sources: ProMP's code (num_tasks, action_scale, and its other numbers are the agents' own defaults), of which half of the
-# tasks. rl2: two trials of two episodes on each of many tasks, as there; lambda is ours.
-TRAINING: dict[str, dict[str, Any]] = {
-    "any": {"action_scale": 10.0},
-    "memory": {"num_tasks": 80, "num_episodes": 1, "gae_lambda": 0.95},
-    "nothing": {"num_tasks": 80, "num_episodes": 2, "gae_lambda": 0.95},
-}
 
 
 class Locomotion(TaskFamily):
@@ -35,7 +25,7 @@ class Locomotion(TaskFamily):
 
     robot: Robot
     horizon = HORIZON
-    training_settings = TRAINING
+    training_settings = training.LOCOMOTION
 
     def __init__(self, horizon: int | None = None, backend: str = "auto", iterations: int = 4, threads: int | None = None):
         """See `envs.mujoco.physics.make_physics` for ``backend``, ``iterations`` and ``threads``."""

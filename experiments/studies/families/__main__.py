@@ -15,6 +15,7 @@ from experiments.runs.folder import CONFIG, write_json
 from experiments.studies.families import table
 from experiments.studies.families.family_settings import EVALUATION, SETTINGS
 from experiments.training.config import train_config
+from experiments.training.suggested import suggested
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +79,7 @@ def short(id: str) -> str:
 def run_of(config: FamiliesConfig, id: str) -> Any:
     """What trains a family, going on with its folder if there is one."""
     folder = config.out / short(id)
-    settings = EVALUATION | SETTINGS[id]
+    settings = suggested(id, SETTINGS[id]["agent"]) | EVALUATION | SETTINGS[id]
     for name in ("num_iterations", "eval_tasks"):
         if getattr(config, name) is not None:
             settings[name] = getattr(config, name)

@@ -10,6 +10,7 @@ from experiments.studies.families import __main__ as families
 from experiments.studies.families import table
 from experiments.studies.families.family_settings import EVALUATION, PUBLISHED, SETTINGS
 from experiments.training.config import train_config
+from experiments.training.suggested import suggested
 
 TINY = {"agent": "maml", "num_tasks": 2, "num_episodes": 2, "horizon": 6, "hidden_sizes": (8,), "eval_steps": 1}
 
@@ -17,8 +18,8 @@ TINY = {"agent": "maml", "num_tasks": 2, "num_episodes": 2, "horizon": 6, "hidde
 def test_every_family_has_settings_that_its_agent_uses():
     assert set(envs.FAMILIES) <= set(SETTINGS)
     assert set(PUBLISHED) <= set(SETTINGS)
-    for settings in SETTINGS.values():
-        train_config(run_dir="", **EVALUATION | settings)
+    for id, settings in SETTINGS.items():
+        train_config(run_dir="", env=id, **suggested(id, settings["agent"]) | EVALUATION | settings)
 
 
 def test_the_table_of_a_tiny_run_going_on_and_of_a_run_made_elsewhere(tmp_path, monkeypatch, capsys, error_of, finished_run):

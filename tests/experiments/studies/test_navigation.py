@@ -54,7 +54,7 @@ def test_promises_missed(missed, changes):
 
 
 def test_every_agent_has_settings():
-    assert set(navigation.SETTINGS) == {name for name in agents.AGENTS if "reinforcement" in agents.find(name).serves}
+    assert set(navigation.AGENTS) == {name for name in agents.AGENTS if "reinforcement" in agents.find(name).serves}
 
 
 def test_a_small_table_and_going_on(tmp_path, monkeypatch, capsys, error_of):
