@@ -32,6 +32,8 @@ FEWER = {
     "studies.mjx_iterations": "--iterations 2 --num-episodes 2 --horizon 2",
     "studies.locomotion": "--agents random --num-iterations 0 --eval-tasks 1 --num-tasks 1 --horizon 2",
     "studies.families": "--no-train",
+    "studies.shipped": "--only HalfCheetahDir",
+    "studies.mjx_learning": "--num-iterations 3 --num-tasks 1 --num-episodes 1 --horizon 2 --num-seeds 2",
     "studies.bandits": "--num-iterations 1 --pulls 2 --arms 2 --eval-tasks 2",
 }
 
