@@ -45,7 +45,7 @@ SETTINGS: dict[str, Settings] = {
 PUBLISHED: dict[str, str] = {
     "metarl/Navigation2D-v0": "-40.41, -11.68, -3.33, -3.23 after 0..3 steps (MAML, Finn et al. 2017, Table 4)",
     "metarl/BernoulliBandit-v0": "6.7 in all of 10 pulls, 5 arms (RL2, Duan et al. 2016, Table 1)",
-    "metarl/HalfCheetahDir-v0": "of rllab's robot in 200 steps of 0.01 s, another task: -50.69, 293.19, 313.48, 315.65 after 0..3 "
-    "steps, 1.47 m/s after one (MAML, Finn et al. 2017, Table 5)",
+    "metarl/HalfCheetahDir-v0": "of rllab's robot in 200 steps of 0.01 s, another task: -50.69, 293.19, 313.48, 315.65 after "
+    "0..3 steps, 1.47 m/s after one (MAML, Finn et al. 2017, Table 5)",
     "metarl/TabularMDP-v0": "156.2 in all of 10 episodes (RL2, Duan et al. 2016, Table 2)",
 }
