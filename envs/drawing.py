@@ -35,6 +35,35 @@ def draw_line(
     image[np.sum(away**2, axis=-1) <= (width / 2) ** 2] = colour
 
 
+# 3 x 5 pixels each, row by row from the top; a bit per pixel.
+GLYPHS = {
+    "0": (7, 5, 5, 5, 7),
+    "1": (2, 6, 2, 2, 7),
+    "2": (7, 1, 7, 4, 7),
+    "3": (7, 1, 7, 1, 7),
+    "4": (5, 5, 7, 1, 1),
+    "5": (7, 4, 7, 1, 7),
+    "6": (7, 4, 7, 5, 7),
+    "7": (7, 1, 1, 2, 2),
+    "8": (7, 5, 7, 5, 7),
+    "9": (7, 5, 7, 1, 7),
+    "-": (0, 0, 7, 0, 0),
+}
+
+
+def draw_number(image: np.ndarray, number: int, place: np.ndarray, colour: tuple[int, int, int], scale: float) -> None:
+    """Paint a whole number in place, 5 pixels high, the middle of its top at ``place`` in the coordinates of `draw_disc`."""
+    size, text = image.shape[0], str(number)
+    left = round((place[0] + scale) / (2 * scale) * size - 2 * len(text) + 0.5)
+    top = round((scale - place[1]) / (2 * scale) * size)
+    for i, glyph in enumerate(text):
+        for row, bits in enumerate(GLYPHS[glyph]):
+            for column in range(3):
+                y, x = top + row, left + 4 * i + column
+                if bits >> (2 - column) & 1 and 0 <= y < size and 0 <= x < size:
+                    image[y, x] = colour
+
+
 def draw_path(image: np.ndarray, points: np.ndarray, radius: float, colour: tuple[int, int, int], scale: float) -> None:
     """Paint a line through ``points`` [P, 2] in place, as a row of discs."""
     for start, end in itertools.pairwise(points):

@@ -43,13 +43,21 @@ def draw(model: Any, qpos: np.ndarray, view: str, goal: np.ndarray | None = None
 
 
 def _ground(image: np.ndarray, centre: np.ndarray, view: str) -> None:
-    # A line at height 0 with a mark every metre, or marks every metre in both directions, so that motion is seen.
-    marks = np.arange(-3, 4) - centre[0] % 1.0
+    # A line at height 0 with a numbered mark every metre, or marks every metre in both directions, so that motion is seen.
+    if not np.all(np.isfinite(centre)):
+        return
+    metres = np.floor(centre[0]) + np.arange(-3, 4)
+    marks = metres - centre[0]
     if view == "side":
         drawing.draw_line(image, np.array([-REACH, -centre[2]]), np.array([REACH, -centre[2]]), 0.04, drawing.GREY, REACH)
-        for x in marks:
+        for metre, x in zip(metres, marks, strict=True):
             drawing.draw_disc(image, np.array([x, -centre[2]]), 0.05, drawing.BLACK, REACH)
+            drawing.draw_number(image, int(metre), np.array([x, -centre[2] - 0.12]), drawing.BLACK, REACH)
     else:
-        for x in marks:
-            for y in np.arange(-3, 4) - centre[1] % 1.0:
+        rows = np.floor(centre[1]) + np.arange(-3, 4)
+        for metre, x in zip(metres, marks, strict=True):
+            for y in rows - centre[1]:
                 drawing.draw_disc(image, np.array([x, y]), 0.03, drawing.GREY, REACH)
+            drawing.draw_number(image, int(metre), np.array([x, 0.09 - REACH]), drawing.DARK_GREY, REACH)
+        for row in rows:
+            drawing.draw_number(image, int(row), np.array([0.09 - REACH, row - centre[1]]), drawing.DARK_GREY, REACH)
