@@ -66,5 +66,6 @@ LOCOMOTION: Settings = {
     "memory": _MANY_TASKS,
     "nothing": _MANY_TASKS | {"num_episodes": 2},
     "promp": {"outer_lr": 1e-3},
+    "maml-trpo": {"max_kl": 0.05},  # T: see experiments/studies/locomotion/protocol.py; P, C: 0.01
     "random": {"num_iterations": 1},
 }

@@ -19,7 +19,7 @@ def test_settings_are_those_of_the_published_code(tmp_path):
     assert (promp.num_tasks, promp.num_episodes, promp.horizon, promp.action_scale, promp.initial_std) == (40, 20, 100, 10, 1)
     assert (promp.own.inner_lr, promp.own.outer_steps, promp.own.clip, promp.outer_lr) == (0.1, 5, 0.3, 1e-3)
     assert promp.own.inner_kl == 5e-4 and promp.hidden_sizes == (64, 64) and promp.seed == 1
-    assert run_of(config, "dir", "maml-trpo", 0).own.max_kl == 0.01
+    assert run_of(config, "dir", "maml-trpo", 0).own.max_kl == 0.05
     recurrent = run_of(config, "dir", "rl2", 0)
     assert recurrent.own.trial_episodes == 2 and not hasattr(recurrent.own, "inner_lr")
     longer = run_of(LocomotionConfig("half-cheetah", tmp_path, horizon=200), "dir", "promp", 0)
