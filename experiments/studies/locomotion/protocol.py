@@ -32,8 +32,9 @@ TRIALS: Settings = {"num_tasks": 80, "num_episodes": 1, "gae_lambda": 0.95, "out
 
 AGENTS: dict[str, Settings] = {
     "promp": INNER | {"num_tasks": 40, "outer_lr": 1e-3, "num_iterations": 200},  # S: 1001 iterations there
-    # P, C: Finn et al. 2017 have 40 tasks, up to 500 iterations and a KL of 0.01. T: with that KL it stood at a return of 144 from
-    # iteration 120 on, since a small move of the start is a large one of what is adapted from it; with 0.05 it was there after 31.
+    # P, C: Finn et al. 2017 have 40 tasks, up to 500 iterations and a KL of 0.01. T: with that KL it stood at a return of 144
+    # from iteration 120 on, since a small move of the start is a large one of what is adapted from it; with 0.05 it was there
+    # after 31.
     "maml-trpo": INNER | {"max_kl": 0.05, "num_iterations": 150},
     "maml": INNER | ADAM,
     "e-maml": INNER | ADAM,
