@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from envs.families import training
+from envs.families.navigation import Navigation2D
 from experiments import train
 
 SMALL = ["--num-tasks", "2", "--num-episodes", "3", "--horizon", "6", "--hidden-sizes", "8", "--eval-tasks", "3"]
@@ -12,6 +14,22 @@ def small_run(run_dir: Path, *flags: str) -> Path:
     """A complete run in a few seconds."""
     train.main(["--run-dir", str(run_dir), "--num-iterations", "4", "--checkpoint-every", "2", *SMALL, *flags])
     return run_dir
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_defaults():
+    """Runs of these tests have the flags' own defaults, whatever the family would set: they are about the machinery."""
+    Navigation2D.training_settings = {}
+    yield
+    Navigation2D.training_settings = training.NAVIGATION
+
+
+@pytest.fixture(scope="module")
+def settings_of_families():
+    """For tests that are about what families set."""
+    Navigation2D.training_settings = training.NAVIGATION
+    yield
+    Navigation2D.training_settings = {}
 
 
 @pytest.fixture(scope="session")
