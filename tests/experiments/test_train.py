@@ -206,9 +206,7 @@ def test_a_kl_that_is_not_finite_says_what_to_change(tmp_path, error_of):
 
 def test_settings_that_an_agent_uses_are_written_and_no_others(finished_run):
     settings = json.loads((finished_run / "config.json").read_text())["settings"]
-    assert (
-        settings["inner_lr"] == 0.1 and settings["dice_lambda"] == 0.0 and settings["initial_std"] == 0.7
-    )  # the last: the family
+    assert settings["inner_lr"] == 0.1 and settings["dice_lambda"] == 0.0 and settings["initial_std"] == 1.0
     assert "clip" not in settings and "trial_episodes" not in settings
 
 

@@ -12,6 +12,7 @@ from experiments.studies.families.family_settings import EVALUATION, PUBLISHED, 
 from experiments.training.config import train_config
 from experiments.training.suggested import suggested
 
+pytestmark = pytest.mark.usefixtures("settings_of_families")
 TINY = {"agent": "maml", "num_tasks": 2, "num_episodes": 2, "horizon": 6, "hidden_sizes": (8,), "eval_steps": 1}
 
 

@@ -7,6 +7,8 @@ import pytest
 import agents
 from experiments.studies import navigation
 
+pytestmark = pytest.mark.usefixtures("settings_of_families")
+
 
 def rows_of(**returns):
     """agent -> a pooled row with these returns and intervals one wide on either side."""

@@ -13,6 +13,7 @@ from experiments.training.suggested import suggested
 from tests.agents.probe import Guess
 from tests.experiments.conftest import SMALL
 
+pytestmark = pytest.mark.usefixtures("settings_of_families")
 AGENTS = [name for name in agents.registered() if KIND in agents.find(name).serves]
 
 
