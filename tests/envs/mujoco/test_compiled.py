@@ -64,9 +64,8 @@ def test_arrays_of_another_robot_are_an_error():
         compiled.call(compiled.STEP, name, jax.ShapeDtypeStruct((62,), jnp.float32), jnp.zeros(61)).block_until_ready()
 
 
+@here
 def test_the_name_is_that_of_the_model_as_it_is():
-    if compiled.library() is None:
-        pytest.skip("no C++ compiler, or turned off")
     model = envs.make("metarl/HalfCheetahDir-v0", threads=1).physics.model
     other = envs.make("metarl/HalfCheetahDir-v0", threads=1).physics.model
     names = [compiled.register(one, one, "root", 5, 1, 10) for one in (model, other)]
