@@ -78,8 +78,8 @@ TABLE_5 = Published(
     "MAML, Finn et al. 2017, Table 5",
     "another task, rllab's robot with 200 steps of 0.01 s, 2 s in all (Gymnasium's steps last 0.05 s)",
 )
-# T: with 20 tasks and one seed, returns after one step over iterations 81 to 100 were -33.1 with a discount of 0.95 and -34.5 with
-# 0.99; at the end of longer runs the two were alike. 40 tasks were no better than 20, 2 x 100 ReLU worse (-40.7).
+# T: with 20 tasks and one seed, returns after one step over iterations 81 to 100 were -33.1 with a discount of 0.95 and -34.5
+# with 0.99; at the end of longer runs the two were alike. 40 tasks were no better than 20, 2 x 100 ReLU worse (-40.7).
 AT_ONCE: Settings = {"gamma": 0.95}
 FALLING: Settings = {"num_tasks": 20, "outer_schedule": "linear", "num_iterations": 300}
 HEAVY: Settings = {"num_tasks": 20, "num_iterations": 150}  # S: four or more evaluations of the physics where a cheetah has one
