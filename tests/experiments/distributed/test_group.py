@@ -18,6 +18,8 @@ from experiments.distributed import group, relay, rendezvous
 from experiments.distributed.rendezvous import Place
 from tests.experiments.conftest import read_lines
 
+# Started processes and this one read the same settings of the family.
+pytestmark = pytest.mark.usefixtures("settings_of_families")
 SMALL = ["--num-tasks", "2", "--num-episodes", "3", "--horizon", "6", "--hidden-sizes", "8", "--eval-tasks", "0"]
 
 
