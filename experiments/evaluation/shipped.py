@@ -4,11 +4,14 @@ Each is a folder ``experiments/pretrained/FAMILY/AGENT``, some tens of kilobytes
 
 - ``config.json``: the settings of the run, its versions and device, as in the run's folder.
 - ``parameters.npz``: the meta-parameters, one array per leaf, named by its path.
-- ``evaluation.json``: what the run's evaluation gave.
+- ``evaluation.json``: what the run's evaluation gave; ``evaluation-seed-S.json``: that of another seed.
 - ``curves.json``: seed -> returns before and after adaptation against environment steps, of every seed of the run.
+
+Where only returns are of interest, as of agents others are compared with, ``parameters.npz`` is left out.
 """
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +26,19 @@ from experiments.training.config import KIND, TrainConfig, build
 from experiments.training.settings import changed, stored_as
 
 FOLDER = Path(__file__).parents[1] / "pretrained"
+PARAMETERS = "parameters.npz"
+EVALUATION = "evaluation.json"
 CURVES = {"iteration": "iteration", "env_steps": "time/env_steps", "pre": "meta/pre", "post": "meta/post"}
 LEFT_OUT = ("run_dir", "seeds", "resume", "overwrite", "profile", "hosts", "hosts_wait", "devices", "task_batch")
 
 
 def names() -> list[str]:
-    """What there is, such as "HalfCheetahDir/promp"."""
+    """The trained agents there are, such as "HalfCheetahDir/promp"."""
+    return [name for name in recorded() if (FOLDER / name / PARAMETERS).is_file()]
+
+
+def recorded() -> list[str]:
+    """The same, and those of which only returns are kept."""
     return sorted("/".join(path.parent.parts[-2:]) for path in FOLDER.glob(f"*/*/{CONFIG}"))
 
 
@@ -36,11 +46,20 @@ def folder_of(name: str) -> Path:
     """Where a trained agent lies.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: there is none of that name, or only its returns are kept.
     """
     if name not in names():
-        raise UserError(f"--pretrained is {name!r}; there are {', '.join(names()) or 'none'}.")
+        known = ", ".join(names()) or "none"
+        if name in recorded():
+            raise UserError(f"--pretrained is {name!r}, of which only returns are kept; parameters there are of {known}.")
+        raise UserError(f"--pretrained is {name!r}; there are {known}.")
     return FOLDER / name
+
+
+def evaluations(name: str) -> list[dict[str, Any]]:
+    """What the evaluation of each seed gave, that of the shipped parameters first."""
+    others = [load_json(path) for path in (FOLDER / name).glob("evaluation-seed-*.json")]
+    return [load_json(FOLDER / name / EVALUATION), *sorted(others, key=lambda result: result["seed"])]
 
 
 def pretrained(name: str, **changes: Any) -> Trained:
@@ -58,7 +77,7 @@ def pretrained(name: str, **changes: Any) -> Trained:
     config = stored_as(TrainConfig, KIND, described["settings"] | {"run_dir": folder})
     built = build(changed(config, KIND, **changes))
     state = built.learner.init(jax.random.key(0))
-    with np.load(folder / "parameters.npz") as arrays:
+    with np.load(folder / PARAMETERS) as arrays:
         theta = _filled(name, state.theta, arrays)
     state = state._replace(theta=theta, iteration=state.iteration + described["iteration"])
     return trained(built.family, built.learner, state, env_steps=described["env_steps"], config=config)
@@ -76,26 +95,36 @@ def _filled(name: str, theta: Any, arrays: Any) -> Any:
     return jax.tree_util.tree_unflatten(structure, [jax.numpy.asarray(arrays[path]) for path in paths])
 
 
-def ship(run_dirs: list[Path], name: str) -> Path:
-    """Write the first of some evaluated runs, seeds of one another, and the curves of all, under a name. For maintainers.
+def ship(run_dirs: list[Path], name: str, parameters: bool = True) -> Path:
+    """Write the first of some evaluated runs, seeds of one another, and returns of all, under a name. For maintainers.
+
+    Args:
+        run_dirs: the runs; the parameters are the first's.
+        name: FAMILY/AGENT. What was there is replaced.
+        parameters: False keeps returns only.
 
     Raises:
-        UserError: a folder is no evaluated run.
+        UserError: a folder is no evaluated run, or trained on after it was evaluated.
     """
-    first, folder = run_dirs[0], FOLDER / name
-    agent, described, evaluation = load(first), read_config(first), read_evaluation(first)
-    if evaluation["iteration"] != agent.iteration:
-        raise UserError(f"{first} was evaluated after {evaluation['iteration']} iterations and has {agent.iteration} now.")
-    folder.mkdir(parents=True, exist_ok=True)
-    leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(agent.state.theta))
-    arrays: Any = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
-    np.savez_compressed(folder / "parameters.npz", **arrays)
+    runs = [(load(run), read_config(run), read_evaluation(run)) for run in run_dirs]
+    for run, (agent, _, evaluation) in zip(run_dirs, runs, strict=True):
+        if evaluation["iteration"] != agent.iteration:
+            raise UserError(f"{run} was evaluated after {evaluation['iteration']} iterations and has {agent.iteration} now.")
+    (agent, described, evaluation), folder = runs[0], FOLDER / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    if parameters:
+        leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(agent.state.theta))
+        arrays: Any = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+        np.savez_compressed(folder / PARAMETERS, **arrays)
     settings = {key: value for key, value in described["settings"].items() if key not in LEFT_OUT}
     kept = {key: described[key] for key in ("git_commit", "versions", "python", "device") if key in described}
     about = {"settings": settings, "iteration": agent.iteration, "env_steps": agent.env_steps}
     write_json(folder / CONFIG, about | kept)
-    write_json(folder / "evaluation.json", evaluation)
-    curves = {str(read_config(run)["settings"]["seed"]): curve_of(run) for run in run_dirs}
+    write_json(folder / EVALUATION, evaluation)
+    for _, _, other in runs[1:]:
+        write_json(folder / f"evaluation-seed-{other['seed']}.json", other)
+    curves = {str(described["settings"]["seed"]): curve_of(run) for run, (_, described, _) in zip(run_dirs, runs, strict=True)}
     (folder / "curves.json").write_text("{\n" + ",\n".join(_lines(curves)) + "\n}\n")
     return folder
 

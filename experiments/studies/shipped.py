@@ -14,14 +14,22 @@ from experiments.evaluation import film, shipped
 from experiments.reporting import comparison, figures
 from experiments.reporting.tables import Table, estimates, markdown, number, show
 from experiments.runs.folder import CONFIG, load_json
+from experiments.studies.locomotion.protocol import AGENTS
 
-HEADINGS = ("agent", "seed", "env steps", "minutes", "before", "1 step", "2 steps", "3 steps", "3, greedy")
+RETURNS = ("before", "1 step", "2 steps", "3 steps")
+HEADINGS = ("agent (seeds)", "iterations", "env steps", "minutes", *RETURNS, "last, greedy", "hurt")
+NOTE = (
+    "Mean return on held-out tasks before adaptation and after 1, 2, 3 inner steps (of rl2: in the 1st, 2nd, ... episode) "
+    "with 95 % bootstrap intervals over tasks. Environment steps and minutes, on a machine shared with other work, are of "
+    "one seed. Agents in code font come with their parameters; of the others returns are kept."
+)
+ORDER = tuple(AGENTS)
 TASKS = 40  # looked through for two that differ
 
 
 @dataclasses.dataclass(frozen=True)
 class ShippedConfig:
-    """Draw the learning and adaptation curves of the agents in experiments/pretrained, by family, and write their table.
+    """Draw learning and adaptation curves of the agents in experiments/pretrained, by family, and write their table.
 
     Nothing is trained. With --films new episodes are played: a strip of frames and a film of the first agent of each family
     that adapts by gradients.
@@ -38,7 +46,7 @@ class ShippedConfig:
 def pictures(config: ShippedConfig) -> None:
     """Write everything."""
     families: dict[str, list[str]] = {}
-    for name in shipped.names():
+    for name in shipped.recorded():
         families.setdefault(name.split("/")[0], []).append(name)
     for family in config.only:
         if family not in families:
@@ -48,32 +56,36 @@ def pictures(config: ShippedConfig) -> None:
     for family, names in families.items():
         if config.only and family not in config.only:
             continue
-        results = {name.split("/")[1]: comparison.read_evaluation(shipped.FOLDER / name) for name in names}
+        names.sort(key=lambda name: (*ORDER, name.split("/")[1]).index(name.split("/")[1]))
+        results = {name.split("/")[1]: shipped.evaluations(name) for name in names}
         training = {name.split("/")[1]: lines_of(name) for name in names}
-        pooled = {agent: comparison.over_seeds([result]) for agent, result in results.items()}
-        figures.comparison(config.out / f"{family}.png", next(iter(results.values())), pooled, training)
-        rows += [cells(name) for name in names]
-        adapting = [name for name in names if find(name.split("/")[1]).adapts_by == "gradient"]
+        pooled = {agent: comparison.over_seeds(of_seeds) for agent, of_seeds in results.items()}
+        figures.comparison(config.out / f"{family}.png", next(iter(results.values()))[0], pooled, training)
+        rows += [cells(name, pooled[name.split("/")[1]]) for name in names]
+        adapting = [name for name in names if find(name.split("/")[1]).adapts_by == "gradient" and name in shipped.names()]
         if config.films and adapting:
             draw_films(config.out / family, adapting[0])
-    table = Table(HEADINGS, rows, "Trained agents that come with metarl")
+    table = Table(HEADINGS, rows, "Trained agents that come with metarl", caption=NOTE)
     (config.out / "shipped.md").write_text(markdown(table))
     means = [tuple(cell.partition(" [")[0] for cell in row) for row in rows]  # a terminal has no room for intervals
     show(table._replace(rows=means))
 
 
-def cells(name: str) -> tuple[str, ...]:
-    """A row: what was trained, for how long, and returns on held-out tasks with their intervals."""
-    folder = shipped.FOLDER / name
-    about, result, curves = (load_json(folder / file) for file in (CONFIG, "evaluation.json", "curves.json"))
-    minutes = curves[str(result["seed"])]["minutes"]
+def cells(name: str, pooled: dict[str, Any]) -> tuple[str, ...]:
+    """A row: what was trained, for how long, and returns on held-out tasks over all seeds with their intervals."""
+    about, curves = (load_json(shipped.FOLDER / name / file) for file in (CONFIG, "curves.json"))
+    minutes = [curve["minutes"][0] for curve in curves.values() if curve["minutes"]]
+    shown = estimates(pooled["return_mean"], pooled["return_ci95"])[: len(RETURNS)]
+    greedy = pooled["greedy_mean"]
     return (
-        f"`{name}`",
-        str(result["seed"]),
+        f"{f'`{name}`' if name in shipped.names() else name} ({len(pooled['seeds'])})",
+        str(about["iteration"]),
         f"{about['env_steps'] / 1e6:.1f} M",
-        number(minutes[0]) if minutes else "",
-        *estimates(result["return_mean"], result["return_ci95"]),
-        number(result["greedy_mean"][-1]),
+        f"{max(minutes):.0f}" if minutes else "",
+        *shown,
+        *[""] * (len(RETURNS) - len(shown)),
+        number(greedy[-1]) if greedy else "",
+        f"{pooled['hurt']:.0%}",
     )
 
 

@@ -54,6 +54,22 @@ def test_it_is_small_and_has_the_curves_of_every_seed(shelf, runs):
     assert settings["action_scale"] == 2 and "run_dir" not in settings
 
 
+def test_evaluations_of_every_seed_are_kept_the_shipped_one_first(shelf, runs):
+    shipped.ship(runs[::-1], "Small/twice")
+    assert [result["seed"] for result in shipped.evaluations("Small/twice")] == [1, 0]
+    assert [result["seed"] for result in shipped.evaluations("Small/maml")] == [0, 1]
+    shipped.ship(runs[:1], "Small/twice")
+    assert len(shipped.evaluations("Small/twice")) == 1, "what was there is replaced"
+
+
+def test_returns_may_be_kept_without_parameters(shelf, runs, error_of):
+    folder = shipped.ship(runs, "Small/other", parameters=False)
+    assert not (folder / "parameters.npz").exists() and (folder / "evaluation.json").is_file()
+    assert shipped.names() == ["Small/maml"] and shipped.recorded() == ["Small/maml", "Small/other"]
+    said = "--pretrained is 'Small/other', of which only returns are kept; parameters there are of Small/maml."
+    assert said in error_of(evaluate.main, "--pretrained", "Small/other")
+
+
 def test_from_python(shelf):
     agent = shipped.pretrained("Small/maml", horizon=5)
     assert agent.family.horizon == 5 and agent.iteration == 4 and agent.env_steps > 0

@@ -12,12 +12,13 @@ from tests.experiments.conftest import small_run
 def test_table_curves_frames_and_film(tmp_path, monkeypatch, error_of):
     monkeypatch.setattr(shipped, "FOLDER", tmp_path / "pretrained")
     shipped.ship([small_run(tmp_path / "maml")], "Small/maml")
-    shipped.ship([small_run(tmp_path / "rl2", "--agent", "rl2")], "Small/rl2")
+    small_run(tmp_path / "rl2", "--agent", "rl2", "--seeds", "2")
+    shipped.ship([tmp_path / "rl2/seed-1", tmp_path / "rl2/seed-0"], "Small/rl2", parameters=False)
     pictures.main(["--out", str(tmp_path / "out"), "--films"])
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"Small.png", "Small-frames.png", "Small.gif", "shipped.md"}
     text = (tmp_path / "out/shipped.md").read_text()
-    assert "| `Small/maml` | 0 |" in text and "| `Small/rl2` |" in text
+    assert "| `Small/maml` (1) | 4 |" in text and "| Small/rl2 (2) | 4 |" in text, "with and without parameters"
     with Image.open(tmp_path / "out/Small-frames.png") as strip:
         assert strip.width > 5 * 192 and strip.height > 4 * 192, "two tasks before and after"
     assert "--only has 'Large'; there are Small." in error_of(pictures.main, "--out", tmp_path / "out", "--only", "Large")
