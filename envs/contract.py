@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from gymnasium import Space
 
-from envs.family import TaskFamily
+from envs.family import TaskFamily, check_task
 from envs.options import whole_number
 
 FRAME = re.compile(r'File "(.+?)", line (\d+)')
@@ -39,6 +39,21 @@ def check_attributes(family: TaskFamily) -> None:
             raise ValueError(f"{name} has no {method}; write it as envs.TaskFamily describes.")
 
 
+def check_list(family: TaskFamily, task: Any) -> None:
+    """``held_out_list``, where there is one: like a task, with an axis in front of each leaf, as long in all."""
+    listed = family.held_out_list
+    if listed is None:
+        return
+    name, lengths = type(family).__name__, {np.shape(leaf)[:1] for leaf in jax.tree.leaves(listed)}
+    if jax.tree.structure(listed) != jax.tree.structure(task) or len(lengths) != 1 or lengths <= {(), (0,)}:
+        shown = " ".join(str(listed).split())
+        raise ValueError(f"{name}.held_out_list is {shown}; make it a task whose leaves have an axis more, one entry per task.")
+    try:
+        check_task(family, listed, lengths.pop())
+    except ValueError as error:
+        raise ValueError(f"{name}.held_out_list: {error}") from error
+
+
 def check_functions(family: TaskFamily) -> None:
     """The part of `check_family` that traces: shapes and dtypes of what the functions return."""
     name, key = type(family).__name__, jax.random.key(0)
@@ -55,6 +70,7 @@ def check_functions(family: TaskFamily) -> None:
 
         return _call(name, method, lambda *inputs: jax.eval_shape(checked, *inputs), *args)
 
+    check_list(family, task)
     state = shapes("initial", key, task)
     sample = family.action_space.sample()
     action = jax.ShapeDtypeStruct(np.shape(sample), jax.dtypes.canonicalize_dtype(np.asarray(sample).dtype))

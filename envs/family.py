@@ -36,6 +36,9 @@ class TaskFamily(FuncEnv):
     place of each array, such as ``Goal(position=Box(-0.5, 0.5, (2,)))``. Environments and trained agents refuse tasks outside
     it, held-out ones too; without it they take any task of the right shapes. `envs.task_spaces` has spaces for it.
 
+    ``held_out_list``: all held-out tasks there are, leaves [L, ...], where they are a finite set. Evaluation then goes through
+    them in order, each as often as the others, instead of drawing. `envs.with_tasks` makes such a family of lists of tasks.
+
     ``training_settings`` says how agents learn here, for those who do not say it themselves: ``{"any": {"action_scale": 10.0},
     "memory": {"num_episodes": 1}, "promp": {"outer_lr": 2e-3}}``, for all agents, for those that adapt alike, for one. Keys
     inside are the flags of `experiments.train` that are about the policy, the agent, its tasks, episodes and iterations.
@@ -49,6 +52,7 @@ class TaskFamily(FuncEnv):
     action_space: Space
     horizon: int
     task_space: Any = None
+    held_out_list: Any = None
     training_settings: dict[str, dict[str, Any]] = {}  # noqa: RUF012 - replaced by subclasses, never changed
     calls_host: bool = False
     on_host: bool = False
@@ -93,6 +97,8 @@ class TaskFamily(FuncEnv):
 def held_out_tasks(family: Any, num_tasks: int) -> Task:
     """The first ``num_tasks`` held-out tasks of a family: leaves [M, ...]. A constant of the family, whatever the seed.
 
+    A finite set, see ``held_out_list``, is gone through in order, and from the beginning again: task i is number i mod L.
+
     >>> import envs
     >>> family = envs.make("metarl/Navigation2D-v0")
     >>> tasks = envs.held_out_tasks(family, 3)
@@ -101,6 +107,8 @@ def held_out_tasks(family: Any, num_tasks: int) -> Task:
     >>> bool((tasks.position == envs.held_out_tasks(family, 5).position[:3]).all())
     True
     """
+    if family.held_out_list is not None:
+        return jax.tree.map(lambda leaf: jax.numpy.asarray(leaf)[np.arange(num_tasks) % len(leaf)], family.held_out_list)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(HELD_OUT_STREAM), np.arange(num_tasks))
     return jax.vmap(family.sample_held_out_task)(keys)
 

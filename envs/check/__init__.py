@@ -14,7 +14,7 @@ FIRST: tuple[Callable[[Evidence], str | None], ...] = (
     tasks.tasks_under_jit_and_vmap,
     tasks.tasks_are_numbers,
     tasks.tasks_in_their_space,
-    tasks.held_out_tasks_have_their_own_stream,
+    tasks.held_out_tasks_are_others,
     episodes.episodes_under_jit_and_vmap,
 )
 THEN: tuple[Callable[[Evidence], str | None], ...] = (

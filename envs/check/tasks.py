@@ -77,18 +77,35 @@ def tasks_in_their_space(evidence: Evidence) -> str | None:
     return None if evidence.family.task_space is not None else "the family declares no task_space"
 
 
-def held_out_tasks_have_their_own_stream(evidence: Evidence) -> str | None:
-    """Keys matter, and held-out tasks are not those that training draws with the same keys."""
+def held_out_tasks_are_others(evidence: Evidence) -> str | None:
+    """Keys matter, and held-out tasks are not those that training draws, or it is said how many are."""
     train, held_out = map(as_rows, evidence.samples)
-    num_train, num_held_out = (len(np.unique(rows, axis=0)) for rows in (train, held_out))
+    num_train = len(np.unique(train, axis=0))
     if num_train == 1:
         raise ValueError(f"{evidence.name}.sample_task gives the same task, {evidence.task(0)}, for every key; use the key.")
+    listed = evidence.family.held_out_list
+    if listed is not None:
+        rows = as_rows(listed)
+        return f"{counted(len(rows), 'held-out task')} in a list, each evaluated as often as the others; {shared(rows, train)}"
     # In a set of two tasks half of the keys agree by chance; nearly all do only where the stream is the same.
     if np.all(train == held_out, axis=1).mean() > 0.9:
         raise ValueError(
             f"{evidence.name}.sample_held_out_task gives the task that sample_task gives for the same key; leave it out, or "
             "fold a constant into the key."
         )
-    if num_train < NUM_SAMPLES:
-        return f"{num_train} different tasks among {NUM_SAMPLES}: a finite set, from which held-out tasks come too"
-    return f"{num_held_out} different held-out tasks among {NUM_SAMPLES}" if num_held_out < NUM_SAMPLES else None
+    rows = np.unique(held_out, axis=0)
+    if len(rows) < NUM_SAMPLES:
+        advice = "if there are no others, list them in held_out_list, or evaluation takes repeats for different tasks"
+        return f"{counted(len(rows), 'held-out task')} in {NUM_SAMPLES} draws; {shared(rows, train)}; {advice}"
+    return f"{num_train} different training tasks in {NUM_SAMPLES} draws" if num_train < NUM_SAMPLES else None
+
+
+def counted(count: int, noun: str) -> str:
+    """1 task, 2 tasks."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def shared(held_out: np.ndarray, train: np.ndarray) -> str:
+    """How many of the rows [L, ...] were drawn in training, too."""
+    count = int(np.any(np.all(held_out[:, None] == train[None], axis=2), axis=1).sum())
+    return f"{count or 'none'} of them among {counted(len(train), 'training task')} drawn"

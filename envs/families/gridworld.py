@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
-from envs import drawing
+from envs import drawing, task_lists
 from envs.families import training
 from envs.family import TaskFamily
 from envs.options import whole_number
@@ -48,10 +48,10 @@ class GridNavigation(TaskFamily):
         cell: Any = Box(0, size - 1, (2,), np.int32)  # the corner too: there one may extrapolate
         self.task_space = Cell(cell)
         cells = np.stack(np.meshgrid(np.arange(size), np.arange(size), indexing="ij"), axis=-1).reshape(-1, 2)
-        self.goals = cells[np.any(cells >= CORNER, axis=1)].astype(np.int32)
+        self.held_out_list = Cell(cells[np.any(cells >= CORNER, axis=1)].astype(np.int32))
 
     def sample_task(self, key):
-        return Cell(jnp.asarray(self.goals)[jax.random.randint(key, (), 0, len(self.goals))])
+        return task_lists.pick(self.held_out_list, key)
 
     def initial(self, rng, params):
         return jnp.zeros(2, jnp.int32)

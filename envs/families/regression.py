@@ -18,6 +18,7 @@ class RegressionFamily(NamedTuple):
         sample: (task, key, num_points) -> (x [N, 1], y [N, 1]), float32.
         curve: (task, x [...]) -> y [...], without noise.
         x_range: where inputs lie.
+        held_out_list: all held-out tasks there are, leaves [L, ...], where they are a finite set.
     """
 
     sample_task: Callable[[jax.Array], Any]
@@ -25,6 +26,7 @@ class RegressionFamily(NamedTuple):
     sample: Callable[[Any, jax.Array, int], tuple[jax.Array, jax.Array]]
     curve: Callable[[Any, jax.Array], jax.Array]
     x_range: tuple[float, float]
+    held_out_list: Any = None
 
 
 class Sinusoid(NamedTuple):

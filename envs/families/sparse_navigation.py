@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs import task_lists
 from envs.families import point, training
 from envs.families.point import Goal
 from envs.family import TaskFamily
@@ -18,8 +19,15 @@ RADIUS = 0.2  # how near the goal a reward is paid
 # ProMP's MetaPointEnvCorner (jonasrothfuss/ProMP, meta_policy_search/envs/point_envs/point_env_2d_corner.py).
 CORNER = 2.0  # goals are (+-CORNER, +-CORNER)
 CORNER_MAX_STEP = 0.2
+CORNERS = Goal(CORNER * np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]], np.float32))
 START_RANGE = 0.2  # the start is uniform in [-START_RANGE, START_RANGE]^2
 NO_REWARD = 0.5  # closer to the origin than this, in |x| + |y|, nothing is paid
+
+
+def on_half_circle(index) -> Goal:
+    """The goals number ``index`` [...] of `NUM_GOALS`: position [..., 2]."""
+    angle = jnp.pi * index.astype(jnp.float32) / (NUM_GOALS - 1)
+    return Goal(jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1))
 
 
 class Navigation2DSparse(TaskFamily):
@@ -46,20 +54,16 @@ class Navigation2DSparse(TaskFamily):
         super().__init__(horizon)
         self.form = one_of(type(self).__name__, "reward", reward, ("sparse", "dense"))
         self.observation_space = point.positions(1.01 * (MAX_STEP * self.horizon))
+        with jax.ensure_compile_time_eval():
+            self.held_out_list = on_half_circle(jnp.arange(HELD_OUT_EVERY // 2, NUM_GOALS, HELD_OUT_EVERY))
 
     def sample_task(self, key):
         index = jax.random.randint(key, (), 0, NUM_GOALS - NUM_GOALS // HELD_OUT_EVERY)
         group, place = index // (HELD_OUT_EVERY - 1), index % (HELD_OUT_EVERY - 1)
-        return self._goal(HELD_OUT_EVERY * group + place + (place >= HELD_OUT_EVERY // 2))
+        return on_half_circle(HELD_OUT_EVERY * group + place + (place >= HELD_OUT_EVERY // 2))
 
     def sample_held_out_task(self, key):
-        group = jax.random.randint(key, (), 0, NUM_GOALS // HELD_OUT_EVERY)
-        return self._goal(HELD_OUT_EVERY * group + HELD_OUT_EVERY // 2)
-
-    @staticmethod
-    def _goal(index):
-        angle = jnp.pi * index.astype(jnp.float32) / (NUM_GOALS - 1)
-        return Goal(jnp.stack([jnp.cos(angle), jnp.sin(angle)]))
+        return task_lists.pick(self.held_out_list, key)
 
     def initial(self, rng, params):
         return jnp.zeros(2, jnp.float32)
@@ -93,7 +97,7 @@ class NavigationCorner(TaskFamily):
 
     horizon = 100
     training_settings = training.CORNER_NAVIGATION
-    action_space, task_space = point.ACTIONS, point.GOALS
+    action_space, task_space, held_out_list = point.ACTIONS, point.GOALS, CORNERS
     observation, plane, render_init = point.observation, point.plane, point.render_init
 
     def __init__(self, horizon: int | None = None, reward: str = "sparse"):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
+from envs import task_lists
 from envs.family import TaskFamily
 from envs.from_gymnasium import arguments
 from envs.from_gymnasium import source as sources
@@ -38,6 +39,7 @@ class HostFamily(TaskFamily):
     """An ordinary, stateful Gymnasium environment behind the functions of a family; made by `from_gymnasium`.
 
     - Task: a dict of arrays, uniform in ``task_space``; held-out tasks uniform in ``held_out_task_space``, if there is one.
+      Where all their fields are Discrete, evaluation goes through the held-out tasks one by one.
     - Observation: the environment's, flattened to float32; whole numbers become floats, Discrete fields one-hot.
     - Action: Discrete, numbered from 0; or Box, where [-1, 1] stands for the environment's finite range and what lies outside
       is clipped. Axes without finite bounds take the policy's action as it is.
@@ -64,6 +66,7 @@ class HostFamily(TaskFamily):
         super().__init__(horizon)
         self.train_task_space, self.held_out_task_space = task_space, held_out_task_space
         self.task_space = dict(task_space.spaces) if held_out_task_space is None else None  # _refuse_outside knows both
+        self.held_out_list = task_lists.all_of(held_out_task_space or task_space)
         self.observation_space, self.action_space = observation_space, action_space
         self.pool = pool
 

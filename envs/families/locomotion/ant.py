@@ -63,7 +63,7 @@ class AntDir(Locomotion):
     """
 
     robot = ANT
-    task_space = tasks.DIRECTIONS
+    task_space, held_out_list = tasks.DIRECTIONS, tasks.BOTH
 
     def __init__(self, horizon=None, source: str = "maml", backend="auto", iterations=4, threads=None):
         super().__init__(horizon, backend, iterations, threads)

@@ -45,7 +45,7 @@ class HalfCheetahDir(Locomotion):
     """
 
     robot = HALF_CHEETAH
-    task_space = tasks.DIRECTIONS
+    task_space, held_out_list = tasks.DIRECTIONS, tasks.BOTH
 
     def sample_task(self, key):
         return tasks.draw_direction(key)

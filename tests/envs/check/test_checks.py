@@ -291,7 +291,7 @@ def test_check_env_sees_families_of_one_step():
 
 def test_notes_of_sound_families():
     found = notes(Unrewarded())
-    assert "finite set" in found["held out tasks have their own stream"]
+    assert "list them in held_out_list" in found["held out tasks are others"]
     assert "met no reward" in found["tasks differ"]
     assert "no render_image" in found["images are drawn"]
     found = notes(type("Bounded", (Chance,), {"task_space": Target(Box(0.0, 1.0, (), np.float32))})())

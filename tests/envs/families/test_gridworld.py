@@ -62,7 +62,7 @@ def test_goals_are_the_21_cells_outside_the_corner_block():
         cells, counts = np.unique(np.asarray(task.position), axis=0, return_counts=True)
         assert [tuple(cell) for cell in cells] == GOALS
         assert counts.min() > 140, "4000 draws of 21"
-    assert len(GridNavigation(size=3).goals) == 5
+    assert len(GridNavigation(size=3).held_out_list.position) == 5
 
 
 def test_observation_start_and_plane():

@@ -1,0 +1,137 @@
+"""Tasks from lists: what training draws and evaluation goes through, and what the check says of finite sets."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gymnasium.spaces import Box, Discrete
+
+import envs
+from envs import check
+from envs.families.gridworld import GridNavigation
+from envs.families.navigation import Navigation2D
+from envs.families.regression import sinusoid
+from envs.family import TaskFamily
+from tests.agents.probe import Guess, Target
+
+FAMILY = Navigation2D()
+GOALS = [[0.1, 0.2], [-0.3, 0.4], [0.5, -0.5]]
+
+
+def goals(*rows):
+    return [FAMILY.default_params._replace(position=row) for row in rows]
+
+
+def drawn(sample, number=64):
+    tasks = jax.vmap(sample)(jax.random.split(jax.random.key(0), number))
+    return np.unique(np.asarray(jax.tree.leaves(tasks)[0]), axis=0)
+
+
+def test_training_draws_from_one_list_and_evaluation_goes_through_the_other():
+    family = envs.with_tasks(FAMILY, train=goals(*GOALS[:2]), held_out=goals(GOALS[2], GOALS[0]))
+    np.testing.assert_allclose(drawn(family.sample_task), np.float32([GOALS[1], GOALS[0]]), rtol=1e-6)
+    found = envs.held_out_tasks(family, 5).position
+    np.testing.assert_allclose(found, np.float32([GOALS[2], GOALS[0]] * 3)[:5])
+    np.testing.assert_allclose(family.default_params.position, np.float32(GOALS[0]))
+    assert len(drawn(FAMILY.sample_task)) == 64, "the family it came from is as it was"
+
+
+def test_a_training_list_alone_is_not_what_is_held_out():
+    family = envs.with_tasks(FAMILY, train=goals(GOALS[0]))
+    assert len(np.unique(envs.held_out_tasks(family, 8).position, axis=0)) == 8
+    family = envs.with_tasks(FAMILY, held_out=goals(GOALS[0]))
+    assert len(drawn(family.sample_task)) == 64
+
+
+@pytest.mark.parametrize(
+    ("tasks", "said"),
+    [
+        ([], "train is [], but must be a list of at least one task"),
+        (goals(GOALS[0])[0], "must be a list of at least one task"),
+        (goals([0.0]), "train[0]: Navigation2D: task.position has shape (1,)"),
+        ([*goals(GOALS[0]), 3.0], "train[1]: Navigation2D: a task looks like"),
+        (goals([np.inf, 0.0]), "train[0]: Navigation2D: task.position is [inf"),
+    ],
+)
+def test_lists_are_checked(tasks, said):
+    with pytest.raises(ValueError, match="with_tasks") as error:
+        envs.with_tasks(FAMILY, train=tasks)
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+class Six(Guess):
+    """A training set and two held-out tasks, by hand."""
+
+    held_out_list = Target(jnp.array([7.0, 2.0]))
+    sample_task = lambda self, key: Target(jax.random.randint(key, (), 0, 6).astype(jnp.float32))
+
+
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [
+        (Target(jnp.float32(1.0)), "make it a task whose leaves have an axis more"),
+        (Target(jnp.zeros((0,))), "make it a task whose leaves have an axis more"),
+        ({"value": jnp.zeros(2)}, "make it a task whose leaves have an axis more"),
+        (Target(jnp.zeros((2, 3))), "held_out_list: Broken: task"),
+    ],
+)
+def test_a_list_that_is_no_list_of_tasks(listed, said):
+    broken = type("Broken", (Six,), {"held_out_list": listed})()
+    with pytest.raises(ValueError, match=r"Broken\.held_out_list") as error:
+        check.check_task_family(broken)
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def notes(family):
+    return check.tasks.held_out_tasks_are_others(check.Evidence(family))
+
+
+def test_the_check_compares_the_two_sets_before_it_says_something():
+    assert (
+        notes(Six())
+        == "2 held-out tasks in a list, each evaluated as often as the others; 1 of them among 32 training tasks drawn"
+    )
+    assert "; none of them among" in notes(type("Apart", (Six,), {"held_out_list": Target(jnp.array([7.0]))})())
+    unlisted = type("Unlisted", (Six,), {"held_out_list": None})()
+    assert "list them in held_out_list, or evaluation takes repeats for different tasks" in notes(unlisted)
+    assert notes(FAMILY) is None
+
+
+@pytest.mark.parametrize("name", sorted(envs.FAMILIES))
+def test_our_finite_families_list_their_held_out_tasks(name):
+    family = envs.make(name)
+    kinds = len(drawn(family.sample_held_out_task, 128)) if jax.tree.leaves(family.default_params)[0].ndim < 2 else 128
+    listed = family.held_out_list
+    assert (listed is None) == (kinds > 30), kinds
+    if listed is not None:
+        assert len(jax.tree.leaves(listed)[0]) == kinds
+
+
+def test_the_grid_evaluates_every_goal_once():
+    family = GridNavigation()
+    found = envs.held_out_tasks(family, 21).position
+    assert len(np.unique(found, axis=0)) == 21
+
+
+def test_discrete_spaces_of_ordinary_environments_are_lists():
+    def family(**held_out):
+        return envs.from_gymnasium(
+            "CartPole-v1",
+            task_space={"row": Discrete(6), "kind": Discrete(2)},
+            held_out_task_space=held_out or None,
+            apply_task=lambda env, task: None,
+            horizon=5,
+        )
+
+    found = envs.held_out_tasks(family(row=Discrete(2, start=6), kind=Discrete(2)), 4)
+    pairs = list(zip(found["row"].tolist(), found["kind"].tolist(), strict=True))
+    assert pairs == [(6, 0), (7, 0), (6, 1), (7, 1)]  # Gymnasium sorts the fields
+    assert len(family().held_out_list["row"]) == 12
+    mixed = envs.from_gymnasium(
+        "CartPole-v1", task_space={"a": Discrete(2), "b": Box(0.0, 1.0, ())}, apply_task=lambda env, task: None, horizon=5
+    )
+    assert mixed.held_out_list is None
+
+
+def test_regression_families_have_no_list():
+    assert isinstance(FAMILY, TaskFamily) and envs.held_out_tasks(sinusoid(), 3).amplitude.shape == (3,)
