@@ -67,8 +67,9 @@ class Adaptation:
     """Step size of adaptation, or where learned step sizes start."""
     test_step_scale: Annotated[tuple[float, ...], Bounds(1e-9)] = (1.0,)  # ours; Finn et al. 2017 have 1 0.5
     """How far each inner step goes at test, relative to training: 1 0.5 halves it after the first, as MAML's papers do."""
-    baseline: Annotated[Literal["linear", "time"], Only("reinforcement")] = "linear"  # Finn et al. 2017, Appendix A.2
-    """linear (features of observation and time, refitted to every batch) or time (mean of the other episodes at that time)."""
+    baseline: Annotated[Literal["auto", "linear", "time"], Only("reinforcement")] = "auto"  # linear: Finn et al. 2017, A.2
+    """linear (features of observation and time, refitted to every batch), time (mean of the other episodes at that time), or
+    auto: linear but for images and other observations of more than 1,000 numbers."""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ def check_list(family: TaskFamily, task: Any) -> None:
     if listed is None:
         return
     name, lengths = type(family).__name__, {np.shape(leaf)[:1] for leaf in jax.tree.leaves(listed)}
-    if jax.tree.structure(listed) != jax.tree.structure(task) or len(lengths) != 1 or lengths <= {(), (0,)}:
+    alike = jax.tree.structure(listed) == jax.tree.structure(task)  # type: ignore[operator]
+    if not alike or len(lengths) != 1 or lengths <= {(), (0,)}:
         shown = " ".join(str(listed).split())
         raise ValueError(f"{name}.held_out_list is {shown}; make it a task whose leaves have an axis more, one entry per task.")
     try:

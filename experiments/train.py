@@ -12,8 +12,8 @@ from experiments.cli.family_errors import explained
 from experiments.cli.flags import given_flags
 from experiments.distributed import group
 from experiments.evaluation.held_out import EvaluateConfig, evaluate_run
-from experiments.training import loop
-from experiments.training.config import KIND, TrainConfig, build, family_of, resolve
+from experiments.training import loop, memory_terms
+from experiments.training.config import KIND, TrainConfig, build, chosen, family_of, resolve
 from experiments.training.devices import choose_batch, choose_devices, spread
 from experiments.training.experiment import Experiment
 from experiments.training.session import train_and_evaluate
@@ -31,12 +31,16 @@ def train(config: TrainConfig) -> None:
 
 
 def _train(config: TrainConfig, processes: group.Group) -> None:
-    config = resolve(config)
+    given, config = config, resolve(config)
+    if said := chosen(given, config):
+        print(said, flush=True)
     family, agent = family_of(config), declared(config.agent, KIND)
     devices = choose_devices(config.devices, config.num_tasks, family, mixes_tasks=agent.mixes_tasks)
     config = dataclasses.replace(config, devices=devices, task_batch=choose_batch(config.task_batch, family))
     task_map = spread(config.devices, config.task_batch)
     built = build(config, task_map=task_map)
+    execution = loop.execution_of(config, "remat" in agent.uses, task_map, processes)
+    execution = execution._replace(memory_flags=memory_terms.advice(config, built.family, execution.memory_flags))
     schedule = loop.Schedule(config.num_iterations, log_every=1, checkpoint_every=config.checkpoint_every)
     with explained(config.env, built.family):
         train_and_evaluate(
@@ -46,7 +50,7 @@ def _train(config: TrainConfig, processes: group.Group) -> None:
             schedule,
             evaluate_as_planned if config.eval_tasks else None,
             env=config.env,
-            execution=loop.execution_of(config, "remat" in agent.uses, task_map, processes),
+            execution=execution,
         )
 
 

@@ -1,12 +1,16 @@
 """How much better an action was than expected. Data for the surrogates: computed once per batch, never differentiated."""
 
 import functools
+import math
+from collections.abc import Sequence
 
 import chex
 import jax
 import jax.numpy as jnp
 
 from metarl.surrogates import decay_matrix
+
+MOST_OBSERVED = 1000  # numbers of an observation that a linear baseline still reads; a humanoid has 376
 
 
 def discounted_sum(x: jax.Array, factor: float) -> jax.Array:
@@ -144,6 +148,21 @@ def time_baseline(observation: jax.Array, target: jax.Array, mask: jax.Array) ->
     others = jnp.sum(mask, axis=0) - mask
     total = jnp.sum(mask * target, axis=0) - mask * target
     return mask * jnp.where(others > 0, total / jnp.maximum(others, 1.0), 0.0)
+
+
+def auto_baseline(observation: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
+    """`linear_baseline`, or `time_baseline` where an observation has more than `MOST_OBSERVED` numbers.
+
+    The linear system has 2 * O + 4 unknowns, O numbers of an observation: of images it costs gigabytes, and with more unknowns
+    than steps in a batch it repeats the returns that it should predict, which leaves no advantage.
+    """
+    baseline = time_baseline if is_large(observation.shape[2:]) else linear_baseline
+    return baseline(observation, target, mask)
+
+
+def is_large(shape: Sequence[int]) -> bool:
+    """Whether observations of this shape are too large for `linear_baseline`."""
+    return math.prod(shape) > MOST_OBSERVED
 
 
 def explained_variance(value: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:

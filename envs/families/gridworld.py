@@ -48,7 +48,8 @@ class GridNavigation(TaskFamily):
         cell: Any = Box(0, size - 1, (2,), np.int32)  # the corner too: there one may extrapolate
         self.task_space = Cell(cell)
         cells = np.stack(np.meshgrid(np.arange(size), np.arange(size), indexing="ij"), axis=-1).reshape(-1, 2)
-        self.held_out_list = Cell(cells[np.any(cells >= CORNER, axis=1)].astype(np.int32))
+        goals: Any = cells[np.any(cells >= CORNER, axis=1)].astype(np.int32)
+        self.held_out_list = Cell(goals)
 
     def sample_task(self, key):
         return task_lists.pick(self.held_out_list, key)

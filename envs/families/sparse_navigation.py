@@ -1,5 +1,7 @@
 """A point walks in the plane and is paid only near what it looks for: it must explore before it can adapt."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +21,8 @@ RADIUS = 0.2  # how near the goal a reward is paid
 # ProMP's MetaPointEnvCorner (jonasrothfuss/ProMP, meta_policy_search/envs/point_envs/point_env_2d_corner.py).
 CORNER = 2.0  # goals are (+-CORNER, +-CORNER)
 CORNER_MAX_STEP = 0.2
-CORNERS = Goal(CORNER * np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]], np.float32))
+_CORNERS: Any = CORNER * np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]], np.float32)
+CORNERS = Goal(_CORNERS)
 START_RANGE = 0.2  # the start is uniform in [-START_RANGE, START_RANGE]^2
 NO_REWARD = 0.5  # closer to the origin than this, in |x| + |y|, nothing is paid
 

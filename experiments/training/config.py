@@ -1,6 +1,7 @@
 """The settings of a reinforcement-learning run, and the family and agent they describe."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -18,6 +19,7 @@ from experiments.cli.errors import UserError
 from experiments.cli.flags import MAX_SEED, at_least, between, flag
 from experiments.training import settings
 from experiments.training.settings import find_users_modules
+from metarl.advantages import MOST_OBSERVED, is_large
 from metarl.interfaces import MetaLearner
 from metarl.tasks import ONE_BATCH, TaskMap
 
@@ -119,7 +121,11 @@ def resolve(config: TrainConfig) -> TrainConfig:
     at_least(config, checkpoint_every=1, eval_tasks=0, eval_steps=0, eval_episodes=1, devices=1, task_batch=1)
     between(config, seed=(0, MAX_SEED), outer_lr=(0, infinity), initial_std=(1e-6, infinity), action_scale=(1e-6, infinity))
     between(config, gamma=(0, 1), gae_lambda=(0, 1))
-    if not isinstance(family_of(config).action_space, Discrete):
+    family = family_of(config)
+    if getattr(config.own, "baseline", None) == "auto":
+        baseline = "time" if is_large(family.observation_space.shape or ()) else "linear"
+        config = dataclasses.replace(config, own=dataclasses.replace(config.own, baseline=baseline))
+    if not isinstance(family.action_space, Discrete):
         return config if config.initial_std is not None else dataclasses.replace(config, initial_std=1.0)
     asked = {"initial_std": config.initial_std is not None, "action_scale": config.action_scale != 1}
     for name, why in (("initial_std", "there is no Gaussian"), ("action_scale", "there is nothing to scale")):
@@ -127,6 +133,17 @@ def resolve(config: TrainConfig) -> TrainConfig:
             value = getattr(config, name)
             raise UserError(f"{flag(name)} is {value}, but actions of {config.env} are discrete: {why}. Leave it out.")
     return config
+
+
+def chosen(given: TrainConfig, resolved: TrainConfig) -> str | None:
+    """One line about a choice of `resolve` that changes what is learned, or None."""
+    if getattr(given.own, "baseline", None) == "auto" and resolved.own.baseline == "time":
+        size = math.prod(family_of(resolved).observation_space.shape or ())
+        return (
+            f"--baseline is time, since observations have {size:,} numbers; the linear one reads up to {MOST_OBSERVED:,} "
+            "unless asked for."
+        )
+    return None
 
 
 def family_of(config: TrainConfig) -> envs.TaskFamily:

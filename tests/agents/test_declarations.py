@@ -62,7 +62,7 @@ def test_hyperparameters_are_the_fields_that_count_in_a_kind_of_world():
     assert acting["num_inner_steps"][:3] == ("num_inner_steps", int, 2) and acting["num_inner_steps"].bounds == (1, 9)
     assert acting["num_inner_steps"].help == "K: inner steps in training.", "inherited with the field"
     assert acting["ratio"].help == "Share of something,\nin two lines." and acting["mode"].help == ""
-    assert acting["baseline"].type == Literal["linear", "time"] and acting["shift"].bounds is None
+    assert acting["baseline"].type == Literal["auto", "linear", "time"] and acting["shift"].bounds is None
     assert hyperparameters(Agent(make), "regression") == {}
 
 

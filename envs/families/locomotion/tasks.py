@@ -25,7 +25,8 @@ class Direction(NamedTuple):
 
 SIGN: Any = Such(Box(-1.0, 1.0, (), np.float32), lambda x: np.abs(x) == 1.0, "either -1 or 1")
 SPEEDS, DIRECTIONS = Speed(finite()), Direction(SIGN)  # any velocity may be tried
-BOTH = Direction(np.array([1.0, -1.0], np.float32))  # there are no other directions to hold out
+_SIGNS: Any = np.array([1.0, -1.0], np.float32)
+BOTH = Direction(_SIGNS)  # there are no other directions to hold out
 
 
 def draw_speed(key: jax.Array, speeds: tuple[float, float]) -> Speed:
