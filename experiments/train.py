@@ -18,7 +18,7 @@ from experiments.training.devices import choose_batch, choose_devices, spread
 from experiments.training.experiment import Experiment
 from experiments.training.session import train_and_evaluate
 from experiments.training.settings import declared, flat, parse_run, stored_as
-from experiments.training.suggested import from_family, suggested, told
+from experiments.training.suggested import from_family, told
 
 
 def train(config: TrainConfig) -> None:
@@ -81,8 +81,8 @@ def main(args: Sequence[str] | None = None) -> None:
     config = parse_run(TrainConfig, args, command_line("train"), KIND, from_family)
     given = given_flags(args)
     if not config.resume:
-        unsaid = {name: value for name, value in suggested(config.env, config.agent).items() if name not in given}
-        print(told(config.env, config.agent, unsaid) if unsaid else "", end="\n" * bool(unsaid), flush=True)
+        for line in told(given, config.env, config.agent):
+            print(line, flush=True)
     train(config)
 
 

@@ -19,6 +19,7 @@ FIRST: tuple[Callable[[Evidence], str | None], ...] = (
 )
 THEN: tuple[Callable[[Evidence], str | None], ...] = (
     episodes.everything_is_finite,
+    episodes.numbers_are_near_one,
     episodes.observations_in_their_space,
     episodes.same_seed_same_episode,
     episodes.stepping_alone_equals_vmap,

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from envs.check.evidence import SEEDS, Episodes, Evidence, same
+from envs.scales import far_from_one, scales
 from envs.to_gymnasium.task_env import first_step, next_step
 
 MORE_ROUNDS = 5  # of random episodes, before tasks that seem equal are called so
@@ -38,6 +39,13 @@ def everything_is_finite(evidence: Evidence) -> None:
                 f"{evidence.name}.{method} gives {found} {at} of task {evidence.task(task)}, seed {SEEDS[seed]}, under random "
                 f"actions{_beyond(evidence, seed)}; keep it finite."
             )
+
+
+def numbers_are_near_one(evidence: Evidence) -> str | None:
+    """Observations and rewards have a size that networks can read as it is."""
+    size = scales(evidence.family)
+    far = [f"{name}s are about {value:.3g} in size" for name, value in size._asdict().items() if far_from_one(value)]
+    return f"{' and '.join(far)}; train normalises what agents read, or scale it yourself" if far else None
 
 
 def observations_in_their_space(evidence: Evidence) -> None:

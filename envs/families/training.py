@@ -60,10 +60,10 @@ CLASSIC: Settings = {"gradient": {"num_tasks": 20, "num_episodes": 20, "inner_lr
 # trials of two episodes on each of 100 tasks; lambda is ours.
 _MANY_TASKS: dict[str, Any] = {"num_tasks": 80, "num_episodes": 1, "gae_lambda": 0.95}
 LOCOMOTION: Settings = {
-    "any": {"action_scale": 10.0, "num_tasks": 20, "num_episodes": 20},
+    "any": {"action_scale": 10.0, "normalize_observations": False, "num_tasks": 20, "num_episodes": 20},
     "gradient": {"outer_lr": 3e-3},
     "one batch": {"outer_lr": 3e-3},
-    "memory": _MANY_TASKS,
+    "memory": _MANY_TASKS | {"normalize_rewards": False},
     "nothing": _MANY_TASKS | {"num_episodes": 2},
     "promp": {"outer_lr": 1e-3},
     "maml-trpo": {"max_kl": 0.05},  # T: see experiments/studies/locomotion/protocol.py; P, C: 0.01

@@ -1,14 +1,18 @@
 """What a task family says about training agents on it: settings where the user gives none."""
 
 import dataclasses
+import functools
+import re
 from typing import Any
 
 import agents
 from agents.agent import ADAPTS_BY, hyperparameters
 from agents.build import name_of, who_has
+from envs.options import from_flags
+from envs.scales import Scales, bounded_near_one, far_from_one, scales
 from experiments.cli.errors import UserError
 from experiments.cli.flags import flag
-from experiments.training.config import KIND, TrainConfig, maker_of
+from experiments.training.config import KIND, TrainConfig, make_family, maker_of
 from experiments.training.settings import PARTS, declared
 
 # Flags of a run that a family may speak about: how agents are trained on it, and not where, how long it is evaluated and so on.
@@ -58,14 +62,66 @@ def suggested(env: str, agent: str) -> dict[str, Any]:
     return found
 
 
-def told(env: str, agent: str, settings: dict[str, Any]) -> str:
-    """One line that says which settings came from the family."""
-    flags = " ".join(
-        f"{flag(name)} {' '.join(map(str, value)) if isinstance(value, tuple) else value}" for name, value in settings.items()
-    )
-    return f"{env} sets for {name_of(agent)}, where you do not: {flags}"
+def told(given: dict[str, str], env: str, agent: str) -> list[str]:
+    """A line for the settings that came from the family, and one for those that were measured, where there are any."""
+    found = suggested(env, agent)
+    unsaid = [_flags(name, value) for name, value in found.items() if not {name, f"no_{name}"} & set(given)]
+    lines = [f"{env} sets for {name_of(agent)}, where you do not: {' '.join(unsaid)}"] if unsaid else []
+    for name in measured(given, agent, found):
+        what = name.removeprefix("normalize_")
+        size = getattr(_scales(_family(given)), what.removesuffix("s"))
+        lines.append(
+            f"{what} of {env} are about {size:.3g} in size: {flag(name)}; {flag(f'no_{name}')} leaves them as they are."
+        )
+    return lines
+
+
+def _flags(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return flag(name) if value else flag(f"no_{name}")
+    return f"{flag(name)} {' '.join(map(str, value)) if isinstance(value, tuple) else value}"
 
 
 def from_family(given: dict[str, str], agent: str) -> dict[str, Any]:
-    """`suggested` for the family on a command line, for `experiments.training.settings.parse_run`."""
-    return suggested(given.get("env", TrainConfig.env), agent)
+    """`suggested` and `measured` for the flags of a command line, for `experiments.training.settings.parse_run`."""
+    env = given.get("env", TrainConfig.env)
+    found = suggested(env, agent)
+    return found | ({} if {"resume", "help"} & set(given) else measured(given, agent, found))
+
+
+def measured(given: dict[str, str], agent: str, found: dict[str, Any]) -> dict[str, Any]:
+    """Which of the agent's normalisations are on because observations or rewards are far from 1.
+
+    Args:
+        given: flags of a command line; what it or the family decides is not looked at.
+        agent: its name.
+        found: what the family suggests.
+    """
+    known = {"normalize_observations", *hyperparameters(declared(agent, KIND), KIND)}
+    said = {name.removeprefix("no_") for name in given} | set(found)
+    open_ = [name for name in ("normalize_observations", "normalize_rewards") if name in known and name not in said]
+    try:
+        family = _family(given)
+    except ValueError:
+        return {}  # a mistake that is told where the run begins
+    if not open_ or (open_ == ["normalize_observations"] and bounded_near_one(family.observation_space)):
+        return {}
+    size = _scales(family)
+    far = {"normalize_observations": far_from_one(size.observation), "normalize_rewards": far_from_one(size.reward)}
+    return {name: True for name in open_ if far[name]}
+
+
+def _family(given: dict[str, str]) -> Any:
+    """The family of a command line."""
+    options = re.split(r"\s+(?=\w+=)", given["env_options"]) if given.get("env_options") else []
+    horizon = int(given["horizon"]) if "horizon" in given else None
+    return make_family(given.get("env", TrainConfig.env), from_flags(horizon, options))
+
+
+@functools.lru_cache(maxsize=8)
+def _scales(family: Any) -> Scales:
+    """Measured once per family; nothing to say of one that cannot be played, which is told where the run begins."""
+    try:
+        return scales(family)
+    except Exception:  # whatever a user's function raises
+        return Scales(1.0, 1.0)

@@ -9,7 +9,7 @@ ROOM = Path(__file__).parent.parent.parent / "envs"
 ORDER = [
     "processors optional options task_spaces drawing",
     "family",
-    "contract task_lists",
+    "contract task_lists scales",
     "registration",
     "mujoco",
     "families",

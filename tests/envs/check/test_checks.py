@@ -323,7 +323,7 @@ def test_the_command_on_a_broken_family_of_the_user(tmp_path, monkeypatch, capsy
     first, last = capsys.readouterr().out.splitlines()
     assert first.startswith("FAILED  functions shapes and dtypes: Theirs.reward fails under jax: AttributeError")
     assert "their_family.py:6" in first
-    assert last.startswith("their_family:their/Env-v0: 1 checks, 1 failed, 17 not reached")
+    assert last.startswith("their_family:their/Env-v0: 1 checks, 1 failed, 18 not reached")
 
 
 @pytest.mark.parametrize(
