@@ -1,7 +1,7 @@
 """SIGTERM and Ctrl-C: training finishes what is running, saves, and leaves in peace; the second of them ends it at once.
 
-Python calls its handlers in the main thread, between two instructions: not while that thread is inside a compiled program, which may
-take minutes. `Watch` is a thread that sees the signals there as well.
+Python calls its handlers in the main thread, between two instructions: not while that thread is inside a compiled program,
+which may take minutes. `Watch` is a thread that sees the signals there as well.
 """
 
 import contextlib
@@ -128,8 +128,8 @@ def ended_by_sigterm() -> Iterator[None]:
 def leave(status: int) -> NoReturn:
     """End a command that was interrupted, in a process of its own at once.
 
-    The threads of an interrupted program may still run: Python's own way out would wait for them, or take away what they use, which
-    ends in a segmentation fault.
+    The threads of an interrupted program may still run: Python's own way out would wait for them, or take away what they use,
+    which ends in a segmentation fault.
     """
     if experiments.is_command:
         for stream in (sys.stdout, sys.stderr):

@@ -22,7 +22,7 @@ from experiments.reporting.intervals import bootstrap_ci95, iqm, share_ci95, tas
 from experiments.reporting.tables import Table, show
 from experiments.runs import checkpoint
 from experiments.runs.folder import write_json
-from experiments.training.config import KIND
+from experiments.training.config import KIND, build
 from experiments.training.settings import declared
 from metarl.interfaces import MetaLearner
 
@@ -64,10 +64,11 @@ def evaluate(agent: Trained, *, num_tasks: int = 100, num_steps: int = 3) -> dic
 
     Returns:
         What evaluation.json holds: "episodes" [K+1] used by then, "return_mean", "return_ci95", "return_iqm" and "greedy_mean"
-        [K+1], "returns" [M][K+1], "hurt", "task_hash" and so on.
+        [K+1], "returns" [M][K+1], "hurt", "task_hash" and so on. Tasks with a return that is not finite are left out of all of
+        them and of "num_tasks"; "not_finite" lists which of the fixed list they are, if there are any.
 
     Raises:
-        UserError: numbers below 0 or 1, or returns that are not finite.
+        UserError: numbers below 0 or 1, or no task has finite returns.
     """
     return _evaluated(agent, num_tasks, num_steps)[0]
 
@@ -79,9 +80,19 @@ def _evaluated(agent: Trained, num_tasks: int, num_steps: int) -> tuple[dict[str
             raise UserError(f"{name} is {value}, but must be at least {least}.")
     tasks = envs.held_out_tasks(agent.family, num_tasks)
     curves = adapt_all(agent, tasks, num_steps)
+    sound = np.all(np.isfinite(curves["returns"]) & np.isfinite(curves["greedy_returns"]), axis=1)
+    if not sound.any():
+        raise NotFinite(
+            f"all {num_tasks} held-out tasks give returns that are not finite.",
+            "The agent's adaptation diverges: try a smaller --inner-lr.",
+            lambda learner: jax.block_until_ready(adapter(learner, num_steps)(agent.state, tasks)),
+        )
+    left_out = {"not_finite": np.flatnonzero(~sound).tolist()} if not sound.all() else {}
+    tasks, curves = jax.tree.map(lambda leaf: leaf[sound], (tasks, curves)) if left_out else (tasks, curves)
+    num_tasks = int(sound.sum())
     summary = summarise(curves["returns"].astype(np.float64), curves["greedy_returns"].astype(np.float64))
     result = {"iteration": agent.iteration, "num_tasks": num_tasks, "episodes": curves["used"][0].tolist()}
-    return result | summary | {"task_hash": task_hash(tasks)}, tasks, curves
+    return result | left_out | summary | {"task_hash": task_hash(tasks)}, tasks, curves
 
 
 def evaluate_run(config: EvaluateConfig, run_config: dict[str, Any]) -> None:
@@ -121,7 +132,9 @@ def evaluate_into(folder: Path, agent: Trained, config: EvaluateConfig, settings
         What evaluation.json holds.
     """
     declaration = declared(settings["agent"], KIND)
-    with explained(settings["env"], agent.family):
+    trained_as = agent.config
+    rebuild = None if trained_as is None else lambda watched: build(trained_as, family=watched).learner
+    with explained(settings["env"], agent.family, rebuild):
         found, tasks, curves = _evaluated(agent, config.num_tasks, config.num_steps)
     result = {
         "env": settings["env"],
@@ -133,6 +146,12 @@ def evaluate_into(folder: Path, agent: Trained, config: EvaluateConfig, settings
         **found,
     }
     write_json(folder / "evaluation.json", result)
+    if "not_finite" in found:
+        which = found["not_finite"]
+        checkpoint.warn(
+            f"{len(which)} of {config.num_tasks} held-out tasks gave returns that are not finite and are left out: "
+            f"{', '.join(map(str, which))} of the family's list."
+        )
     draw(folder / "adaptation.png", agent.family, tasks, result, curves)
     show(table_of(result))
     first = jax.tree.map(lambda x: x[0], curves | {"tasks": tasks})
@@ -188,8 +207,6 @@ def summarise(returns: np.ndarray, greedy_returns: np.ndarray) -> dict[str, Any]
         returns: [M, K+1], of sampled actions.
         greedy_returns: [M, K+1], of the policy's mode.
     """
-    if not np.all(np.isfinite(returns)):
-        raise NotFinite("the agent's held-out returns are not finite; its adaptation diverges: try a smaller --inner-lr.")
     hurt = (returns[:, -1] < returns[:, 0]).astype(np.float64)
     return {
         "return_mean": returns.mean(axis=0).tolist(),

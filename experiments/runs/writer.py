@@ -14,6 +14,8 @@ from experiments.runs.checkpoint_format import RunIdentity
 from experiments.runs.folder import CONFIG, write_json
 from experiments.runs.metrics_file import JsonLines
 
+MAX_REKEYED = 16  # times that a run may go on with other random numbers
+
 
 class RunWriter(NamedTuple):
     """What one seed's run writes to, open."""
@@ -46,6 +48,18 @@ class RunWriter(NamedTuple):
                 self.lines.sync()  # or a power cut could leave a checkpoint without the lines that lead to it
             with self._or_stop(Path(self.checkpoints.directory) / str(iteration)):
                 checkpoint.save(self.checkpoints, iteration, state, env_steps, self.identity)
+
+    def rekey(self, iteration: int) -> bool:
+        """Note in config.json that this run draws other random numbers from an iteration (counted from 0) on.
+
+        False where it has done so too often: then what stops it is not chance.
+        """
+        rekeyed = [*self.run_config.get("rekeyed", ()), iteration]
+        if len(rekeyed) > MAX_REKEYED:
+            return False
+        self.run_config["rekeyed"] = rekeyed
+        write_json(self.lines.path.parent / CONFIG, self.run_config)
+        return True
 
     @contextmanager
     def _or_stop(self, path: Path) -> Iterator[None]:

@@ -285,9 +285,19 @@ def test_a_policy_that_diverged_ends_the_episode_with_a_reward_of_nan():
 
 FAILS = {
     "raise": "make: step of sub-environment 0 with task {'x': 0.5} raises RuntimeError: the motor (",
-    "nan": "make: step of sub-environment 0 with task {'x': 0.5} gives an observation with nan at place 1.",
-    "bad reward": "make: step of sub-environment 0 with task {'x': 0.5} gives the reward inf.",
 }
+NOT_FINITE = {
+    "nan": "make: step 4 of an episode with task {'x': 0.5} and seed 928981903 gives an observation with nan at place 1.",
+    "bad reward": "make: step 4 of an episode with task {'x': 0.5} and seed 928981903 gives the reward inf.",
+}
+
+
+@pytest.mark.parametrize("how", NOT_FINITE)
+def test_numbers_that_are_not_finite_go_on_and_are_noted(how):
+    family = odd(how)
+    last = walk_states(family, [np.zeros(2)] * 4, {"x": jnp.float32(0.5)})[-1]
+    assert not np.isfinite([*last.observation, last.reward]).all()
+    assert family.not_finite() == NOT_FINITE[how] and family.not_finite() is None
 
 
 @pytest.mark.parametrize("how", FAILS)
