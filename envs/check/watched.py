@@ -23,7 +23,6 @@ def watched(family: TaskFamily) -> tuple[TaskFamily, list[str]]:
     """
     name = type(family).__name__
     notes: list[str] = []
-    steps = [0]  # of the episodes that are being played
 
     def look(functions: Sequence[str], bad: np.ndarray, values: np.ndarray, task: Any) -> None:
         if notes or not np.any(bad):
@@ -38,11 +37,10 @@ def watched(family: TaskFamily) -> tuple[TaskFamily, list[str]]:
             f"{name}.{functions[which]} gives {found}{at} of task {one}, where all that it is given is finite; mend it."
         )
 
-    def through(functions: Sequence[str], bad: Sequence[jax.Array], values: Any, task: Any, count: int | None) -> jax.Array:
-        """``values`` by way of the host; it counts the step, or begins to count at None."""
+    def through(functions: Sequence[str], bad: Sequence[jax.Array], values: Any, task: Any) -> jax.Array:
+        """``values`` by way of the host."""
 
         def on_host(bad, values, task):
-            steps[0] = 0 if count is None else steps[0] + count
             look(functions, np.asarray(bad), np.asarray(values), task)
             return np.asarray(values)
 
@@ -55,21 +53,21 @@ def watched(family: TaskFamily) -> tuple[TaskFamily, list[str]]:
         leaves, structure = jax.tree.flatten(state)
         for i, leaf in enumerate(leaves):
             if not _is_key(leaf):
-                leaves[i] = through(["initial"], [_any_nan(state) & ~_any_nan(params)], leaf, params, None)
+                leaves[i] = through(["initial"], [_any_nan(state) & ~_any_nan(params)], leaf, params)
                 break
         return jax.tree.unflatten(structure, leaves)
 
     def observation(state, rng, params):
         seen = family.observation(state, rng, params)
         bad = ~jnp.all(jnp.isfinite(seen)) & ~_any_nan((state, params))
-        return through(["observation"], [bad], seen, params, 0)
+        return through(["observation"], [bad], seen, params)
 
     def reward(state, action, next_state, rng, params):
         earned = family.reward(state, action, next_state, rng, params)
         sound = ~_any_nan((state, action, params))
         moved = sound & _any_nan(next_state)
         bad = sound & ~_any_nan(next_state) & ~jnp.all(jnp.isfinite(earned))
-        return through(["transition", "reward"], [moved, bad], earned, params, 1)
+        return through(["transition", "reward"], [moved, bad], earned, params)
 
     copied = copy.copy(family)
     for function in (initial, observation, reward):
