@@ -32,10 +32,7 @@ def watched(family: TaskFamily) -> tuple[TaskFamily, list[str]]:
         numbers = np.asarray(values)[tuple(episode)].ravel()
         of_state = functions[which] in ("initial", "transition")
         found = "a state with nan" if of_state else f"{numbers[~np.isfinite(numbers)][0]}"
-        at = "" if functions[which] == "initial" else f" at step {max(steps[0] - 1, 0)}"
-        notes.append(
-            f"{name}.{functions[which]} gives {found}{at} of task {one}, where all that it is given is finite; mend it."
-        )
+        notes.append(f"{name}.{functions[which]} gives {found} on task {one}, where all that it is given is finite; mend it.")
 
     def through(functions: Sequence[str], bad: Sequence[jax.Array], values: Any, task: Any) -> jax.Array:
         """``values`` by way of the host."""
