@@ -15,6 +15,7 @@ from agents.agent import hyperparameters
 from experiments.cli.errors import UserError
 from experiments.cli.family_errors import NotFinite, explained
 from experiments.cli.flags import at_least, between
+from experiments.cli.luxuries import luxury
 from experiments.evaluation import film, rollout_video, wandb_evaluation
 from experiments.evaluation.trained import Trained, load
 from experiments.reporting import figures
@@ -106,7 +107,8 @@ def evaluate_run(config: EvaluateConfig, run_config: dict[str, Any]) -> None:
     changes = changes_of(config, run_config["settings"])
     agent = load(config.run_dir, **changes)
     result = evaluate_into(config.run_dir, agent, config, run_config["settings"])
-    wandb_evaluation.log(config.run_dir, run_config, result, agent.env_steps)
+    with luxury("the evaluation in wandb"):
+        wandb_evaluation.log(config.run_dir, run_config, result, agent.env_steps)
 
 
 def changes_of(config: EvaluateConfig, settings: dict[str, Any]) -> dict[str, Any]:
@@ -152,13 +154,16 @@ def evaluate_into(folder: Path, agent: Trained, config: EvaluateConfig, settings
             f"{len(which)} of {config.num_tasks} held-out tasks gave returns that are not finite and are left out: "
             f"{', '.join(map(str, which))} of the family's list."
         )
-    draw(folder / "adaptation.png", agent.family, tasks, result, curves)
     show(table_of(result))
+    picture, video = folder / "adaptation.png", folder / "rollout.gif"
+    with luxury(picture.name, picture):
+        draw(picture, agent.family, tasks, result, curves)
     first = jax.tree.map(lambda x: x[0], curves | {"tasks": tasks})
     episodes = {name: (first[name][0], first["actions"][i], first[name][1]) for i, name in enumerate(("before", "after"))}
-    recorded = rollout_video.write(folder / "rollout.gif", agent.family, first["tasks"], episodes)
-    if not recorded and declaration.adapts_by == "gradient":
-        film.write(folder / "rollout.gif", agent, tasks, num_steps=config.num_steps)
+    with luxury(video.name, video):
+        recorded = rollout_video.write(video, agent.family, first["tasks"], episodes)
+        if not recorded and declaration.adapts_by == "gradient":
+            film.write(video, agent, tasks, num_steps=config.num_steps)
     return result
 
 
