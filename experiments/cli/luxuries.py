@@ -1,5 +1,4 @@
-"""What follows once results are safe on disk, such as pictures and wandb: where it fails, one line says so, and work goes
-on."""
+"""What follows once results are safe, such as pictures and wandb: where it fails, one line says so, and work goes on."""
 
 import contextlib
 import sys

@@ -23,6 +23,7 @@ from experiments.reporting.intervals import bootstrap_ci95, iqm, share_ci95, tas
 from experiments.reporting.tables import Table, show
 from experiments.runs import checkpoint
 from experiments.runs.folder import write_json
+from experiments.runs.strangers import modules_of
 from experiments.training.config import KIND, build
 from experiments.training.settings import declared
 from metarl.interfaces import MetaLearner
@@ -45,6 +46,8 @@ class EvaluateConfig:
     """A trained agent that comes with metarl, such as HalfCheetahDir/promp, in the place of a run."""
     env: str | None = None
     """If given, checked against the run's."""
+    trust: tuple[str, ...] = ()
+    """Modules of others that the run may have imported, if they do not lie in the folder where you are."""
     num_tasks: int = 100
     """M: held-out tasks; the first M of the family's fixed list."""
     num_steps: int = 3
@@ -105,7 +108,7 @@ def evaluate_run(config: EvaluateConfig, run_config: dict[str, Any]) -> None:
     """
     assert config.run_dir is not None
     changes = changes_of(config, run_config["settings"])
-    agent = load(config.run_dir, **changes)
+    agent = load(config.run_dir, trust=tuple(modules_of(run_config)), **changes)  # admitted by the command
     result = evaluate_into(config.run_dir, agent, config, run_config["settings"])
     with luxury("the evaluation in wandb"):
         wandb_evaluation.log(config.run_dir, run_config, result, agent.env_steps)

@@ -157,7 +157,7 @@ def test_a_state_that_is_not_kept_apart_is_told():
         return {"p": optax.apply_updates(fast["p"], updates), "s": state}
 
     rule = InnerRule(lambda p: p, lambda theta: {"p": theta, "s": adam.init(theta)}, step, lambda theta, fast: fast["p"])
-    with pytest.raises(ValueError, match=r"is to move fast\['s'\]\[0\]\.count, which is int32 .* metarl\.rules\.optax[^\n]*$"):
+    with pytest.raises(ValueError, match=r"is to move fast\['s'\]\[0\]\.count, which is int32 .* metarl\.rules\.optax"):
         path_of(rule)
 
 
