@@ -92,9 +92,8 @@ def admit(run_dir: Path, config: dict[str, Any], trusted: Collection[str] = (), 
         if not packages & set(trusted) and (where is None or not _lies_here(where, run_dir)):
             file = f" ({where})" if where else ""
             said = how.format(module=module, name=name, value=config.get(name) or config["settings"].get(name))
-            raise UserError(
-                f"{run_dir} names the module {module}{file} as its {name}; importing it can do anything. If you trust it, {said}."
-            )
+            why = "importing it can do anything"
+            raise UserError(f"{run_dir} names the module {module}{file} as its {name}; {why}. If you trust it, {said}.")
         line = f"importing {module} ({where or 'wherever Python finds it'}), the {name} of {run_dir}"
         if line not in _told:
             _told.add(line)
