@@ -55,7 +55,7 @@ def optax(transformation: GradientTransformation) -> InnerRule:
     >>> for k in range(2):
     ...     fast = rule.step(theta, fast, jnp.array([1.0, -1.0]), k)
     >>> rule.read(theta, fast)  # steps of 0.5 and of 0.5 * (1 + 0.9)
-    Array([-0.45...,  3.45...], dtype=float32)
+    Array([-0.45,  3.45], dtype=float32)
     """
 
     def step(theta, fast, grads, k):
