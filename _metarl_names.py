@@ -34,9 +34,10 @@ def activate(package: str | None = None) -> None:
         return
     if installed(home):
         sys.meta_path.insert(0, _Inside(home))
-        sys.meta_path.append(_Unclaimed(home))
+        sys.meta_path += [_Unclaimed(home), _Taken(home)]
     else:
         sys.meta_path.insert(0, _Finder(home))
+        sys.meta_path.append(_Taken(home))
 
 
 class _Finder:
@@ -80,6 +81,30 @@ class _Unclaimed(_Finder):
         return _another_name(name, f"metarl.{name}", self.home)
 
 
+class _Taken(_Finder):
+    """For what ours has and a user's package of the same name lacks, after all other finders: says who has the name."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """As of any finder in `sys.meta_path`.
+
+        Raises:
+            ModuleNotFoundError: the package is somebody else's, and its name is why ours is not found.
+        """
+        first, _, rest = name.partition(".")
+        theirs = sys.modules.get(first)
+        if not rest or first not in ROOMS or theirs is None:
+            return None
+        inside = os.path.join(self.home, "metarl") if installed(self.home) else self.home
+        there = [os.path.abspath(folder) for folder in getattr(theirs, "__path__", ())]
+        ours = os.path.join(inside, *name.split("."))
+        if os.path.join(inside, first) in there or not (os.path.isdir(ours) or os.path.isfile(f"{ours}.py")):
+            return None
+        where = next(iter(there), first)
+        command = f"start it as metarl {rest.replace('_', '-')}" if first == "experiments" else f"write metarl.{name}"
+        who = f"{where} comes first under the name {first!r}"
+        raise ModuleNotFoundError(f"No module named {name!r}: {who}. To have metarl's, {command}, or rename yours", name=name)
+
+
 def _another_name(name: str, real: str, home: str) -> ModuleSpec | None:
     """How to find the module ``real`` under ``name``; imports nothing."""
     path = [home]
@@ -111,7 +136,7 @@ class _Same:
         module = importlib.import_module(self.real)
         self.own = module.__spec__
         if self.own is None or self.own.origin != self.found.origin:
-            where = (self.own.origin if self.own else None) or "another folder"
+            where = _folder_of((self.own.origin if self.own else None) or "another folder")
             raise ImportError(
                 f"{spec.name}: {where} comes first on sys.path under the name {self.real}. Rename it, or install metarl as a "
                 "package of its own (pip install FOLDER, without -e).",
@@ -194,11 +219,16 @@ def namesake(name: str) -> str:
     theirs = next(filter(None, (PathFinder.find_spec(name, [path]) for path in elsewhere)), None)
     if theirs is None:
         return ""
-    where = theirs.origin or next(iter(theirs.submodule_search_locations or ()), name)
+    where = _folder_of(theirs.origin or next(iter(theirs.submodule_search_locations or ()), name))
     return (
         f". {where} is not seen: {name!r} here is metarl's own package. Rename yours, or install metarl (pip install FOLDER, "
         "without -e), whose packages are then metarl.envs and so on, and start it as metarl train"
     )
+
+
+def _folder_of(origin: str) -> str:
+    """What to rename: a module's file, or of a package its folder."""
+    return os.path.dirname(origin) if os.path.basename(origin) == "__init__.py" else origin
 
 
 def _holds(folder: str, file: str) -> bool:

@@ -15,6 +15,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 ROOMS = ("envs", "agents", "experiments")  # as in _metarl_names.py
 START = "_metarl_names.py"  # a module beside the package, and the line that makes Python import it when it starts
+# A clone that was moved or removed stops nobody's Python.
+EDITABLE_LINE = "import importlib.util as u; u.find_spec('_metarl_names') and __import__('_metarl_names').activate()\n"
 START_LINE = "import _metarl_names; _metarl_names.activate()\n"
 
 
@@ -24,7 +26,10 @@ class CustomBuildHook(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Write the wheel's files to a temporary folder and name each to hatchling."""
         self.folder = Path(tempfile.mkdtemp())
-        if version == "editable":
+        if version == "editable":  # the packages are where they are; Python is to say who has their names, as in a wheel
+            started = self.folder / "metarl-jax.pth"
+            started.write_text(EDITABLE_LINE)
+            build_data["force_include_editable"][str(started)] = started.name
             return
         root = Path(self.root)
         for room in ("metarl", *ROOMS):

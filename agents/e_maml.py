@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from agents.agent import Agent, Bounds, InnerLoop, OnPolicy, Training
 from agents.parts.gradient_learner import along, gradient_learner, inner
+from agents.parts.problems import needed
 from agents.parts.world import World
 from metarl import meta
 from metarl.advantages import discounted_sum
@@ -36,6 +37,7 @@ def e_maml(world: World, training: Training, own: EMaml) -> MetaLearner:
     """
     if training.num_tasks < 2:
         raise ValueError(f"e-maml compares tasks with one another, but num_tasks is {training.num_tasks}; give at least 2.")
+    needed("e-maml", world.rollouts, "rollouts", "world", "the discount of episodes")
     loop, gamma = inner(world, training, own), world.rollouts.gamma
     log_probs = world.make_problem(loop.network, inner_surrogate=reinforce)
 

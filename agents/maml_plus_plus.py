@@ -9,6 +9,7 @@ import optax
 
 from agents.agent import Agent, Bounds, InnerLoop, OnPolicy, Training
 from agents.parts.gradient_learner import gradient_learner, inner
+from agents.parts.problems import needed
 from agents.parts.world import World
 from metarl import meta, outer, rules
 from metarl.interfaces import MetaLearner
@@ -35,13 +36,12 @@ def maml_plus_plus(world: World, training: Training, own: MamlPlusPlus) -> MetaL
     rule = rules.per_step(own.inner_lr, own.num_inner_steps)
 
     def make_update(problem, rule):
-        if problem.step_losses is None:
-            raise ValueError("maml++ needs the loss after every inner step, but this problem has no step_losses.")
+        step_losses = needed("maml++", problem.step_losses, "step_losses", "problem", "the loss after every inner step")
 
         def meta_gradient(iteration):
             progress = iteration / training.num_iterations
             weights = step_weights(own.num_inner_steps, progress / ANNEAL_STEPS_UNTIL)
-            multi_step = problem._replace(outer_loss=meta.weighted_steps(problem.step_losses, weights))
+            multi_step = problem._replace(outer_loss=meta.weighted_steps(step_losses, weights))
             second = meta.through_adaptation(multi_step, rule, remat=training.remat)
             first = meta.through_adaptation(multi_step, rules.first_order(rule), remat=training.remat)
 

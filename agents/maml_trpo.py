@@ -5,6 +5,7 @@ from typing import Annotated
 
 from agents.agent import Agent, Bounds, InnerLoop, OnPolicy, Training
 from agents.parts.gradient_learner import gradient_learner, inner
+from agents.parts.problems import needed
 from agents.parts.world import World
 from metarl import meta
 from metarl.interfaces import MetaLearner
@@ -27,6 +28,7 @@ def maml_trpo(world: World, training: Training, own: MamlTrpo) -> MetaLearner:
     """
 
     def make_update(problem, rule):
+        needed("maml-trpo", problem.divergence, "divergence", "problem", "the KL of the adapted policies")
         return trust_region(
             meta.objective(problem, rule, remat=training.remat),
             meta.divergence(problem, rule),

@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from agents.agent import Agent, Bounds, Training
 from agents.parts.gradient_learner import report
+from agents.parts.problems import mean_squared_error
 from agents.parts.world import World
 from metarl import outer
 from metarl.interfaces import AdaptationCurve, Experience, MetaLearner, MetaState
@@ -38,7 +39,8 @@ def mann(world: World, training: Training, own: Mann) -> MetaLearner:
 
     def init(key):
         key_cell, key_head = jax.random.split(key)
-        cell_params = cell.init(key_cell, jnp.zeros(size), jnp.zeros(2))
+        support = jax.eval_shape(lambda key: draw(world.sample_task(key), key), key).support
+        cell_params = cell.init(key_cell, jnp.zeros(size), jnp.zeros(sum(part.shape[1] for part in support)))
         theta = {"cell": cell_params, "head": head.init(key_head)}
         return MetaState(theta, optimizer.init(theta), jnp.zeros((), jnp.int32))
 
@@ -49,7 +51,7 @@ def mann(world: World, training: Training, own: Mann) -> MetaLearner:
 
     def mse(theta, memory, query):
         x, y = query
-        return jnp.mean((head.apply(theta["head"], x, memory) - y) ** 2)
+        return mean_squared_error(head.apply(theta["head"], x, memory), y)
 
     def draw(task, key):
         key_support, key_query = jax.random.split(key)

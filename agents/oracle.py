@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from agents.agent import Agent, ByPPO, Training
 from agents.maml import Maml, maml
 from agents.parts.actor_critic import informed
+from agents.parts.problems import needed
 from agents.parts.trial_learner import trial_learner
 from agents.parts.world import World
 from metarl.interfaces import AdaptationCurve, Experience, MetaLearner
@@ -30,9 +31,10 @@ def oracle(world: World, training: Training, own: Oracle) -> MetaLearner:
         rollouts = world.rollouts
         actor_critic = informed(rollouts.family, rollouts.trained_on, rollouts.policy_options, network=world.network)
         return _flat(trial_learner(world, training, own, actor_critic, trial_episodes=1))
-    if world.reveal is None:
-        raise ValueError("oracle needs a world that can show the task to the network, and this one cannot.")
-    revealed = world.reveal()
+    if world.kind == "reinforcement":
+        needed("oracle", world.rollouts, "rollouts", "world", "episodes to play by itself")
+    reveal = needed("oracle", world.reveal, "reveal", "world", "to show the task to the network")
+    revealed = reveal()
     learner = maml(revealed, training, Maml(num_inner_steps=0))
 
     def adapt(state, task, key, num_steps):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from agents.agent import Agent, Bounds, InnerLoop, Training
 from agents.parts.gradient_learner import along, gradient_learner, inner
+from agents.parts.problems import needed
 from agents.parts.world import World
 from metarl import meta, outer
 from metarl.inner_loop import adapt
@@ -39,6 +40,8 @@ def promp(world: World, training: Training, own: ProMP) -> MetaLearner:
     """
 
     def make_update(problem, rule):
+        needed("promp", problem.divergence, "divergence", "problem", "the KL of every inner step")
+
         def penalised(weights):
             def outer_loss(path, experience):
                 loss, metrics = problem.outer_loss(path, experience)

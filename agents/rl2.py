@@ -7,6 +7,7 @@ from flax.linen import RNNCellBase
 
 from agents.agent import Agent, Bounds, ByPPO, Training
 from agents.parts.actor_critic import recurrent
+from agents.parts.problems import needed
 from agents.parts.trial_learner import trial_learner
 from agents.parts.world import World
 from metarl.interfaces import MetaLearner
@@ -29,6 +30,7 @@ def rl2(world: World, training: Training, own: Rl2) -> MetaLearner:
 
     Nothing but its memory changes on a new task: score k is the return of the (k+1)-th episode there, after k episodes used.
     """
+    needed("rl2", world.rollouts, "rollouts", "world", "episodes to play by itself")
     if isinstance(world.network, RNNCellBase) and own.memory_size != Rl2.memory_size:
         raise ValueError(f"memory_size is {own.memory_size}, but the given cell has a size of its own; leave one out.")
     actor_critic = recurrent(world.rollouts.family, world.rollouts.policy_options, own.memory_size, network=world.network)

@@ -1,14 +1,20 @@
 """Optional dependencies: packages that only some families need. The error about a missing one says how to install it."""
 
 import importlib
+import importlib.metadata
 import importlib.util
+import re
+from pathlib import Path
 from types import ModuleType
 
+import _metarl_names
+
+HOME = Path(__file__).resolve().parent.parent  # of a clone
 EXTRAS = {  # see pyproject.toml
     "mujoco": ("mujoco", "mujoco.mjx"),
     "box2d": ("Box2D", "pygame"),
     "minigrid": ("minigrid",),
-    "peers": ("torch",),  # of experiments/peers, not of a family
+    "peers": ("torch",),  # of experiments/benchmark/pytorch, not of a family
 }
 
 # How ids, or the places that Gymnasium's own environments come from, begin -> the extra that brings them.
@@ -26,10 +32,13 @@ def extra_of(name: str) -> str | None:
 
 
 def install(extra: str) -> str:
-    """The command that installs an extra."""
+    """The command that installs an extra, from wherever it is typed: metarl itself is on no package index."""
     if __package__ != "envs":  # in the wheel's form
-        return f"pip install 'metarl-jax[{extra}]'"
-    return f"pip install --constraint constraints.txt --editable '.[{extra}]'"
+        wanted = importlib.metadata.requires(_metarl_names.DISTRIBUTION) or []
+        names = [each.partition(";")[0].strip() for each in wanted if re.search(rf"extra\s*==\s*['\"]{extra}['\"]", each)]
+        return f"pip install {' '.join(map(repr, names))}"
+    home = "" if Path.cwd() == HOME else f"{HOME}/"
+    return f"pip install --constraint {home}constraints.txt --editable '{home or '.'}[{extra}]'"
 
 
 def require(extra: str) -> ModuleType:

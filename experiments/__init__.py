@@ -45,6 +45,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 # Started as a command, and not imported by somebody's program, which then would find its settings or its path changed.
 _STARTED_AS = Path(sys.argv[0]).stem if sys.argv else ""
+is_command = _STARTED_AS in ("-m", "metarl")
 # What a command refuses to start with, in one line; None if nothing.
 refused: str | None = None
 
@@ -55,7 +56,7 @@ def before_the_current_folder() -> None:
         sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 
-if _STARTED_AS in ("-m", "metarl") and not os.environ.get("JAX_NUM_CPU_DEVICES", "1").isdigit():
+if is_command and not os.environ.get("JAX_NUM_CPU_DEVICES", "1").isdigit():
     asked = os.environ.pop("JAX_NUM_CPU_DEVICES")  # or jax could not even be imported
     refused = f"JAX_NUM_CPU_DEVICES is {asked!r}, but must be a whole number of devices."
 if _STARTED_AS == "-m":

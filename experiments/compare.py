@@ -9,6 +9,7 @@ import tyro
 from experiments.cli.command_line import command_line
 from experiments.cli.errors import one_line_errors
 from experiments.cli.flags import parse
+from experiments.cli.luxuries import luxury
 from experiments.reporting import comparison_table, figures
 from experiments.reporting.comparison import Comparison, gather
 from experiments.reporting.html_page import page
@@ -36,11 +37,14 @@ def compare(config: CompareConfig) -> None:
     folders = [str(run.folder) for its in comparison.runs.values() for run in its]
     write_json(config.out / "table.json", {"runs": folders, "title": comparison.title, "agents": comparison.rows})
     (config.out / "table.md").write_text(comparison_table.document(table))
-    draw(config.out / "comparison.png", comparison)
     show(comparison_table.narrow(table))
+    with luxury("comparison.png", config.out / "comparison.png"):
+        draw(config.out / "comparison.png", comparison)
     if config.html:
-        write_page(config.out, comparison)
-    print(f"wrote {config.out}/table.md, table.json and comparison.png" + ", comparison.html" * config.html)
+        with luxury("comparison.html", config.out / "comparison.html"):
+            write_page(config.out, comparison)
+    names = [name for name in ("table.md", "table.json", "comparison.png", "comparison.html") if (config.out / name).is_file()]
+    print(f"wrote {', '.join(names)} to {config.out}")
 
 
 def draw(path: Path, comparison: Comparison) -> None:

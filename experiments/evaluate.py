@@ -12,6 +12,7 @@ from experiments.evaluation import shipped
 from experiments.evaluation.held_out import EvaluateConfig, changes_of, evaluate_into
 from experiments.runs.folder import CONFIG, load_json, lock, read_config
 from experiments.runs.seed_folders import seed_folders
+from experiments.runs.strangers import admit
 from experiments.training.experiment import config_of, experiment_of
 
 
@@ -50,8 +51,9 @@ def evaluate_run(config: EvaluateConfig, given: Sequence[str]) -> None:
     """Evaluate one run, of whichever experiment, under its lock; ``given`` names the flags that the user gave."""
     assert config.run_dir is not None
     run_config = read_config(config.run_dir)
+    admit(config.run_dir, run_config, (*config.trust, (config.env or "").rpartition(":")[0]))
     experiment = experiment_of(run_config)
-    flags = {name: getattr(config, name) for name in given if name not in ("run_dir", "env")}
+    flags = {name: getattr(config, name) for name in given if name not in ("run_dir", "env", "trust")}
     for name in flags:
         if name not in experiment.flags:
             raise UserError(

@@ -110,11 +110,11 @@ def run(config: SinusoidConfig) -> None:
 
 
 def finish(config: SinusoidConfig, run_config: dict[str, Any]) -> None:
-    """What follows training: the tutorial's pictures under its protocol, and always the evaluation."""
+    """What follows training: always the evaluation, and under the tutorial's protocol its pictures."""
+    evaluate(config, run_config)
     if config.protocol == "jang":
         built = build(config, config.train_shots)
         tutorial.draw(config, built, checkpoint.load(config.run_dir, built.learner)[1], build)
-    evaluate(config, run_config)
 
 
 def selector(config: SinusoidConfig) -> Callable[[Any], jax.Array] | None:

@@ -18,6 +18,7 @@ from agents.parts.problems import judged_by_support, mean_squared_error
 from envs.families.regression import step_function
 from experiments.cli.command_line import command_line
 from experiments.cli.errors import one_line_errors
+from experiments.cli.luxuries import luxury
 from experiments.reporting import figures
 from experiments.reporting.intervals import bootstrap_ci95, task_hash
 from experiments.runs import checkpoint
@@ -118,7 +119,8 @@ def evaluate(config: StepFunctionConfig, run_config: dict[str, Any]) -> None:
         "task_hash": task_hash(tasks),
     }
     write_json(config.run_dir / "evaluation.json", result)
-    draw(config, built, state, tasks)
+    with luxury("adaptation.png", config.run_dir / "adaptation.png"):
+        draw(config, built, state, tasks)
     for k, (mean, (low, high)) in enumerate(zip(result["objective_mean"], result["objective_ci95"], strict=True)):
         print(f"objective after {k} steps: {mean:.3f} [{low:.3f}, {high:.3f}]")
 

@@ -42,7 +42,7 @@ def _train(config: TrainConfig, processes: group.Group) -> None:
     execution = loop.execution_of(config, "remat" in agent.uses, task_map, processes)
     execution = execution._replace(memory_flags=memory_terms.advice(config, built.family, execution.memory_flags))
     schedule = loop.Schedule(config.num_iterations, log_every=1, checkpoint_every=config.checkpoint_every)
-    with explained(config.env, built.family):
+    with explained(config.env, built.family, lambda watched: build(config, family=watched).learner):
         train_and_evaluate(
             EXPERIMENT,
             config,

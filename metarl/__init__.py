@@ -42,6 +42,7 @@ _metarl_names.activate(__path__[0])  # metarl.envs and envs are one module, see 
 __all__ = [
     "AdaptationCurve",
     "Batch",
+    "Carried",
     "Environment",
     "Experience",
     "Fast",

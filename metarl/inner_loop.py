@@ -6,16 +6,30 @@ Only `adapt` is differentiated. So reverse mode never meets an environment, and 
 import jax
 import jax.numpy as jnp
 
-from metarl.interfaces import Experience, Fast, InnerRule, Key, Path, Problem, Task, Theta
+from metarl.interfaces import Experience, Fast, InnerRule, Key, Path, Problem, Task, Theta, moved, moving
 
 
 def inner_step(rule: InnerRule, inner_loss, theta: Theta, fast, batch, k):
-    """One inner step: the gradient of ``inner_loss(read(theta, fast), batch)`` with respect to ``fast``, given to the rule.
+    """One inner step: the gradient of ``inner_loss(read(theta, fast), batch)`` with respect to what moves, given to the rule.
 
-    ``theta`` is held fixed in that gradient, which is why it is an argument of its own.
+    ``theta`` is held fixed in that gradient, which is why it is an argument of its own; so is a state beside what moves.
+
+    Raises:
+        ValueError: something that is to move is no float.
     """
-    grads, _ = jax.grad(lambda f: inner_loss(rule.read(theta, f), batch), has_aux=True)(fast)
+    refuse_counts(moving(fast))
+    grads, _ = jax.grad(lambda f: inner_loss(rule.read(theta, moved(fast, f)), batch), has_aux=True)(moving(fast))
     return rule.step(theta, fast, grads, k)
+
+
+def refuse_counts(fast: Fast) -> None:
+    """Raise ValueError in one line if a leaf is no float, such as the count of an optimiser's steps."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(fast):
+        if not jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating):
+            raise ValueError(
+                f"the inner rule is to move fast{jax.tree_util.keystr(path)}, which is {jnp.asarray(leaf).dtype} and has no "
+                "gradient; keep a state apart, as metarl.rules.optax does: begin gives metarl.Carried(moving, state)."
+            )
 
 
 def loop(step, fast: Fast, inputs):

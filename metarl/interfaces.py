@@ -64,6 +64,28 @@ class Problem(NamedTuple):
     evaluate: Callable[[Params, Task, Key], tuple[jax.Array, jax.Array]] | None = None
 
 
+class Carried(NamedTuple):
+    """Fast weights with a state beside them, such as an optimiser's moments and counts, in which no inner gradient is taken.
+
+    Attributes:
+        moving: what inner gradients are taken with respect to.
+        state: any pytree of arrays. A meta-gradient goes through those of its leaves that are floats.
+    """
+
+    moving: Fast
+    state: Tree
+
+
+def moving(fast: Fast | Carried) -> Fast:
+    """What moves, without the state beside it."""
+    return fast.moving if isinstance(fast, Carried) else fast
+
+
+def moved(fast: Fast | Carried, to: Fast) -> Fast | Carried:
+    """The same fast weights at another place."""
+    return fast._replace(moving=to) if isinstance(fast, Carried) else to
+
+
 class InnerRule(NamedTuple):
     """How parameters move during adaptation: what moves (``begin``, ``read``) and how (``step``).
 
@@ -71,8 +93,8 @@ class InnerRule(NamedTuple):
 
     Attributes:
         init: params -> theta. Adds to the network's parameters whatever else is meta-learned.
-        begin: theta -> fast. The fast weights before the first inner step.
-        step: (theta, fast, grads, k) -> fast. One inner step; ``grads`` has the structure of ``fast``, ``k`` counts from 0.
+        begin: theta -> fast. The fast weights before the first inner step; `Carried`, if there is a state beside them.
+        step: (theta, fast, grads, k) -> fast. One inner step; ``grads`` has the structure of what moves, ``k`` counts from 0.
         read: (theta, fast) -> params. The parameters that the network is called with.
         whole: True if theta, fast and params are the same tree: every meta-parameter moves in the inner loop.
             `metarl.meta.reptile` requires it.

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from metarl.inner_loop import adapt, solve
-from metarl.interfaces import Experience, InnerRule, Metrics, Params, Path, Problem, Theta
+from metarl.interfaces import Experience, InnerRule, Metrics, Params, Path, Problem, Theta, moved, moving
 from metarl.rules import proximal
 
 MetaGradient = Callable[[Theta, Experience], tuple[Theta, Metrics]]
@@ -163,20 +163,21 @@ def implicit(problem: Problem, rule: InnerRule, strength: float, *, cg_steps: in
         )
     if rule.penalised:
         raise ValueError("implicit: the inner rule is already proximal; give the rule itself, the penalty is added here.")
-    moving = proximal(rule, strength)
+    pulled = proximal(rule, strength)
 
     def meta_gradient(theta: Theta, experience: Experience):
         batch = jax.tree.map(lambda x: x[0], experience.support)
-        end = solve(moving, problem.inner_loss, theta, experience.support)
+        solved = solve(pulled, problem.inner_loss, theta, experience.support)
+        end = moving(solved)  # a state beside it is part of the way there, on which the solution does not depend
 
         def outer(theta, fast):
-            ends = (rule.read(theta, rule.begin(theta)), rule.read(theta, fast))
+            ends = (rule.read(theta, rule.begin(theta)), rule.read(theta, moved(solved, fast)))
             path = jax.tree.map(lambda a, b: jnp.stack([a, b]), *ends)
             return problem.outer_loss(path, experience)
 
         def inner_gradient(theta, fast):
-            loss = lambda f: problem.inner_loss(rule.read(theta, f), batch)[0]
-            pull = jax.tree.map(lambda f, start: strength * (f - start), fast, rule.begin(theta))
+            loss = lambda f: problem.inner_loss(rule.read(theta, moved(solved, f)), batch)[0]
+            pull = jax.tree.map(lambda f, start: strength * (f - start), fast, moving(rule.begin(theta)))
             return jax.tree.map(jnp.add, jax.grad(loss)(fast), pull)
 
         def curvature(v):

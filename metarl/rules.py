@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+from optax import GradientTransformation, apply_updates
 
-from metarl.interfaces import Fast, InnerRule, Params, Tree
+from metarl.interfaces import Carried, Fast, InnerRule, Params, Tree, moved, moving
 
 
 def sgd(learning_rate: float | jax.Array) -> InnerRule:
@@ -35,6 +36,82 @@ def sgd(learning_rate: float | jax.Array) -> InnerRule:
         return jax.tree.map(lambda p, g: p - learning_rate * g, fast, grads)
 
     return InnerRule(init=_same, begin=_same, step=step, read=_second, whole=True)
+
+
+def optax(transformation: GradientTransformation) -> InnerRule:
+    """Move parameters as any optax transformation does; its state begins anew on every task and is carried beside them.
+
+    The meta-gradient goes through the transformation and its state, as through the parameters. Where an update has no
+    derivative, as Adam's has none where second moments are zero (the square root of zero), what would be NaN counts as zero:
+    an entry that has never had a gradient moves neither itself nor the meta-gradient.
+
+    Args:
+        transformation: such as ``optax.adam(0.01)`` or ``optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1))``.
+
+    >>> from optax import sgd as plain
+    >>> rule = optax(plain(0.5, momentum=0.9))
+    >>> theta = rule.init(jnp.array([1.0, 2.0]))
+    >>> fast = rule.begin(theta)
+    >>> for k in range(2):
+    ...     fast = rule.step(theta, fast, jnp.array([1.0, -1.0]), k)
+    >>> rule.read(theta, fast)  # steps of 0.5 and of 0.5 * (1 + 0.9)
+    Array([-0.45,  3.45], dtype=float32)
+    """
+
+    def step(theta, fast, grads, k):
+        del theta, k
+        return Carried(*_updated(transformation, grads, fast.state, fast.moving))
+
+    return InnerRule(
+        init=_same,
+        begin=lambda theta: Carried(theta, transformation.init(theta)),
+        step=step,
+        read=lambda theta, fast: fast.moving,
+        whole=True,
+    )
+
+
+def _updated(transformation: GradientTransformation, grads: Tree, state: Tree, params: Tree) -> tuple[Tree, Tree]:
+    """(params, state) after an update, with a derivative of zero where there is none."""
+
+    def update(floats, others, join):
+        grads, state, params = join(floats, others)
+        updates, state = transformation.update(grads, state, params)
+        return apply_updates(params, updates), state
+
+    floats, others, join = _apart((grads, state, params))
+    _, _, join_after = _apart(jax.eval_shape(lambda floats, others: update(floats, others, join), floats, others))
+
+    @jax.custom_vjp
+    def safe(floats, others):
+        return _apart(update(floats, others, join))[:2]
+
+    def forward(floats, others):
+        return safe(floats, others), (floats, others)
+
+    def backward(given, cotangents):
+        floats, others = given
+        (later, _) = cotangents
+        _, transpose = jax.vjp(lambda floats: _apart(update(floats, others, join))[0], floats)
+        (found,) = transpose(later)
+        sound = ~jnp.any(jnp.stack([jnp.any(jnp.isnan(c)) for c in later]))  # or NaN comes from further on, and stays
+        return [jnp.where(sound & jnp.isnan(c), 0.0, c).astype(c.dtype) for c in found], None
+
+    safe.defvjp(forward, backward)
+    return join_after(*safe(floats, others))
+
+
+def _apart(tree: Tree) -> tuple[list, list, Callable[[Sequence, Sequence], Tree]]:
+    """The leaves that are floats, those that are not, and how to put both back."""
+    leaves, structure = jax.tree.flatten(tree)
+    is_float = [jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for leaf in leaves]
+
+    def join(floats: Sequence, others: Sequence) -> Tree:
+        parts = {True: iter(floats), False: iter(others)}
+        return jax.tree.unflatten(structure, [next(parts[each]) for each in is_float])
+
+    pairs = list(zip(leaves, is_float, strict=True))
+    return [leaf for leaf, each in pairs if each], [leaf for leaf, each in pairs if not each], join
 
 
 def meta_sgd(learning_rate: float) -> InnerRule:
@@ -179,7 +256,8 @@ def proximal(rule: InnerRule, strength: float) -> InnerRule:
         raise ValueError(f"proximal: strength is {strength}, but must be positive.")
 
     def step(theta, fast, grads, k):
-        pulled = jax.tree.map(lambda g, f, start: g + strength * (f - start), grads, fast, rule.begin(theta))
+        start = moving(rule.begin(theta))
+        pulled = jax.tree.map(lambda g, f, start: g + strength * (f - start), grads, moving(fast), start)
         return rule.step(theta, fast, pulled, k)
 
     return rule._replace(step=step, penalised=True)
@@ -201,8 +279,9 @@ def scaled(rule: InnerRule, scales: Sequence[float]) -> InnerRule:
 
     def step(theta, fast, grads, k):
         scale = jnp.asarray(scales)[jnp.minimum(k, len(scales) - 1)]
-        moved = rule.step(theta, fast, grads, k)
-        return jax.tree.map(lambda new, old: old + (scale * (new - old)).astype(old.dtype), moved, fast)
+        after = rule.step(theta, fast, grads, k)
+        shorter = lambda new, old: old + (scale * (new - old)).astype(old.dtype)
+        return moved(after, jax.tree.map(shorter, moving(after), moving(fast)))
 
     return rule._replace(step=step)
 

@@ -82,9 +82,31 @@ def test_a_stranger_s_package_is_not_taken_for_ours(tmp_path):
     (tmp_path / "script.py").write_text("from metarl import envs\n")
     done = python(tmp_path, "script.py")
     last = done.stderr.splitlines()[-1]
-    assert done.returncode == 1 and last.startswith(f"ImportError: metarl.envs: {tmp_path / 'envs/__init__.py'} comes first")
+    assert done.returncode == 1 and last.startswith(f"ImportError: metarl.envs: {tmp_path / 'envs'} comes first")
     assert "install metarl as a package" in last
 
 
 def test_our_own_copy_is_not_overwritten():
     assert _metarl_names.overwritten() is None
+
+
+TAKEN = {
+    "experiments.train": "start it as metarl train",
+    "experiments.step_function": "start it as metarl step-function",
+    "envs.registration": "write metarl.envs.registration",
+}
+
+
+@pytest.mark.parametrize("module", TAKEN)
+def test_a_user_s_package_that_lacks_ours_is_named(module, tmp_path):
+    """As from ``python -m``: by the finder that an installation starts with."""
+    room = module.partition(".")[0]
+    (tmp_path / room).mkdir()
+    (tmp_path / room / "__init__.py").write_text("")
+    start = "import _metarl_names; _metarl_names.activate(); import sys; sys.path.insert(0, ''); "
+    done = python(tmp_path, "-c", f"{start}import importlib; importlib.import_module({module!r})")
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"ModuleNotFoundError: No module named '{module}': {tmp_path / room} comes first"), done.stderr
+    assert TAKEN[module] in last
+    done = python(tmp_path, "-c", f"{start}import importlib; importlib.import_module({room + '.no_such_module'!r})")
+    assert done.stderr.splitlines()[-1] == f"ModuleNotFoundError: No module named '{room}.no_such_module'"

@@ -151,6 +151,9 @@ def predictions(network: Network) -> Callable[[Path, Task, jax.Array], jax.Array
 def report(per_task: Metrics, num_steps: int) -> Metrics:
     """Metrics of M tasks -> scalars under the fixed names. A score of two points is that of the first and the last step."""
     metrics = dict(per_task)
+    for name in ("score", "num_samples"):
+        if name not in metrics:
+            raise ValueError(f"outer_loss gives no {name!r} among its metrics ({', '.join(metrics)}); see metarl.Problem.")
     samples = jnp.sum(jnp.asarray(metrics.pop("num_samples")).astype(jnp.int32))  # beyond 2^24 float32 would round
     scores = metrics.pop("score")
     hurt = jnp.mean(scores[:, -1] < scores[:, 0])

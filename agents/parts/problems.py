@@ -1,12 +1,12 @@
 """Problems: what an agent draws and which losses it follows. Here parameters meet data."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 
-from agents.parts.networks import Network, Policy
+from agents.parts.networks import Network, Policy, one_line
 from agents.parts.normalization import merged, seen_in
 from metarl import advantages
 from metarl.interfaces import Experience, Problem, Trajectory
@@ -164,8 +164,70 @@ def policy_gradient(
 
 
 def mean_squared_error(prediction: jax.Array, y: jax.Array) -> jax.Array:
-    """Mean over points of the squared error."""
+    """Mean over points and outputs of the squared error.
+
+    Raises:
+        ValueError: the shapes differ; broadcast, they would give a number that means nothing.
+    """
+    if jnp.shape(prediction) != jnp.shape(y):
+        raise ValueError(f"predictions have shape {jnp.shape(prediction)}, but y has shape {jnp.shape(y)}; they must agree.")
     return jnp.mean((prediction - y) ** 2)
+
+
+class Points(NamedTuple):
+    """How many numbers one point of a regression family has: inputs and outputs."""
+
+    inputs: int
+    outputs: int
+
+
+def points_of(sample: Callable[[Any, jax.Array], Any], sample_task: Callable, num_points: int | None, called: str) -> Points:
+    """What a user's function draws, from its shapes alone.
+
+    Args:
+        sample: (task, key) -> (x, y).
+        sample_task: key -> task.
+        num_points: N, that it must draw; any number if None.
+        called: its name, for the message.
+
+    Raises:
+        ValueError: it does not give x [N, F] and y [N, O] of real numbers.
+    """
+    try:
+        drawn = jax.eval_shape(lambda key: sample(sample_task(key), key), jax.random.key(0))
+    except Exception as error:  # whatever a user's function raises becomes one line
+        raise ValueError(f"{called} fails: {type(error).__name__}: {one_line(error)}") from error
+    if not isinstance(drawn, tuple | list) or len(drawn) != 2:
+        raise ValueError(f"{called} gives {type(drawn).__name__}, but must give a pair (x, y).")
+    for name, letter, values in zip("xy", "FO", drawn, strict=True):
+        shape = getattr(values, "shape", None)
+        if shape is None:
+            raise ValueError(f"{called} gives {name} as {type(values).__name__}, but it must be an array [N, {letter}].")
+        if len(shape) != 2 or (num_points is not None and shape[0] != num_points) or shape[1] < 1 or not shape[0]:
+            wanted = "N" if num_points is None else f"N = {num_points}"
+            hint = f"; {name}[:, None] adds the missing axis" if shape == (num_points,) else ""
+            raise ValueError(f"{called} gives {name} of shape {shape}, but it must be [{wanted}, {letter}]{hint}.")
+        if not (jnp.issubdtype(values.dtype, jnp.floating) or jnp.issubdtype(values.dtype, jnp.integer)):
+            raise ValueError(f"{called} gives {name} of {values.dtype}, but it must hold real numbers.")
+    x, y = drawn
+    if x.shape[0] != y.shape[0]:
+        raise ValueError(f"{called} gives {x.shape[0]} rows of x, but {y.shape[0]} of y.")
+    return Points(x.shape[1], y.shape[1])
+
+
+Part = TypeVar("Part")
+
+
+def needed(agent: str, part: Part | None, name: str, of: str, what: str) -> Part:
+    """An optional part of a problem or world, without which an agent cannot be; ValueError if it is None.
+
+    >>> needed("maml++", None, "step_losses", "problem", "the loss after every inner step")
+    Traceback (most recent call last):
+    ValueError: maml++ needs the loss after every inner step, but this problem has no step_losses.
+    """
+    if part is None:
+        raise ValueError(f"{agent} needs {what}, but this {of} has no {name}.")
+    return part
 
 
 def judged_by_query(experience: Experience) -> Any:
@@ -187,14 +249,14 @@ def regression(
     error: Callable = mean_squared_error,
     judged_by: Callable = judged_by_query,
 ) -> Problem:
-    """K-shot regression, the same error inside and out. A batch is (x [N, 1], y [N, 1]).
+    """K-shot regression, the same error inside and out. A batch is (x [N, F], y [N, O]).
 
     Args:
         family: ``sample(task, key, num_points) -> (x, y)``.
         network: maps x to predictions.
         num_shots: points in the support set, and as many fresh ones in the query set.
         sample_query: (task, key) -> (x, y), if the query set is drawn otherwise.
-        error: (prediction [N, 1], y [N, 1]) -> scalar.
+        error: (prediction [N, O], y [N, O]) -> scalar.
         judged_by: experience -> the batch of the outer loss.
     """
 

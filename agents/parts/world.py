@@ -13,7 +13,7 @@ from agents.agent import RegressionSettings, ReinforcementSettings
 from agents.parts.action_units import InPolicyUnits, ToAction, to_action
 from agents.parts.networks import ACTIVATIONS, LECUN, Network, policy, regressor
 from agents.parts.normalization import nothing_seen, view
-from agents.parts.problems import policy_gradient, regression
+from agents.parts.problems import points_of, policy_gradient, regression
 from metarl import advantages
 from metarl.interfaces import Key, Problem, Task, unchanged
 from metarl.surrogates import loaded_dice, reinforce
@@ -150,34 +150,44 @@ def regression_world(
     sample_query: Callable | None = None,
     kernel_init: Callable = LECUN,
     bias_init: Callable = nn.initializers.zeros,
-    num_features: int = 0,
+    num_features: int | None = None,
     see_task: Callable = lambda task, x: x,
     **problem_options: Any,
 ) -> World:
-    """Regression on ``family``: one support set for all inner steps.
+    """Regression on ``family``: one support set for all inner steps. Numbers of inputs F and outputs O are those of its points.
 
     Args:
-        family: ``sample_task(key)``, ``sample(task, key, num_points)``.
+        family: ``sample_task(key)``, ``sample(task, key, num_points) -> (x [N, F], y [N, O])``.
         settings: numbers, checked here.
         network: the user's own, see `agents.parts.networks.from_module`.
         sample_query: (task, key) -> (x, y), if the query set is drawn otherwise than the support set.
         kernel_init: of the weights.
         bias_init: of the biases.
-        num_features: further columns of x, besides the input itself.
+        num_features: columns of x besides the first, F - 1; what x has if None.
         see_task: (task, x) -> x with those columns.
         **problem_options: see `agents.parts.problems.regression`.
 
     Raises:
-        ValueError: numbers that make no sense.
+        ValueError: numbers that make no sense, or points of other shapes.
     """
     _check(settings, num_shots=1)
+    num_shots = settings.num_shots
+    points = points_of(lambda task, key: family.sample(task, key, num_shots), family.sample_task, num_shots, "sample")
+    if sample_query is not None:
+        found = points_of(sample_query, family.sample_task, None, "sample_query")
+        if found != points:
+            raise ValueError(f"sample_query draws {found}, but sample draws {points}; they must agree.")
+    if num_features is not None and num_features != points.inputs - 1:
+        raise ValueError(f"num_features is {num_features}, but sample gives x of {points.inputs} columns; leave it out.")
+    _refuse_other_tasks(family)
 
     def make_network(num_extra: int) -> Network:
         return regressor(
-            (1 + num_features,),
+            (points.inputs,),
             settings.hidden_sizes,
             settings.activation,
             num_extra=num_extra,
+            num_outputs=points.outputs,
             network=network,
             kernel_init=kernel_init,
             bias_init=bias_init,
@@ -199,7 +209,6 @@ def regression_world(
             return drawn
 
         revealed = family._replace(sample=see(family.sample))
-        size = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(family.sample_task, jax.random.key(0))))
         query = None if sample_query is None else see(sample_query)
         return regression_world(
             revealed,
@@ -208,7 +217,6 @@ def regression_world(
             sample_query=query,
             kernel_init=kernel_init,
             bias_init=bias_init,
-            num_features=size,
             see_task=append,
             **problem_options,
         )
@@ -223,6 +231,19 @@ def regression_world(
         reveal=reveal,
         see_task=see_task,
     )
+
+
+def _refuse_other_tasks(family: Any) -> None:
+    """Refuse held-out tasks that are of other shapes than training tasks."""
+    held_out = getattr(family, "sample_held_out_task", None)
+    if held_out is None:
+        return
+    kinds = [
+        jax.tree.map(lambda x: (x.shape, x.dtype), jax.eval_shape(draw, jax.random.key(0)))
+        for draw in (family.sample_task, held_out)
+    ]
+    if kinds[0] != kinds[1]:
+        raise ValueError(f"sample_held_out_task gives {kinds[1]}, but sample_task {kinds[0]}; they must agree.")
 
 
 def _check(settings: Any, **limits: Any) -> None:

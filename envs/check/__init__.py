@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 from envs.check import environments, episodes, tasks
 from envs.check.evidence import Evidence
+from envs.check.watched import watched
 from envs.family import TaskFamily
+from envs.from_gymnasium.family import HostFamily
 
 # Nothing more can be looked at once one of these fails.
 FIRST: tuple[Callable[[Evidence], str | None], ...] = (
@@ -72,3 +74,25 @@ def not_finite(family: TaskFamily) -> str | None:
     except ValueError as error:
         return str(error)
     return None
+
+
+def not_finite_in(family: TaskFamily, play: Callable[[TaskFamily], object]) -> str | None:
+    """Which function of a family, or which environment, gives the first number that is not finite, or None.
+
+    Args:
+        family: which.
+        play: called with a copy of the family that calls the host, unless the family is one of environments on the host: these
+        have
+            noted what they gave.
+    """
+    if isinstance(family, HostFamily):
+        return family.not_finite()
+    copied, notes = watched(family)
+    play(copied)
+    return notes[0] if notes else None
+
+
+def forget_not_finite(family: TaskFamily) -> None:
+    """What an environment on the host has given so far is not to be blamed for what comes."""
+    if isinstance(family, HostFamily):
+        family.not_finite()

@@ -10,13 +10,13 @@ from envs.family import HELD_OUT_STREAM
 
 
 class RegressionFamily(NamedTuple):
-    """A distribution over functions of one variable.
+    """A distribution over functions of F variables with O values, F and O being 1 in those below.
 
     Attributes:
         sample_task: key -> task.
         sample_held_out_task: key -> task, from its own key stream.
-        sample: (task, key, num_points) -> (x [N, 1], y [N, 1]), float32.
-        curve: (task, x [...]) -> y [...], without noise.
+        sample: (task, key, num_points) -> (x [N, F], y [N, O]), float32.
+        curve: (task, x [...]) -> y [...], without noise, for pictures of functions of one variable; None will do elsewhere.
         x_range: where inputs lie.
         held_out_list: all held-out tasks there are, leaves [L, ...], where they are a finite set.
     """

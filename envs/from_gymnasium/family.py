@@ -49,6 +49,8 @@ class HostFamily(TaskFamily):
     An episode's randomness comes from `seed_of` its first key alone: ``env.reset(seed=seed_of(key))``. States are plain arrays
     and may be kept, batched and stepped again; going back replays the recorded actions, so it costs what it costs, and the
     environment must follow from its seed. One callback steps all episodes of a batch; ended ones cost nothing more.
+
+    Numbers that are not finite are passed on, as those of any family; `not_finite` tells where the first of them came from.
     """
 
     calls_host = True
@@ -112,6 +114,10 @@ class HostFamily(TaskFamily):
 
     def terminal(self, state, rng, params):
         return state.terminated | state.truncated
+
+    def not_finite(self) -> str | None:
+        """The first reward or observation that was not finite since this was last asked, with its task and seed; or None."""
+        return self.pool.not_finite()
 
     def close(self) -> None:
         """End the environments and worker processes; they begin anew when needed."""

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.from_gymnasium.worker import Environments, HostError, Recipe
+from envs.from_gymnasium.worker import Environments, HostError, Recipe, task_of
 
 # As many times the largest batch. An episode asked for longest ago gives up its environment first, then its record.
 MAX_ENVIRONMENTS = 4
@@ -54,7 +54,17 @@ class Pool:
         self._drawn: tuple[int, int, Environments] | None = None  # episode, t, and where it is drawn
         self._environments: Any = None
         self._slots = self._largest = 0
+        self._not_finite: str | None = None
         self._forget()
+
+    def not_finite(self) -> str | None:
+        """The first number of an environment that was not finite since this was last asked, in a line; None if all were.
+
+        Such numbers go on into the program: what calls it may stop, or drop what they have spoiled.
+        """
+        with self._lock:
+            found, self._not_finite = self._not_finite, None
+            return found
 
     def reset(self, seeds: np.ndarray, tasks: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Begin episodes: their numbers [B] and first observations [B, O]."""
@@ -66,6 +76,7 @@ class Pool:
                 self._record(slot, int(seeds[i]), {name: values[i : i + 1] for name, values in tasks.items()}, observation[i])
                 for i, slot in enumerate(slots)
             ]
+            self._note("reset", numbers, observation)
             return np.asarray(numbers, np.int32), observation
 
     def step(
@@ -166,6 +177,7 @@ class Pool:
         if not going:
             return
         answer = self._environments.step([episode.slot for episode in going.values()], actions[sane])
+        self._note("step", list(going), answer[0], answer[1])
         for (number, episode), (observation, reward, terminated, truncated) in zip(
             going.items(), zip(answer[0], *(part.tolist() for part in answer[1:]), strict=True), strict=True
         ):
@@ -174,6 +186,21 @@ class Pool:
             episode.answer = observation.copy(), reward, terminated, truncated
             if last or terminated or truncated:
                 self._release(number)
+
+    def _note(self, call: str, numbers: list[int], observation: np.ndarray, reward: np.ndarray | None = None) -> None:
+        """Remember the first answer with a number that is not finite."""
+        if self._not_finite is not None:
+            return
+        for values, what in ((observation, "an observation with {} at place {}"), (reward, "the reward {}")):
+            if values is not None and not np.isfinite(values).all():
+                i, *place = np.argwhere(~np.isfinite(values))[0].tolist()
+                episode = self._episodes[numbers[i]]
+                who = f"{call} {episode.length} of an episode" if call == "step" else call
+                self._not_finite = (
+                    f"{self.recipe.name}: {who} with task {task_of(episode.task, 0)} and seed {episode.seed} gives "
+                    f"{what.format(values[(i, *place)], *place)}."
+                )
+                return
 
     def _branch(self, episode: Episode, t: int) -> int:
         """The number of a new episode that has taken the first ``t`` actions of another."""
@@ -192,7 +219,7 @@ class Pool:
             copy.actions[copy.length] = action
             copy.length += 1
             self._play([number])
-        if copy.slot < 0 or (t == episode.length and not np.array_equal(copy.answer[0], episode.answer[0])):
+        if copy.slot < 0 or (t == episode.length and not _same(copy.answer[0], episode.answer[0])):
             raise HostError(
                 f"{self.recipe.name}: an episode played again from its seed {episode.seed} and its actions went another way; "
                 "make the environment follow from reset(seed=...)."

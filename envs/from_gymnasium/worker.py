@@ -90,7 +90,6 @@ class Environments:
                 observation[i] = self.recipe.observed(first)
             except (Exception, SystemExit) as error:
                 raise self._failed("reset", slot, error) from error
-        self._refuse_nonfinite("reset", slots, observation)
         return observation
 
     def step(self, slots: list[int], actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -106,7 +105,6 @@ class Environments:
                 observation[i] = self.recipe.observed(seen)
             except (Exception, SystemExit) as error:
                 raise self._failed("step", slot, error) from error
-        self._refuse_nonfinite("step", slots, observation, reward)
         return observation, reward, terminated, truncated
 
     def render(self, slot: int) -> np.ndarray:
@@ -129,14 +127,6 @@ class Environments:
         lines = str(error).strip().splitlines()
         what = f"{type(error).__name__}: {lines[0] if lines else ''}"
         return HostError(f"{self._who(call, slot)} raises {what}{_where(error)}")
-
-    def _refuse_nonfinite(self, call: str, slots: list[int], observation: np.ndarray, reward: np.ndarray | None = None) -> None:
-        if not np.isfinite(observation).all():
-            i, j = np.argwhere(~np.isfinite(observation))[0]
-            raise HostError(f"{self._who(call, slots[i])} gives an observation with {observation[i, j]} at place {j}.")
-        if reward is not None and not np.isfinite(reward).all():
-            i = int(np.flatnonzero(~np.isfinite(reward))[0])
-            raise HostError(f"{self._who(call, slots[i])} gives the reward {reward[i]}.")
 
     def _who(self, call: str, slot: int) -> str:
         return f"{self.recipe.name}: {call} of sub-environment {slot} with task {self.tasks[slot]}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import envs
 import experiments
-from experiments.cli.signals import Stopped, Terminated, ended_by_sigterm
+from experiments.cli.signals import GO_ON, Stopped, Terminated, ended_by_sigterm, leave
 
 
 class UserError(Exception):
@@ -34,11 +34,8 @@ def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
         except Stopped as stopped:
             print(stopped)
         except KeyboardInterrupt as interrupt:
-            print(
-                "interrupted; a training run goes on from its last checkpoint with --resume, other commands when given again",
-                file=sys.stderr,
-            )
-            sys.exit(143 if isinstance(interrupt, Terminated) else 130)
+            print(f"interrupted; {GO_ON}", file=sys.stderr)
+            leave(143 if isinstance(interrupt, Terminated) else 130)
 
     return wrapped
 

@@ -15,6 +15,7 @@ from agents.agent import hyperparameters
 from experiments.cli.errors import UserError
 from experiments.cli.family_errors import NotFinite, explained
 from experiments.cli.flags import at_least, between
+from experiments.cli.luxuries import luxury
 from experiments.evaluation import film, rollout_video, wandb_evaluation
 from experiments.evaluation.trained import Trained, load
 from experiments.reporting import figures
@@ -22,7 +23,8 @@ from experiments.reporting.intervals import bootstrap_ci95, iqm, share_ci95, tas
 from experiments.reporting.tables import Table, show
 from experiments.runs import checkpoint
 from experiments.runs.folder import write_json
-from experiments.training.config import KIND
+from experiments.runs.strangers import modules_of
+from experiments.training.config import KIND, build
 from experiments.training.settings import declared
 from metarl.interfaces import MetaLearner
 
@@ -44,6 +46,8 @@ class EvaluateConfig:
     """A trained agent that comes with metarl, such as HalfCheetahDir/promp, in the place of a run."""
     env: str | None = None
     """If given, checked against the run's."""
+    trust: tuple[str, ...] = ()
+    """Modules of others that the run may have imported, if they do not lie in the folder where you are."""
     num_tasks: int = 100
     """M: held-out tasks; the first M of the family's fixed list."""
     num_steps: int = 3
@@ -64,10 +68,11 @@ def evaluate(agent: Trained, *, num_tasks: int = 100, num_steps: int = 3) -> dic
 
     Returns:
         What evaluation.json holds: "episodes" [K+1] used by then, "return_mean", "return_ci95", "return_iqm" and "greedy_mean"
-        [K+1], "returns" [M][K+1], "hurt", "task_hash" and so on.
+        [K+1], "returns" [M][K+1], "hurt", "task_hash" and so on. Tasks with a return that is not finite are left out of all of
+        them and of "num_tasks"; "not_finite" lists which of the fixed list they are, if there are any.
 
     Raises:
-        UserError: numbers below 0 or 1, or returns that are not finite.
+        UserError: numbers below 0 or 1, or no task has finite returns.
     """
     return _evaluated(agent, num_tasks, num_steps)[0]
 
@@ -79,9 +84,19 @@ def _evaluated(agent: Trained, num_tasks: int, num_steps: int) -> tuple[dict[str
             raise UserError(f"{name} is {value}, but must be at least {least}.")
     tasks = envs.held_out_tasks(agent.family, num_tasks)
     curves = adapt_all(agent, tasks, num_steps)
+    sound = np.all(np.isfinite(curves["returns"]) & np.isfinite(curves["greedy_returns"]), axis=1)
+    if not sound.any():
+        raise NotFinite(
+            f"all {num_tasks} held-out tasks give returns that are not finite.",
+            "The agent's adaptation diverges: try a smaller --inner-lr.",
+            lambda learner: jax.block_until_ready(adapter(learner, num_steps)(agent.state, tasks)),
+        )
+    left_out = {"not_finite": np.flatnonzero(~sound).tolist()} if not sound.all() else {}
+    tasks, curves = jax.tree.map(lambda leaf: leaf[sound], (tasks, curves)) if left_out else (tasks, curves)
+    num_tasks = int(sound.sum())
     summary = summarise(curves["returns"].astype(np.float64), curves["greedy_returns"].astype(np.float64))
     result = {"iteration": agent.iteration, "num_tasks": num_tasks, "episodes": curves["used"][0].tolist()}
-    return result | summary | {"task_hash": task_hash(tasks)}, tasks, curves
+    return result | left_out | summary | {"task_hash": task_hash(tasks)}, tasks, curves
 
 
 def evaluate_run(config: EvaluateConfig, run_config: dict[str, Any]) -> None:
@@ -93,9 +108,10 @@ def evaluate_run(config: EvaluateConfig, run_config: dict[str, Any]) -> None:
     """
     assert config.run_dir is not None
     changes = changes_of(config, run_config["settings"])
-    agent = load(config.run_dir, **changes)
+    agent = load(config.run_dir, trust=tuple(modules_of(run_config)), **changes)  # admitted by the command
     result = evaluate_into(config.run_dir, agent, config, run_config["settings"])
-    wandb_evaluation.log(config.run_dir, run_config, result, agent.env_steps)
+    with luxury("the evaluation in wandb"):
+        wandb_evaluation.log(config.run_dir, run_config, result, agent.env_steps)
 
 
 def changes_of(config: EvaluateConfig, settings: dict[str, Any]) -> dict[str, Any]:
@@ -121,7 +137,9 @@ def evaluate_into(folder: Path, agent: Trained, config: EvaluateConfig, settings
         What evaluation.json holds.
     """
     declaration = declared(settings["agent"], KIND)
-    with explained(settings["env"], agent.family):
+    trained_as = agent.config
+    rebuild = None if trained_as is None else lambda watched: build(trained_as, family=watched).learner
+    with explained(settings["env"], agent.family, rebuild):
         found, tasks, curves = _evaluated(agent, config.num_tasks, config.num_steps)
     result = {
         "env": settings["env"],
@@ -133,13 +151,22 @@ def evaluate_into(folder: Path, agent: Trained, config: EvaluateConfig, settings
         **found,
     }
     write_json(folder / "evaluation.json", result)
-    draw(folder / "adaptation.png", agent.family, tasks, result, curves)
+    if "not_finite" in found:
+        which = found["not_finite"]
+        checkpoint.warn(
+            f"{len(which)} of {config.num_tasks} held-out tasks gave returns that are not finite and are left out: "
+            f"{', '.join(map(str, which))} of the family's list."
+        )
     show(table_of(result))
+    picture, video = folder / "adaptation.png", folder / "rollout.gif"
+    with luxury(picture.name, picture):
+        draw(picture, agent.family, tasks, result, curves)
     first = jax.tree.map(lambda x: x[0], curves | {"tasks": tasks})
     episodes = {name: (first[name][0], first["actions"][i], first[name][1]) for i, name in enumerate(("before", "after"))}
-    recorded = rollout_video.write(folder / "rollout.gif", agent.family, first["tasks"], episodes)
-    if not recorded and declaration.adapts_by == "gradient":
-        film.write(folder / "rollout.gif", agent, tasks, num_steps=config.num_steps)
+    with luxury(video.name, video):
+        recorded = rollout_video.write(video, agent.family, first["tasks"], episodes)
+        if not recorded and declaration.adapts_by == "gradient":
+            film.write(video, agent, tasks, num_steps=config.num_steps)
     return result
 
 
@@ -188,8 +215,6 @@ def summarise(returns: np.ndarray, greedy_returns: np.ndarray) -> dict[str, Any]
         returns: [M, K+1], of sampled actions.
         greedy_returns: [M, K+1], of the policy's mode.
     """
-    if not np.all(np.isfinite(returns)):
-        raise NotFinite("the agent's held-out returns are not finite; its adaptation diverges: try a smaller --inner-lr.")
     hurt = (returns[:, -1] < returns[:, 0]).astype(np.float64)
     return {
         "return_mean": returns.mean(axis=0).tolist(),

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from experiments.cli.flags import at_least
 from experiments.runs import checkpoint
 from experiments.runs.folder import CONFIG, read_config
 from experiments.runs.seed_folders import seed_folders
+from experiments.runs.strangers import admit
 from experiments.training.config import KIND, Built, TrainConfig, build, named_family
 from experiments.training.settings import changed, stored_as
 from metarl.interfaces import AdaptationCurve, MetaLearner, MetaState, Task
@@ -84,12 +85,15 @@ def trained(
     return Trained(family, learner, state, int(state.iteration), env_steps, adapt, act, config)
 
 
-def load(run_dir: str | Path, *, family: envs.TaskFamily | str | None = None, **changes: Any) -> Trained:
+def load(
+    run_dir: str | Path, *, family: envs.TaskFamily | str | None = None, trust: Sequence[str] = (), **changes: Any
+) -> Trained:
     """The newest checkpoint of a run of `experiments.train`.
 
     Args:
         run_dir: the run's folder.
         family: another task family, or its id, for it to adapt in, of the same spaces; the run's own if None.
+        trust: modules that the run may have imported though they lie neither in the current folder nor are imported already.
         **changes: settings other than in training: ``num_episodes`` (per inner step), ``test_step_scale`` or ``horizon``.
 
     Raises:
@@ -103,6 +107,7 @@ def load(run_dir: str | Path, *, family: envs.TaskFamily | str | None = None, **
         if name not in CHANGEABLE:
             raise UserError(f"load: {name} cannot differ from training; {', '.join(CHANGEABLE)} can.")
     run_config = read_config(run_dir)
+    admit(run_dir, run_config, trust)
     if run_config["script"] != "train":
         raise UserError(
             f"{run_dir} was made by {command_line(run_config['script'])}; load takes runs of {command_line('train')}."

@@ -155,7 +155,12 @@ def restore(
     about = _read(checkpoints, iteration, "about", ocp.args.JsonRestore())
     if not isinstance(about, dict) or about.get("digest") != content_of.digest(about):
         raise Damaged("its description has changed")
-    template = content_of.like(learner)
+    try:
+        template = content_of.like(learner)
+    except (MemoryError, ValueError) as error:
+        raise UserError(
+            f"{where} does not fit: the run's settings ask for more than memory holds ({first_line(error)})."
+        ) from error
     trouble = content_of.difference(about["arrays"], content_of.shapes(template))
     agent = identity.agent if identity else agent
     if agent not in (None, about["agent"]):

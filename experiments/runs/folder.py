@@ -21,6 +21,7 @@ from experiments.cli.errors import UserError
 from experiments.cli.flags import flag
 from experiments.runs import wandb_run
 from experiments.runs.seed_folders import seed_folder, seed_folders
+from experiments.runs.strangers import refuse_crafted, refuse_links
 
 NOT_SETTINGS = (
     "run_dir",
@@ -119,6 +120,8 @@ def read_config(run_dir: Path) -> dict[str, Any]:
     config = load_json(run_dir / CONFIG)
     if not {"script", "settings", "wandb_id"} <= set(config):
         raise UserError(f"{run_dir / CONFIG} was not written by metarl; give another folder.")
+    refuse_crafted(run_dir / CONFIG, config)
+    refuse_links(run_dir, (*RUN_FILES, *LEFTOVERS, *TUTORIAL_FILES, ".lock"))
     if "experiment" not in config and config["settings"].get("agent") == "mann":  # which had a network of its own then
         config["settings"] |= {"hidden_sizes": [40, 40], "activation": "relu"}
     return config
@@ -128,7 +131,7 @@ def load_json(path: Path) -> dict[str, Any]:
     """Read a JSON object written by a run."""
     try:
         value = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}); is it a run of metarl?") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} does not hold a JSON object; is it a run of metarl?")
@@ -253,7 +256,7 @@ def to_resume(run_dir: Path) -> dict[str, Any]:
 def stored_settings(run_dir: Path) -> dict[str, Any]:
     """The settings of a run, or of the runs of several seeds that lie in a folder; empty if there are none."""
     if (run_dir / CONFIG).is_file():
-        return load_json(run_dir / CONFIG).get("settings", {}) | {"run_dir": run_dir}
+        return read_config(run_dir)["settings"] | {"run_dir": run_dir}
     folders = seed_folders(run_dir)
     if not folders:
         return {}

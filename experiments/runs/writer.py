@@ -9,10 +9,13 @@ from typing import Any, NamedTuple
 from orbax.checkpoint import CheckpointManager
 
 from experiments.cli.errors import UserError
+from experiments.cli.luxuries import luxury
 from experiments.runs import checkpoint, wandb_run
 from experiments.runs.checkpoint_format import RunIdentity
 from experiments.runs.folder import CONFIG, write_json
 from experiments.runs.metrics_file import JsonLines
+
+MAX_REKEYED = 16  # times that a run may go on with other random numbers
 
 
 class RunWriter(NamedTuple):
@@ -30,13 +33,15 @@ class RunWriter(NamedTuple):
         with self._or_stop(self.lines.path):
             new = self.lines.write(rows)
         for row in new:
-            self.wandb_run.log(row)
+            with luxury("a line of metrics in wandb"):
+                self.wandb_run.log(row)
 
     def describe(self, program: dict[str, Any]) -> None:
         """Note what the compiled program costs, in config.json and in wandb: that of the newest start."""
         self.run_config["program"] = program
         write_json(self.lines.path.parent / CONFIG, self.run_config)
-        self.wandb_run.config.update({"program": program}, allow_val_change=True)
+        with luxury("the program's cost in wandb"):
+            self.wandb_run.config.update({"program": program}, allow_val_change=True)
 
     def save(self, iteration: int, state: Any, env_steps: int) -> None:
         """A checkpoint; none where the run has been further before, as one of several seeds may have been alone."""
@@ -46,6 +51,18 @@ class RunWriter(NamedTuple):
                 self.lines.sync()  # or a power cut could leave a checkpoint without the lines that lead to it
             with self._or_stop(Path(self.checkpoints.directory) / str(iteration)):
                 checkpoint.save(self.checkpoints, iteration, state, env_steps, self.identity)
+
+    def rekey(self, iteration: int) -> bool:
+        """Note in config.json that this run draws other random numbers from an iteration (counted from 0) on.
+
+        False where it has done so too often: then what stops it is not chance.
+        """
+        rekeyed = [*self.run_config.get("rekeyed", ()), iteration]
+        if len(rekeyed) > MAX_REKEYED:
+            return False
+        self.run_config["rekeyed"] = rekeyed
+        write_json(self.lines.path.parent / CONFIG, self.run_config)
+        return True
 
     @contextmanager
     def _or_stop(self, path: Path) -> Iterator[None]:
@@ -91,4 +108,5 @@ def open_writer(
         with suppress(Exception):  # the disk may be full: what stopped the run is what to say
             wandb_run.finish(run, run_dir)
         raise
-    wandb_run.finish(run, run_dir)
+    with luxury("the end of the run in wandb"):
+        wandb_run.finish(run, run_dir)

@@ -10,6 +10,7 @@ from agents import find
 from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.flags import parse
+from experiments.cli.luxuries import luxury
 from experiments.evaluation import film, shipped
 from experiments.reporting import comparison, figures
 from experiments.reporting.tables import Table, estimates, markdown, number, show
@@ -60,11 +61,14 @@ def pictures(config: ShippedConfig) -> None:
         results = {name.split("/")[1]: shipped.evaluations(name) for name in names}
         training = {name.split("/")[1]: lines_of(name) for name in names}
         pooled = {agent: comparison.over_seeds(of_seeds) for agent, of_seeds in results.items()}
-        figures.comparison(config.out / f"{family}.png", next(iter(results.values()))[0], pooled, training)
+        picture = config.out / f"{family}.png"
+        with luxury(picture.name, picture):
+            figures.comparison(picture, next(iter(results.values()))[0], pooled, training)
         rows += [cells(name, pooled[name.split("/")[1]]) for name in names]
         adapting = [name for name in names if find(name.split("/")[1]).adapts_by == "gradient" and name in shipped.names()]
         if config.films and adapting:
-            draw_films(config.out / family, adapting[0])
+            with luxury(f"the film of {family}"):
+                draw_films(config.out / family, adapting[0])
     table = Table(HEADINGS, rows, "Trained agents that come with metarl", caption=NOTE)
     (config.out / "shipped.md").write_text(markdown(table))
     means = [tuple(cell.partition(" [")[0] for cell in row) for row in rows]  # a terminal has no room for intervals

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import envs
+from experiments.cli.luxuries import luxury
 from experiments.reporting import figures
 from experiments.reporting.intervals import bootstrap_ci95, task_hash
 from experiments.reporting.tables import Table, digits, show
@@ -47,9 +48,12 @@ def evaluate(
         "task_hash": task_hash(tasks),
     }
     write_json(run_dir / "evaluation.json", result)
-    draw(run_dir / "adaptation.png", built[SHOTS_DRAWN], state, tasks, labels["agent"])
     print_table(result)
-    log(run_dir, run_config, result)
+    picture = run_dir / "adaptation.png"
+    with luxury(picture.name, picture):
+        draw(picture, built[SHOTS_DRAWN], state, tasks, labels["agent"])
+    with luxury("the evaluation in wandb"):
+        log(run_dir, run_config, result)
 
 
 def held_out_errors(learner: Any, tasks: Any) -> Callable[[Any], np.ndarray]:

@@ -15,6 +15,7 @@ import envs
 from agents.parts.networks import mlp
 from agents.parts.problems import mean_squared_error
 from envs.families.regression import Sinusoid
+from experiments.cli.luxuries import luxury
 from experiments.reporting import figures
 from experiments.runs import checkpoint
 from experiments.runs.folder import write_json
@@ -133,7 +134,8 @@ def draw(config: Any, built: Any, state: Any, build: Callable[..., Any]) -> None
     low, high = built.family.x_range
     x = jnp.linspace(low, high, 100)
     prediction, losses = plain_fit(x)
-    figures.plain_fit(folder / "plain_fit.png", np.asarray(x), np.asarray(prediction), np.asarray(losses))
+    with luxury("plain_fit.png", folder / "plain_fit.png"):
+        figures.plain_fit(folder / "plain_fit.png", np.asarray(x), np.asarray(prediction), np.asarray(losses))
     task = Sinusoid(jnp.float32(1), jnp.float32(0))
     curve = jax.jit(built.learner.adapt, static_argnums=3)(state, task, jax.random.key(0), DEPLOYED_STEPS[-1])
     predictions = built.learner.predict(curve.path, task, x[:, None])[..., 0]
@@ -141,7 +143,8 @@ def draw(config: Any, built: Any, state: Any, build: Callable[..., Any]) -> None
     support = jax.tree.map(lambda leaf: np.asarray(leaf[0, :, 0])[None], curve.experience.support)
     panels = {"true": np.sin(x)[None], "support": support, "predictions": np.asarray(predictions)[None]}
     title = f"{config.agent}, trained on amplitudes up to {largest}, deployed on sin(x) with {config.train_shots} points"
-    figures.sinusoid_fits(folder / "deployment.png", np.asarray(x), panels, DEPLOYED_STEPS, title)
+    with luxury("deployment.png", folder / "deployment.png"):
+        figures.sinusoid_fits(folder / "deployment.png", np.asarray(x), panels, DEPLOYED_STEPS, title)
     if config.num_iterations:
         compare_batching(config, build)
 
@@ -153,7 +156,8 @@ def compare_batching(config: Any, build: Callable[..., Any]) -> None:
     write_json(config.run_dir / "batching.json", summaries)
     curves = {name: smoothed(arm.losses) for name, arm in arms.items()}
     some = next(iter(arms.values())).losses
-    figures.batching(config.run_dir / "batching.png", curves, window(some), config.agent)
+    with luxury("batching.png", config.run_dir / "batching.png"):
+        figures.batching(config.run_dir / "batching.png", curves, window(some), config.agent)
     for name, found in summaries.items():
         reached, errors = found["iterations_to_target"], found["held_out_error"]
         print(

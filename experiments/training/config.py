@@ -218,8 +218,8 @@ def build(config: TrainConfig, *, family: envs.TaskFamily | None = None, task_ma
             **of_world,
             **settings.own(config, KIND),
         )
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    except (ValueError, OverflowError, MemoryError) as error:
+        raise UserError(" ".join(str(error).split()) or "the settings need more memory than there is.") from error
     return Built(family, learner)
 
 

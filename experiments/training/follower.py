@@ -8,16 +8,17 @@ import numpy as np
 from experiments.cli.signals import StopSignals
 from experiments.training.loop import Execution, Finished, Schedule, calls
 from experiments.training.program import compile_chunk
-from experiments.training.seeds import batch_seeds, of_seed
+from experiments.training.seeds import batch_seeds, changes_of, of_seed
 from metarl.interfaces import MetaLearner
 
 
 def follow(learner: MetaLearner, seeds: Sequence[int], schedule: Schedule, execution: Execution) -> Finished:
     """Call what process 0 calls in `runner.run`, from the state that it begins with to where it stops."""
-    all_seeds, group = batch_seeds(learner, seeds), execution.group
+    group = execution.group
     one = jax.eval_shape(learner.init, jax.random.key(0))
     like = jax.tree.map(lambda leaf: np.zeros((len(seeds), *leaf.shape), leaf.dtype), one)
-    begin, states = group.broadcast((np.int64(0), like))
+    begin, states, changes = group.broadcast((np.int64(0), like, changes_of([()] * len(seeds))))
+    all_seeds = batch_seeds(learner, seeds, changes)
     iteration, received = int(begin), None
     with StopSignals() as signals:
         program = compile_chunk(

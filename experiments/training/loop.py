@@ -1,5 +1,6 @@
 """The outer loop: many meta-iterations per compiled call, metrics to the progress bar, the files and wandb while it runs."""
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from experiments.cli.flags import flag
 from experiments.cli.signals import StopSignals
 from experiments.distributed.group import ALONE, Group
 from experiments.runs.checkpoint import KEEP
+from experiments.runs.checkpoint_format import keys_of
 from experiments.runs.writer import RunWriter
 from experiments.training.nonfinite import GUARDS, Guard, stop_at_once
 from experiments.training.profiler import profiled
@@ -20,7 +22,7 @@ from experiments.training.program import MAX_BLOCKS, Program, compile_chunk
 from experiments.training.progress import Progress
 from experiments.training.resume import begin
 from experiments.training.rows import add_times, nonfinite, rows_of, shown
-from experiments.training.seeds import batch_seeds, of_seed
+from experiments.training.seeds import batch_seeds, changes_of, key_of_iteration, of_seed
 from metarl.interfaces import MetaLearner
 from metarl.tasks import ONE_BATCH, TaskMap
 
@@ -191,7 +193,9 @@ def run(
     """
     all_seeds, group = batch_seeds(learner, [out.seed for out in outputs]), execution.group
     first, states, env_steps = begin(learner, all_seeds, outputs)
-    group.broadcast((np.int64(first), states))
+    changes = changes_of([out.run_config.get("rekeyed", ()) for out in outputs])
+    group.broadcast((np.int64(first), states, changes))
+    all_seeds = batch_seeds(learner, [out.seed for out in outputs], changes)
     group.note_checkpoint(first)
     start = time.monotonic()
     written = min(out.lines.last_iteration for out in outputs)
@@ -219,7 +223,9 @@ def run(
             if probe is not None and (call.first == 0 or call.reached == schedule.num_iterations):
                 for i in _each(outputs):
                     rows[i][-1] |= probe(of_seed(call.states, i))
-            _write(outputs, rows, call, whole=(call.reached - call.first) // schedule.log_every)
+            bad = _write(outputs, rows, call, whole=(call.reached - call.first) // schedule.log_every)
+            if bad:
+                raise _not_finite(bad, outputs, call.reached - 1, _replay(program, states, call, group), changes)
             iteration, states, env_steps = call.reached, call.states, [row[-1]["time/env_steps"] for row in rows]
             progress.update(iteration, shown(rows))
             if iteration % schedule.checkpoint_every == 0:
@@ -237,20 +243,67 @@ def _save(outputs: Sequence[RunWriter], iteration: int, states: Any, env_steps: 
         out.save(iteration, of_seed(states, i), env_steps[i])
 
 
-def _write(outputs: Sequence[RunWriter], rows: list[list[dict[str, Any]]], call: Call, *, whole: int) -> None:
-    """Write the rows of every seed; where one became non-finite, only what is sound, and stop.
+def _write(outputs: Sequence[RunWriter], rows: list[list[dict[str, Any]]], call: Call, *, whole: int) -> dict[int, list[str]]:
+    """Write the rows of every seed; where one became non-finite, only what is sound.
 
     Args:
         outputs: of the S seeds.
         rows: [S][block], the newest metrics.
         call: that they are of.
         whole: how many blocks are complete; a stop because of a non-finite metric leaves one that is not.
+
+    Returns:
+        Each seed that became non-finite, and what of it did.
     """
     bad = {i: names for i in _each(outputs) if (names := nonfinite(rows[i][-1], of_seed(call.states, i)))}
     for i, out in enumerate(outputs):
         out.write(rows[i][:-1] if i in bad else rows[i][:whole] if bad else rows[i])
-    if bad:
-        raise NotFinite(_nonfinite_message(bad, call.reached, outputs))
+    return bad
+
+
+def _replay(program: Program, states: Any, call: Call, group: Group) -> Callable[[int], Any] | None:
+    """Iteration -> the states before it, of a call that began with ``states``; None where other processes would have to
+    help.
+    """
+
+    def before(iteration: int) -> Any:
+        return jax.device_get(program.call(states, call.first, iteration)[0]) if iteration > call.first else states
+
+    return before if group is ALONE else None
+
+
+def _not_finite(
+    bad: dict[int, list[str]],
+    outputs: Sequence[RunWriter],
+    iteration: int,
+    replay: Callable[[int], Any] | None,
+    changes: np.ndarray,
+) -> NotFinite:
+    """The error; its runs will draw other random numbers when they are resumed, from the iteration that spoiled them on.
+
+    Args:
+        bad: of `_write`.
+        outputs: of the S seeds.
+        iteration: the last one, counted from 0.
+        replay: of `_replay`.
+        changes: [S, ...], of the random streams so far.
+    """
+    repeat, noted = None, True
+    for i in reversed(bad):  # the first is told about
+        began = iteration
+        if replay is not None:
+            states = replay(began)
+            if nonfinite({}, of_seed(states, i)):  # its metrics are, since its parameters are: those of the one before are not
+                began -= 1
+                states = replay(began)
+            key = key_of_iteration(keys_of(outputs[i].seed)[1], began, changes[i])
+            repeat = functools.partial(_step_once, of_seed(states, i), key)
+        noted &= outputs[i].rekey(began)
+    return NotFinite(*_nonfinite_message(bad, iteration + 1, outputs, noted=noted), repeat)
+
+
+def _step_once(state: Any, key: jax.Array, learner: MetaLearner) -> None:
+    jax.block_until_ready(jax.jit(learner.step)(state, key))
 
 
 def _each(outputs: Sequence[RunWriter]) -> range:
@@ -276,8 +329,13 @@ def _next_blocks(blocks: int, seconds: float) -> int:
     return max(1, min(int(wanted), 4 * blocks, MAX_BLOCKS))
 
 
-def _nonfinite_message(bad: dict[int, list[str]], iteration: int, outputs: Sequence[RunWriter]) -> str:
-    """About the first of the seeds that became non-finite; it is named where there are several."""
+def _nonfinite_message(
+    bad: dict[int, list[str]], iteration: int, outputs: Sequence[RunWriter], *, noted: bool
+) -> tuple[str, str]:
+    """What happened to the first of the seeds that became non-finite, which is named where there are several; and advice.
+
+    ``noted``: whether the run will draw other random numbers when it is resumed.
+    """
     first, names = next(iter(bad.items()))
     checkpoints = outputs[first].checkpoints
     if "inner/step_0" in names:
@@ -288,7 +346,9 @@ def _nonfinite_message(bad: dict[int, list[str]], iteration: int, outputs: Seque
         advice = "Try a smaller --inner-lr or --outer-lr, with --overwrite or in another --run-dir."
     seeds = ", ".join(str(outputs[i].seed) for i in bad)
     who = "" if len(outputs) == 1 else f"seed {seeds}, " if len(bad) == 1 else f"seeds {seeds}, "
-    return (
+    past = " --resume tries again from there, with other random numbers for what was not finite." if noted else ""
+    message = (
         f"{who}iteration {iteration}: non-finite {', '.join(names)}. Training stopped; the last good checkpoint is iteration "
-        f"{checkpoints.latest_step()} in {checkpoints.directory}. {advice}"
+        f"{checkpoints.latest_step()} in {checkpoints.directory}.{past}"
     )
+    return message, advice

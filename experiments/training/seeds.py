@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from experiments.runs.checkpoint_format import keys_of
+from experiments.runs.writer import MAX_REKEYED
 from metarl.interfaces import MetaLearner, MetaState, Metrics
 
 
@@ -15,29 +17,60 @@ class SeedBatch(NamedTuple):
 
     Attributes:
         init: () -> states.
-        step: (states, iteration) -> (states, metrics). Random keys are ``fold_in(key of the seed, iteration)``.
+        step: (states, iteration) -> (states, metrics). Random keys are ``fold_in(key of the seed, iteration)``, but for seeds
+        that
+            had to change their stream.
     """
 
     init: Callable[[], Any]
     step: Callable[[Any, jax.Array], tuple[Any, Metrics]]
 
 
-def batch_seeds(learner: MetaLearner, seeds: Sequence[int]) -> SeedBatch:
-    """Batch ``learner`` over ``seeds`` by vmap; a single seed keeps the learner's own program, bit for bit."""
-    key_init, key_steps = (jnp.stack(column) for column in zip(*map(keys_of, seeds), strict=True))
+NEVER = np.iinfo(np.int32).max  # an iteration
+OTHER_STREAM = np.uint32(0xFFFF0000)  # folded into a seed's key, beyond any iteration
 
-    def advance(state: Any, key: jax.Array, iteration: jax.Array) -> tuple[Any, Metrics]:
-        return learner.step(state, jax.random.fold_in(key, iteration))
+
+def changes_of(rekeyed: Sequence[Sequence[int]]) -> np.ndarray:
+    """[S, MAX_REKEYED] int32: the iterations from which on each seed draws from another stream; `NEVER` fills up."""
+    return np.stack(
+        [np.pad(np.asarray(each, np.int32), (0, MAX_REKEYED - len(each)), constant_values=NEVER) for each in rekeyed]
+    )
+
+
+def key_of_iteration(key: jax.Array, iteration: jax.Array | int, changes: np.ndarray | jax.Array) -> jax.Array:
+    """The key of an iteration: of the seed's own stream or, from the n-th of ``changes`` on, of its n-th other one."""
+    passed = jnp.sum(iteration >= jnp.asarray(changes)).astype(jnp.uint32)
+    other = jax.random.fold_in(key, OTHER_STREAM + passed)
+    return jax.random.fold_in(jnp.where(passed > 0, other, key), iteration)
+
+
+def batch_seeds(learner: MetaLearner, seeds: Sequence[int], changes: np.ndarray | None = None) -> SeedBatch:
+    """Batch ``learner`` over ``seeds`` by vmap; a single seed keeps the learner's own program, bit for bit.
+
+    Args:
+        learner: of one seed.
+        seeds: S of them.
+        changes: of `changes_of`; None if all seeds keep to their own streams.
+    """
+    key_init, key_steps = (jnp.stack(column) for column in zip(*map(keys_of, seeds), strict=True))
+    if changes is not None and np.any(changes != NEVER):
+        keys: Any = (key_steps, jnp.asarray(changes))
+        key_of = lambda key, iteration: key_of_iteration(key[0], iteration, key[1])
+    else:
+        keys, key_of = key_steps, jax.random.fold_in
+
+    def advance(state: Any, key: Any, iteration: jax.Array) -> tuple[Any, Metrics]:
+        return learner.step(state, key_of(key, iteration))
 
     def step_one(states: Any, iteration: jax.Array) -> tuple[Any, Metrics]:
-        return stack([advance(of_seed(states, 0), key_steps[0], iteration)])
+        return stack([advance(of_seed(states, 0), of_seed(keys, 0), iteration)])
 
     def step_all(states: MetaState, iteration: jax.Array) -> tuple[MetaState, Metrics]:
         # The seeds share their iteration; a value of its own for each would turn what is annealed by `cond` into a
         # `select` that computes both branches.
         axes = MetaState(theta=0, opt_state=0, iteration=None)  # type: ignore[arg-type]
         shared = states._replace(iteration=states.iteration[0])
-        states, metrics = jax.vmap(advance, (axes, 0, None), (axes, 0))(shared, key_steps, iteration)
+        states, metrics = jax.vmap(advance, (axes, 0, None), (axes, 0))(shared, keys, iteration)
         return states._replace(iteration=jnp.broadcast_to(states.iteration, len(seeds))), metrics
 
     if len(seeds) == 1:

@@ -12,7 +12,7 @@ from experiments.cli.errors import UserError
 from experiments.cli.flags import MAX_SEED, at_least
 from experiments.cli.signals import Stopped
 from experiments.runs import checkpoint
-from experiments.runs.folder import CONFIG, EXECUTION, prepare, refuse_parent, write_json
+from experiments.runs.folder import CONFIG, EXECUTION, load_json, prepare, refuse_parent, write_json
 from experiments.runs.seed_folders import seed_folder
 from experiments.runs.writer import open_writer
 from experiments.training import loop
@@ -135,4 +135,5 @@ def _train(
 def _evaluated(run_dir: Any) -> int:
     """The iteration that evaluation.json is about; -1 if there is none."""
     path = run_dir / "evaluation.json"
-    return int(json.loads(path.read_text()).get("iteration", -1)) if path.is_file() else -1
+    found = load_json(path).get("iteration", -1) if path.is_file() else -1
+    return found if isinstance(found, int) else -1

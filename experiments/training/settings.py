@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import inspect
 import sys
+import types
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +17,8 @@ from agents.agent import Agent, Kind, Part, Refused, chosen, docstrings, hyperpa
 from agents.build import WHY, name_of, refuse_kind, who_has
 from experiments.cli.errors import UserError
 from experiments.cli.flags import flag, given_flags, parse
-from experiments.runs.folder import to_resume
+from experiments.runs.folder import CONFIG, to_resume
+from experiments.runs.strangers import NAMING, admit
 
 PARTS: dict[str, Part] = {
     "outer_lr": "optimizer",
@@ -66,6 +68,9 @@ def parse_run(
     """
     given = given_flags(args)
     stored = to_resume(Path(given.get("run_dir", ""))) if "resume" in given else {}
+    if stored:
+        named = [given[name].rpartition(":")[0] for name in NAMING if name in given]
+        admit(stored["run_dir"], {"settings": stored}, named, how="give --{name} {value} as well")
     agent = given.get("agent") or stored.get("agent") or config.agent
     if stored and stored.get("agent", agent) != agent:
         first = stored["run_dir"]
@@ -159,7 +164,39 @@ def stored_as(config: Any, kind: Kind, settings: dict[str, Any]) -> Any:
     agent = declared(settings.get("agent", config.agent), kind)
     fields = {field.name for field in dataclasses.fields(config) if field.name not in HIDDEN and _used(field.name, agent)}
     known = fields | set(hyperparameters(agent, kind))
+    hints = typing.get_type_hints(config)
+    for name in fields & set(settings):
+        if not fits(settings[name], hints[name]):
+            shown = repr(settings[name])[:60]
+            raise UserError(f"the run's {flag(name)} is {shown}, which no run of metarl has; is its {CONFIG} whole?")
     return from_flat(config, kind, {name: value for name, value in settings.items() if name in known})
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value from JSON is of a setting's type, and no larger than numbers are.
+
+    >>> fits([8, 8], tuple[int, ...]), fits("8", int), fits(None, int | None), fits(1e300, float), fits(10**40, int)
+    (True, False, True, True, False)
+    """
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if origin is Annotated:
+        return fits(value, arguments[0])
+    if origin is typing.Literal:
+        return value in arguments if isinstance(value, str | int) else False
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, each) for each in arguments)
+    if origin is tuple:
+        each = arguments[:1] * len(value) if isinstance(value, list | tuple) and arguments[1:] == (...,) else arguments
+        return isinstance(value, list | tuple) and len(each) == len(value) and all(map(fits, value, each))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2.0**1023
+    if hint is int:
+        return type(value) is int and abs(value) < 2**53
+    if hint is Path:
+        return isinstance(value, str | Path)
+    return isinstance(value, origin or hint)
 
 
 def changed(config: Any, kind: Kind, **changes: Any) -> Any:

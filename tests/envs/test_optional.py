@@ -62,3 +62,16 @@ def test_a_family_s_module_that_cannot_be_imported():
     with pytest.raises(ValueError, match=r"^No module named 'envs.no_such_module'$"):
         envs.make("probe/NoSuchModule-v0")
     gymnasium.registry.pop("probe/NoSuchModule-v0")
+
+
+def test_the_command_works_from_any_folder(tmp_path, monkeypatch, request):
+    monkeypatch.chdir(tmp_path)
+    home = request.config.rootpath
+    assert optional.install("mujoco") == f"pip install --constraint {home}/constraints.txt --editable '{home}/[mujoco]'"
+
+
+def test_an_installed_copy_names_the_packages(monkeypatch):
+    """metarl is on no index."""
+    monkeypatch.setattr(optional, "__package__", "metarl.envs")
+    command = optional.install("mujoco")
+    assert "metarl" not in command and "'mujoco>=" in command and "'mujoco-mjx>=" in command and "extra" not in command

@@ -5,6 +5,7 @@ import metarl
 NAMES = [
     "AdaptationCurve",
     "Batch",
+    "Carried",
     "Environment",
     "Experience",
     "Fast",

@@ -285,9 +285,20 @@ def test_a_policy_that_diverged_ends_the_episode_with_a_reward_of_nan():
 
 FAILS = {
     "raise": "make: step of sub-environment 0 with task {'x': 0.5} raises RuntimeError: the motor (",
-    "nan": "make: step of sub-environment 0 with task {'x': 0.5} gives an observation with nan at place 1.",
-    "bad reward": "make: step of sub-environment 0 with task {'x': 0.5} gives the reward inf.",
 }
+NOT_FINITE = {
+    "nan": "make: step 4 of an episode with task {'x': 0.5} and seed S gives an observation with nan at place 1.",
+    "bad reward": "make: step 4 of an episode with task {'x': 0.5} and seed S gives the reward inf.",
+}
+
+
+@pytest.mark.parametrize("how", NOT_FINITE)
+def test_numbers_that_are_not_finite_go_on_and_are_noted(how):
+    family = odd(how)
+    last = walk_states(family, [np.zeros(2)] * 4, {"x": jnp.float32(0.5)})[-1]
+    assert not np.isfinite([*last.observation, last.reward]).all()
+    assert re.sub(r"seed \d+", "seed S", family.not_finite() or "") == NOT_FINITE[how]
+    assert family.not_finite() is None
 
 
 @pytest.mark.parametrize("how", FAILS)

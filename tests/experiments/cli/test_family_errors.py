@@ -67,7 +67,7 @@ def test_training_is_refused_in_one_line(name, tmp_path, error_of):
 def test_training_that_meets_nan_names_the_function(tmp_path, error_of):
     flags = ["--env", id_of("NanReward"), "--agent", "fomaml", "--num-iterations", "1", "--eval-tasks", "0"]
     message = error_of(train.main, *flags, "--run-dir", tmp_path / "run", *SMALL[:-2])
-    assert "iteration 1: non-finite" in message and "NanReward.reward gives nan at step 1 of task Target" in message
+    assert "iteration 1: non-finite" in message and "NanReward.reward gives nan on task Target" in message
     assert f"python -m envs.check {id_of('NanReward')}" in message
 
 

@@ -1,0 +1,143 @@
+"""Data and problems of a user's own: shapes are checked where they come in, and missing parts are asked for by name."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import agents
+from agents.agent import RegressionSettings, ReinforcementSettings, Training
+from agents.parts.problems import mean_squared_error
+from agents.parts.world import policy_gradient_world, regression_world
+from envs.families.regression import RegressionFamily
+from tests.agents.probe import Guess
+
+NUM_SHOTS = 5
+TABLE = [(name, kind) for name in agents.AGENTS for kind in agents.find(name).serves]
+REGRESSION = [name for name, kind in TABLE if kind == "regression"]
+
+
+def machines(x_of=lambda x: x, y_of=lambda y: y, outputs=2):
+    """Rows of twelve machines, as read from a file: three inputs, some targets, linear with a machine's own coefficients."""
+    key_x, key_w = jax.random.split(jax.random.key(1))
+    x, weights = jax.random.uniform(key_x, (12, 40, 3), minval=-1.0), jax.random.normal(key_w, (12, 3, outputs))
+    y = jnp.einsum("mni,mio->mno", x, weights)
+
+    def sample(task, key, num_points):
+        rows = jax.random.choice(key, 40, (num_points,), replace=False)
+        return x_of(x[task][rows]), y_of(y[task][rows])
+
+    return RegressionFamily(
+        lambda key: jax.random.randint(key, (), 0, 10),
+        lambda key: jax.random.randint(key, (), 10, 12),
+        sample,
+        None,
+        (-1.0, 1.0),
+    )
+
+
+@pytest.mark.parametrize("name", REGRESSION)
+def test_every_agent_takes_several_inputs_and_outputs(name):
+    """What it predicts has the targets' shape, and its score is minus the mean squared error of that, computed by NumPy."""
+    learner = agents.make(name, machines(), num_shots=NUM_SHOTS, hidden_sizes=(8,), num_tasks=2, num_iterations=5)
+    task = jnp.int32(11)
+
+    @jax.jit
+    def trained_and_adapted(key):
+        state, metrics = learner.step(learner.init(key), key)
+        return metrics, learner.adapt(state, task, key, 2)
+
+    metrics, curve = trained_and_adapted(jax.random.key(0))
+    x, y = (np.asarray(part) for part in curve.experience.query)
+    predicted = np.asarray(learner.predict(curve.path, task, x[:, :3]))
+    assert predicted.shape == (3, NUM_SHOTS, 2) and y.shape == (NUM_SHOTS, 2) and np.isfinite(metrics["outer/loss"])
+    np.testing.assert_allclose(curve.score, -((predicted - y) ** 2).mean(axis=(1, 2)), rtol=1e-4)
+
+
+WRONG = {
+    "y without its axis": ({"y_of": lambda y: y[:, 0]}, r"y of shape \(5,\), but it must be \[N = 5, O\]; y\[:, None\] adds"),
+    "x without its axis": ({"x_of": lambda x: x[:, 0]}, r"x of shape \(5,\), but it must be \[N = 5, F\]; x\[:, None\] adds"),
+    "one number": ({"y_of": lambda y: y.mean()}, r"y of shape \(\), but"),
+    "images": ({"x_of": lambda x: x[:, :, None]}, r"x of shape \(5, 3, 1\), but"),
+    "fewer rows": ({"y_of": lambda y: y[1:]}, r"y of shape \(4, 2\), but it must be \[N = 5, O\]\."),
+    "no columns": ({"x_of": lambda x: x[:, :0]}, r"x of shape \(5, 0\), but"),
+    "truth values": ({"y_of": lambda y: y > 0}, r"y of bool, but it must hold real numbers"),
+    "a dict": ({"x_of": lambda x: {"a": x}}, r"x as dict, but it must be an array \[N, F\]"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_points_of_other_shapes_are_refused_in_one_line(name):
+    changes, message = WRONG[name]
+    with pytest.raises(ValueError, match=f"^sample gives {message}[^\n]*$"):
+        agents.make("maml", machines(**changes), num_shots=NUM_SHOTS)
+
+
+def test_what_fails_or_does_not_belong_together_is_refused():
+    plain = machines()
+    settings = RegressionSettings(num_shots=NUM_SHOTS)
+    with pytest.raises(ValueError, match=r"^sample fails: TypeError: .* positional argument[^\n]*$"):
+        agents.make("maml", plain._replace(sample=lambda task: task))
+    with pytest.raises(ValueError, match=r"^sample gives \w+, but must give a pair \(x, y\)\.$"):
+        agents.make("maml", plain._replace(sample=lambda task, key, n: jnp.zeros((n, 1))))
+    with pytest.raises(ValueError, match=r"^sample_query draws Points\(inputs=3, outputs=1\), but sample draws"):
+        regression_world(plain, settings, sample_query=lambda task, key: machines(outputs=1).sample(task, key, 7))
+    with pytest.raises(ValueError, match=r"^num_features is 0, but sample gives x of 3 columns"):
+        regression_world(plain, settings, num_features=0)
+    with pytest.raises(ValueError, match=r"^sample_held_out_task gives .*float32.*, but sample_task .*int32"):
+        agents.make("maml", plain._replace(sample_held_out_task=lambda key: jax.random.uniform(key)))
+
+
+def test_an_error_of_shapes_that_would_broadcast_is_none():
+    with pytest.raises(ValueError, match=r"^predictions have shape \(5, 1\), but y has shape \(5,\); they must agree\.$"):
+        mean_squared_error(jnp.zeros((5, 1)), jnp.zeros(5))
+    assert mean_squared_error(jnp.ones((5, 2)), jnp.zeros((5, 2))) == 1.0
+
+
+OPTIONAL = ("sample_query", "step_losses", "divergence", "evaluate", "reveal", "rollouts")  # of a problem, and of a world
+NEEDS = {("maml++", "step_losses"), ("promp", "divergence"), ("maml-trpo", "divergence"), ("oracle", "reveal")}
+NEEDS |= {(name, "rollouts") for name in ("e-maml", "rl2", "oracle")}
+
+
+def world_without(kind, parts):
+    """A world as a user may write it, whose problem or self lacks optional parts."""
+    if kind == "regression":
+        world = regression_world(machines(), RegressionSettings(num_shots=NUM_SHOTS, hidden_sizes=(8,)))
+    else:
+        world = policy_gradient_world(Guess(), ReinforcementSettings(num_episodes=3, hidden_sizes=(8,)))
+    whole = world.make_problem
+    of_problem = {part: None for part in parts if part not in ("reveal", "rollouts")}
+    of_world = {part: None for part in parts if part in ("reveal", "rollouts")}
+    return world._replace(make_problem=lambda *args, **changes: whole(*args, **changes)._replace(**of_problem), **of_world)
+
+
+def training():
+    return Training(num_tasks=2, outer_lr=1e-3, num_iterations=5)
+
+
+@pytest.mark.parametrize(("name", "kind"), TABLE)
+def test_missing_parts_are_asked_for_by_name_when_the_agent_is_built(name, kind):
+    """Or are not missed: with all those gone that it did not ask for, it trains and adapts."""
+    asked = set()
+    for part in OPTIONAL:
+        try:
+            agents.build(name, world_without(kind, [part]), training())
+        except ValueError as error:
+            assert name in str(error) and part in str(error) and "\n" not in str(error)
+            asked.add(part)
+    assert all((name, part) in NEEDS for part in asked)
+    learner = agents.build(name, world_without(kind, [part for part in OPTIONAL if part not in asked]), training())
+    state = jax.eval_shape(learner.init, jax.random.key(0))
+    jax.eval_shape(learner.step, state, jax.random.key(0))
+    task = jnp.int32(11) if kind == "regression" else Guess().default_params
+    assert jax.eval_shape(lambda state: learner.adapt(state, task, jax.random.key(0), 2), state).score.shape == (3,)
+
+
+def test_an_outer_loss_without_a_score_is_told():
+    world = world_without("regression", [])
+    silent = world._replace(
+        make_problem=lambda network: world.make_problem(network)._replace(outer_loss=lambda *_: (jnp.zeros(()), {}))
+    )
+    learner = agents.build("maml", silent, training())
+    with pytest.raises(ValueError, match="outer_loss gives no 'score' among its metrics"):
+        jax.eval_shape(learner.step, jax.eval_shape(learner.init, jax.random.key(0)), jax.random.key(0))

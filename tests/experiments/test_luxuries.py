@@ -1,0 +1,85 @@
+"""Pictures, films and wandb come when the numbers are safe, and what goes wrong with them costs a warning."""
+
+import json
+import shutil
+
+import pytest
+
+from experiments import compare, evaluate, sinusoid
+from experiments.cli import luxuries
+from experiments.evaluation import held_out, rollout_video, wandb_evaluation
+from experiments.reporting import figures
+from experiments.runs import wandb_run
+
+
+class NoOpenGL(RuntimeError):
+    """What MuJoCo raises where no display can be opened."""
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """Make functions fail, as they do on a machine without OpenGL, fonts or a disk for wandb."""
+    luxuries._said.clear()
+
+    def breaks(*functions):
+        def fail(*args, **kwargs):
+            raise NoOpenGL("an OpenGL platform library has not been loaded\nsecond line")
+
+        for module, name in functions:
+            monkeypatch.setattr(module, name, fail)
+
+    return breaks
+
+
+@pytest.fixture
+def run(finished_run, tmp_path):
+    copied = tmp_path / "run"
+    shutil.copytree(finished_run, copied)
+    for name in ("evaluation.json", "adaptation.png", "rollout.gif"):
+        (copied / name).unlink(missing_ok=True)
+    return copied
+
+
+def test_without_opengl_an_evaluation_is_whole(run, broken, monkeypatch, capsys):
+    logged = []
+    broken((rollout_video, "replay"))
+    monkeypatch.setattr(wandb_evaluation, "log", lambda *args: logged.append(args[2]))
+    evaluate.main(["--run-dir", str(run), "--num-tasks", "3", "--num-steps", "1"])
+    assert len(json.loads((run / "evaluation.json").read_text())["returns"]) == 3 and logged
+    warned = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert warned == [
+        "warning: rollout.gif is left out (NoOpenGL: an OpenGL platform library has not been loaded); the numbers are safe."
+    ]
+    assert (run / "adaptation.png").is_file() and not (run / "rollout.gif").exists()
+
+
+def test_nothing_but_the_numbers_can_be_had(run, broken, capsys):
+    broken((held_out, "draw"), (rollout_video, "write"), (wandb_run, "start_wandb"))
+    evaluate.main(["--run-dir", str(run), "--num-tasks", "3", "--num-steps", "1"])
+    assert (run / "evaluation.json").is_file()
+    captured = capsys.readouterr()
+    assert captured.err.count("warning: ") == 3 and "inner step" in captured.out
+    broken((figures, "comparison"), (compare, "write_page"))
+    compare.main([str(run), "--out", str(run.parent / "out"), "--html"])
+    assert sorted(path.name for path in (run.parent / "out").iterdir()) == ["table.json", "table.md"]
+    assert capsys.readouterr().err.count("warning: ") == 2
+
+
+def test_the_tutorial_evaluates_before_it_draws(monkeypatch):
+    order = []
+    config = sinusoid.SinusoidConfig(run_dir=None, protocol="jang")
+    monkeypatch.setattr(sinusoid, "evaluate", lambda *args: order.append("evaluate"))
+    monkeypatch.setattr(sinusoid, "build", lambda *args: order.append("draw") or pytest.fail("enough"))
+    with pytest.raises(pytest.fail.Exception, match="enough"):
+        sinusoid.finish(config, {})
+    assert order == ["evaluate", "draw"]
+
+
+def test_what_is_half_written_is_removed_and_the_interrupt_is_none(tmp_path, capsys):
+    path = tmp_path / "film.gif"
+    with luxuries.luxury("film.gif", path):
+        path.write_bytes(b"GIF")
+        raise OSError(28, "No space left on device")
+    assert not path.exists() and "No space left on device" in capsys.readouterr().err
+    with pytest.raises(KeyboardInterrupt), luxuries.luxury("film.gif"):
+        raise KeyboardInterrupt
