@@ -39,7 +39,7 @@ LAYERS = {
         {"check"},
         {"to_gymnasium", "families"},
         {"from_gymnasium", "mujoco", "registration", "drawing"},
-        {"contract"},
+        {"contract", "scales", "task_lists"},
         {"family"},
         {"options", "optional", "processors", "task_spaces"},
     ],
