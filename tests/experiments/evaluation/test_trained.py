@@ -1,11 +1,13 @@
 """A trained agent from Python: the same curves as the evaluation's, in the run's family or one of the user's own."""
 
 import json
+import re
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from gymnasium.spaces import Box
 
 import envs
 from envs.families.navigation import Goal, Navigation2D
@@ -68,6 +70,18 @@ def test_another_family_of_the_same_spaces(finished_run, trained, tasks):
         load(finished_run, family=Guess())
 
 
+def test_spaces_are_compared_by_their_bounds(finished_run):
+    """A tenth of the range would be ten times the action, of the same shape."""
+    for name, space in (("action_space", Box(-0.1, 0.1, (2,))), ("observation_space", Box(-5.0, 5.0, (2,)))):
+        narrow = type("Narrow", (Navigation2D,), {name: space})
+        with pytest.raises(UserError, match=f"was trained with {name} .* but Narrow has {re.escape(str(space))}"):
+            load(finished_run, family=narrow(horizon=6))
+    ends = np.array([1.0, 0.5], np.float32)  # whose bounds do not show when it is printed
+    lopsided = type("Lopsided", (Navigation2D,), {"action_space": Box(-ends, ends)})
+    with pytest.raises(UserError, match="was trained with action_space"):
+        load(finished_run, family=lopsided(horizon=6))
+
+
 def test_what_is_no_run_is_refused(tmp_path, finished_run):
     with pytest.raises(UserError, match="is not a run"):
         load(tmp_path)
@@ -99,7 +113,9 @@ def test_negative_steps_are_refused(trained, tasks):
 def test_agents_without_inner_steps_act_too(agent, tmp_path, tasks):
     run = small_run(tmp_path / "run", "--agent", agent, "--num-iterations", "1", "--eval-tasks", "0")
     loaded = load(run)
-    assert loaded.act(loaded.adapt(first(tasks)), [0.1, 0.0]).shape == (2,)
+    actor = loaded.actor(loaded.adapt(first(tasks)))
+    actor.reset()
+    assert actor.act([0.1, 0.0]).shape == (2,)
 
 
 class Wide(Navigation2D):
