@@ -26,7 +26,7 @@ class Episode(NamedTuple):
         log_prob: [T], of ``action``.
         distribution: parameters of the action distribution, leaves [T, ...]; see `metarl.interfaces.Acting`.
         reward: [T].
-        terminated: [T] bool, True where the environment ended the episode by itself.
+        terminated: [T] bool, True where the episode ended before the horizon of training.
         num_steps: adaptation steps that the policy had taken.
         over: whether the episode ended or was cut off; False for the one that is being played.
     """
@@ -217,7 +217,10 @@ class Actor:
         return in_space(self._family.action_space, step.taken)
 
     def observe(self, reward: Any, terminated: Any, truncated: Any = False) -> None:
-        """Say what came of the action: the reward, and whether the episode ended by itself or was cut off."""
+        """Say what came of the action: the reward, and whether the episode ended by itself or was cut off.
+
+        An agent with memory takes an episode cut off before the horizon of training for one that ended, as it learned to.
+        """
         if self._decided is None:
             raise UserError("observe: there is no action that this came of; call act first.")
         memory, step, seen = self._decided
@@ -229,12 +232,13 @@ class Actor:
         except (TypeError, ValueError) as error:
             wanted = f"{self._batch} numbers" if self._batch else "one number"
             raise UserError(f"observe: reward is {reward!r}, but must be {wanted}, as must both ends.") from error
+        ended = terminated | (truncated & (self._t < self._family.horizon))
         if self._remembers:
             observe = self._functions.observe if self._batch is None else self._functions.observe_all
-            memory = observe(memory, step.action, reward, terminated)
+            memory = observe(memory, step.action, reward, ended)
             self._memory = memory if not before.any() else _where(before, self._memory, memory)
         if self._record:
-            self._note(seen, step, reward, terminated, ~before)
+            self._note(seen, step, reward, ended, ~before)
         self._over = (terminated | truncated) & ~before
         if before.any():  # these copies have just begun anew by themselves
             self._finish(before)
