@@ -146,6 +146,7 @@ class Acting(NamedTuple):
             reads all episodes in their order. None where nothing adapts.
         remembers: whether what happened in an episode changes how it acts.
         sees_task: whether ``begin`` reads the task.
+        one_batch: whether ``learn`` takes all its steps on a single batch.
     """
 
     begin: Callable[[Any, Task], tuple[Params, Tree]]
@@ -157,6 +158,7 @@ class Acting(NamedTuple):
     learn: Callable[[Any, tuple["Trajectory", ...]], tuple[Params, Tree]] | None
     remembers: bool = False
     sees_task: bool = False
+    one_batch: bool = False
 
 
 class MetaLearner(NamedTuple):

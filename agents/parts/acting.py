@@ -33,10 +33,8 @@ def by_gradients(
         return rule.read(state.theta, rule.begin(state.theta)), ()
 
     def learn(state, batches):
-        if num_steps is not None and len(batches) != 1:
-            raise ValueError(f"it takes all inner steps on one batch of episodes, but was given {len(batches)}; begin anew.")
         theta, fast = state.theta, rule.begin(state.theta)
-        for k, trajectory in enumerate(batches if num_steps is None else batches * num_steps):
+        for k, trajectory in enumerate(batches if num_steps is None else batches[:1] * num_steps):
             fast = inner_step(rule, problem.inner_loss, theta, fast, batch_of(trajectory), jnp.asarray(k))
         return rule.read(theta, fast), ()
 
@@ -48,6 +46,7 @@ def by_gradients(
         distribution=distribution,
         observe=lambda memory, action, reward, terminated: memory,
         learn=learn,
+        one_batch=num_steps is not None,
     )
 
 

@@ -336,10 +336,8 @@ def as_batch(episodes: Sequence[Episode], num_steps: int, horizon: int, remember
     Raises:
         UserError: there are none, or they are not what an agent after ``num_steps`` adaptation steps plays.
     """
-    if isinstance(episodes, Episode):
-        raise UserError("episodes is a single one; give a list, even of one.")
-    episodes = list(episodes)
-    if not episodes or not all(isinstance(episode, Episode) for episode in episodes):
+    several = isinstance(episodes, list | tuple) and not isinstance(episodes, Episode)
+    if not several or not episodes or not all(isinstance(episode, Episode) for episode in episodes):
         raise UserError(f"episodes is {_short(episodes)}, but must be a list of what Actor.episodes() gives, at least one.")
     for i, episode in enumerate(episodes):
         if not len(episode.reward):

@@ -19,7 +19,7 @@ from metarl.interfaces import MetaLearner
 
 # Settings that a new run does not take from where it begins, and those that belong to the family there.
 NOT_TAKEN = (*NOT_SETTINGS, "start_from", "devices", "task_batch", "seed", "seeds")
-OF_FAMILY = ("horizon", "env_options")
+OF_FAMILY = ("horizon", "env_options", "initial_std")
 
 
 def settings_of(source: str, env: str | None) -> dict[str, Any]:

@@ -132,11 +132,10 @@ def trained(
         functions = compiled(learner)
         if functions.learn is None or acting is None:
             raise UserError("this agent does not adapt, so there is nothing to learn from episodes.")
+        if before and acting.one_batch:
+            raise UserError("this agent takes all inner steps on one batch of episodes and has taken them; begin anew.")
         batches = (*before, as_batch(episodes, len(before), family.horizon, acting.remembers))
-        try:
-            params, memory = jax.block_until_ready(functions.learn(state, batches))
-        except ValueError as error:
-            raise UserError(f"adapt_from: {error}") from error
+        params, memory = jax.block_until_ready(functions.learn(state, batches))
         num_steps = sum(len(batch.reward) for batch in batches) if acting.remembers else len(batches)
         start = Standing(params, memory, num_steps)
         go_on = functools.partial(adapt_from, before=batches)

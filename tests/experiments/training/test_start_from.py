@@ -52,7 +52,8 @@ def test_every_seed_begins_where_its_own_ended(tmp_path):
     thetas = [load(run / f"seed-{seed}").state.theta for seed in (0, 1)]
     for seed in (0, 1):
         assert_equal(thetas[seed], load(parent / f"seed-{seed}").state.theta)
-    assert not np.array_equal(*(jax.tree.leaves(theta)[1] for theta in thetas))
+    pairs = zip(*map(jax.tree.leaves, thetas), strict=True)
+    assert not all(np.array_equal(one, other) for one, other in pairs)
 
 
 def test_an_agent_that_comes_with_the_repository_is_a_source():
