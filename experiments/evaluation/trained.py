@@ -225,18 +225,25 @@ def restore(folder: str | Path, family: envs.TaskFamily, learner: MetaLearner) -
 
 
 def _refuse_other_spaces(trained: envs.TaskFamily, other: envs.TaskFamily) -> None:
-    """Numbers of another range, or of other fields, would mean something else to the agent."""
-    name = type(other).__name__
-    for space in ("observation_space", "action_space"):
+    """Numbers of another range, or of other fields, would mean something else to the agent.
+
+    A family and one derived from it mean the same by their observations, whose bounds may follow from options: where one can
+    get to depends on the horizon.
+    """
+    related = not trained.on_host and (isinstance(other, type(trained)) or isinstance(trained, type(other)))
+    for space in ("observation_space", "observed_space", "action_space"):
         expected, found = getattr(trained, space), getattr(other, space)
-        if expected != found:
-            raise UserError(
-                f"the agent was trained with {space} {_told(expected, found)}, but {name} has {_told(found, expected)}."
-            )
-    for what in ("unit_actions", "observed_space"):
-        expected, found = getattr(trained, what), getattr(other, what)
-        if expected != found:
-            raise UserError(f"the agent was trained with {what} {expected}, but {name} has {found}.")
+        alike = type(expected) is type(found) and (expected.shape, expected.dtype) == (found.shape, found.dtype)
+        if expected == found or (alike and related and space != "action_space"):
+            continue
+        theirs, name = f"{space} {_told(expected, found)}", type(other).__name__
+        raise UserError(f"the agent was trained with {theirs}, but {name} has {_told(found, expected)}.")
+    if trained.unit_actions != other.unit_actions:
+        says = "has [-1, 1] in the place of the range of actions (unit_actions), but"
+        one, not_the_other = (
+            ("the agent", type(other).__name__) if trained.unit_actions else (type(other).__name__, "the agent")
+        )
+        raise UserError(f"{one} {says} {not_the_other} has not.")
 
 
 def _told(space: Any, other: Any) -> str:
