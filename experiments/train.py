@@ -105,6 +105,8 @@ def main(args: Sequence[str] | None = None) -> None:
     if not config.resume and config.start_from is None:
         for line in told(given, config.env, config.agent):
             print(line, flush=True)
+    elif not config.resume:
+        print(f"Settings not given are those of {config.start_from}.", flush=True)
     train(config)
 
 
