@@ -15,7 +15,7 @@ from gymnasium.spaces import Box
 from agents.agent import KINDS, Agent, Kind, hyperparameters
 from agents.build import declaration, make, name_of
 from metarl import rules
-from metarl.interfaces import AdaptationCurve, MetaLearner, MetaState
+from metarl.interfaces import Acting, AdaptationCurve, MetaLearner, MetaState
 from metarl.surrogates import loaded_dice
 
 METRICS = ("meta/pre", "meta/post", "meta/gain", "meta/hurt", "inner/step_0", "outer/loss", "time/env_steps")
@@ -133,7 +133,8 @@ def check_agent(
     Its declaration is sound, and the parts that it says it uses are used. Its state is a `MetaState` that keeps its shapes and
     holds all there is to remember, so that training resumes exactly. Metrics are finite scalars under the fixed names, and
     ``time/env_steps`` counts what was really drawn. Training moves every array of theta. It adapts for 0, 1 and 4 steps and
-    says how much of the task it used by then. And it learns the probe: its score after adaptation rises, on the same tasks.
+    says how much of the task it used by then. Stepped by hand it acts as it did in the sampler. And it learns the probe: its
+    score after adaptation rises, on the same tasks.
 
     Args:
         agent: a name, ``module:name``, or a declaration.
@@ -197,7 +198,7 @@ class Check:
         self.budget(self.found)
         self.resumes(states)
         self.counter.counting = False  # which takes time
-        self.adapts(self.end)
+        self.acts(self.end, self.adapts(self.end))
         if self.declared.learns:
             self.learning(learns_by, [float(metrics["meta/post"]) for metrics in self.found])
 
@@ -317,7 +318,7 @@ class Check:
             if not np.array_equal(one, other):
                 self.fail(f"resumed after two iterations, state{path} is another after the third; keep all in the state.")
 
-    def adapts(self, state: MetaState) -> None:
+    def adapts(self, state: MetaState) -> AdaptationCurve:
         """For 4 steps, and for fewer, of which it suffices to know the shapes."""
         task, key = self.family.sample_task(jax.random.key(5)), jax.random.key(6)
         for num_steps in (0, 1):
@@ -335,6 +336,38 @@ class Check:
         expected = {True: by != "nothing", False: fresh}  # whether the first, or a later, step uses more
         if any((after > before) != expected[k == 0] for k, (before, after) in enumerate(itertools.pairwise(used))):
             self.fail(f"used is {used}, but it is declared to adapt by {by}.")
+        return curve
+
+    def acts(self, state: MetaState, curve: AdaptationCurve) -> None:
+        """One step at a time it does what it did in the first episode after its last adaptation step."""
+        if self.kind != "reinforcement":
+            return
+        acting, trajectory = self.learner.acting, curve.experience.query.trajectory
+        if not isinstance(acting, Acting):
+            self.fail(f"its acting is {acting!r}, but must be a metarl Acting; agents.parts.acting makes one.")
+        remembers = self.declared.adapts_by == "memory"
+        if acting.remembers != remembers or (acting.learn is None) != (self.declared.adapts_by == "nothing"):
+            self.fail(
+                f"it is declared to adapt by {self.declared.adapts_by}, but its acting.remembers or .learn says otherwise."
+            )
+
+        def step(params, memory, recorded):
+            memory, parameters = acting.respond(params, memory, recorded.observation)
+            return acting.observe(memory, recorded.action, recorded.reward, recorded.terminated), parameters
+
+        @jax.jit
+        def replay(path, episode):
+            params, memory = acting.after(path, jnp.asarray(STEPS))
+            steps = episode._replace(last_observation=episode.mask)  # which has no time axis
+            return jax.lax.scan(partial(step, params), acting.reset(memory), steps)[1]
+
+        episode = jax.tree.map(lambda leaf: leaf[0], trajectory)
+        for path, (before, after) in _pairs(episode.distribution, replay(curve.path, episode)):
+            mask = episode.mask.reshape(-1, *[1] * (before.ndim - 1))
+            if not np.allclose(mask * before, mask * after, rtol=1e-4, atol=1e-4):
+                self.fail(
+                    f"stepped by hand, the distribution{path} is {after[0]}, where it was {before[0]} when it was adapted."
+                )
 
     def _adapt(self, num_steps: int, state: MetaState, task: Any, key: jax.Array) -> Any:
         return self.learner.adapt(state, task, key, num_steps)

@@ -59,7 +59,9 @@ def _flat(learner: MetaLearner) -> MetaLearner:
         support = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_steps, *x.shape)), query)
         return AdaptationCurve(score, path, Experience(support, query), first, greedy_score)
 
-    return learner._replace(adapt=adapt)
+    assert learner.acting is not None
+    sees = learner.acting._replace(learn=None, remembers=False, sees_task=True)
+    return learner._replace(adapt=adapt, acting=sees)
 
 
 ORACLE = Agent(oracle, Oracle, adapts_by="nothing", mixes_tasks=True)

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from agents.agent import Adaptation, Agent, InnerLoop, OnPolicy, Training
-from agents.parts.gradient_learner import Inner, adaptation, along, gradient_learner, inner
+from agents.parts.gradient_learner import Inner, acting, adaptation, along, gradient_learner, inner
 from agents.parts.networks import Network, with_head
 from agents.parts.normalization import carry
 from agents.parts.world import World
 from metarl import meta, rules
-from metarl.interfaces import InnerRule, MetaLearner
+from metarl.interfaces import Acting, InnerRule, MetaLearner
 
 LOWER_BY = 0.3  # each earlier layer's rate, relative to the next
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1)  # tried by cross-validation
@@ -45,10 +45,26 @@ def pretrained(world: World, training: Training, own: Pretrained) -> MetaLearner
         return learner._replace(adapt=_cross_validated(world, loop))
     tuned = rules.scaled(carry(RECIPES[own.recipe](loop.network, own), world.seen), own.test_step_scale)
 
-    def adapt(state, task, key, num_steps):
-        return adaptation(loop._replace(rule=tuned), tuned.init(state.theta), task, key, num_steps)
+    fine_tuned = loop._replace(rule=tuned)
 
-    return learner._replace(adapt=adapt)
+    def adapt(state, task, key, num_steps):
+        return adaptation(fine_tuned, tuned.init(state.theta), task, key, num_steps)
+
+    return learner._replace(adapt=adapt, acting=_from_tuned(tuned, acting(world, fine_tuned, 0)))
+
+
+def _from_tuned(tuned: InnerRule, acts: Acting | None) -> Acting | None:
+    """The same, from what the recipe makes of the meta-parameters."""
+    if acts is None or acts.learn is None:
+        return acts
+    begin, learn = acts.begin, acts.learn
+
+    def start(state):
+        return state._replace(theta=tuned.init(state.theta))
+
+    return acts._replace(
+        begin=lambda state, task: begin(start(state), task), learn=lambda state, batches: learn(start(state), batches)
+    )
 
 
 def layer_rates(rates: Callable) -> InnerRule:

@@ -43,6 +43,9 @@ class TaskFamily(FuncEnv):
     "memory": {"num_episodes": 1}, "promp": {"outer_lr": 2e-3}}``, for all agents, for those that adapt alike, for one. Keys
     inside are the flags of `experiments.train` that are about the policy, the agent, its tasks, episodes and iterations.
 
+    ``unit_actions``: policies have [-1, 1] in the place of the range of each axis of ``action_space`` with finite bounds. The
+    family's functions, and environments made of it, take actions from ``action_space`` all the same.
+
     Two flags tell training where the family runs. ``calls_host``: a function leaves the compiled program, through
     `jax.pure_callback` or `jax.experimental.io_callback`; training then uses one device unless asked for more. ``on_host``:
     episodes live in this process, not in the states, so that one device is all there can be.
@@ -54,6 +57,7 @@ class TaskFamily(FuncEnv):
     task_space: Any = None
     held_out_list: Any = None
     training_settings: dict[str, dict[str, Any]] = {}  # noqa: RUF012 - replaced by subclasses, never changed
+    unit_actions: bool = False
     calls_host: bool = False
     on_host: bool = False
 
@@ -87,6 +91,15 @@ class TaskFamily(FuncEnv):
         raise ValueError(
             f"{type(self).__name__}: {DEFAULT_TASK_TRIES} sampled tasks all start at their end; check terminal() and initial()."
         )
+
+    @property
+    def observed_space(self) -> Space:
+        """What the numbers of an observation are of, before they were flattened; ``observation_space`` where they were not."""
+        return self.observation_space
+
+    def read_observation(self, observation: Any) -> np.ndarray:
+        """What an ordinary environment shows, as agents read it: in the shape of ``observation_space``."""
+        return np.asarray(observation)
 
     def plane(self, observation: np.ndarray, task: Task) -> tuple[np.ndarray, np.ndarray] | None:
         """Where to draw an agent: (positions [..., 2], goal [2]) of observations [..., O], or None if there is none."""

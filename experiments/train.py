@@ -1,22 +1,24 @@
 """``python -m experiments.train --env ID --agent NAME --seed S --run-dir DIR``: any task family with any agent."""
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.cli.command_line import command_line
-from experiments.cli.errors import one_line_errors
+from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.family_errors import explained
 from experiments.cli.flags import given_flags
 from experiments.distributed import group
 from experiments.evaluation.held_out import EvaluateConfig, evaluate_run
+from experiments.evaluation.source import settings_of, starts
 from experiments.training import loop, memory_terms
 from experiments.training.config import KIND, TrainConfig, build, chosen, family_of, resolve
 from experiments.training.devices import choose_batch, choose_devices, spread
 from experiments.training.experiment import Experiment
-from experiments.training.session import train_and_evaluate
+from experiments.training.session import one_per_seed, train_and_evaluate
 from experiments.training.settings import declared, flat, parse_run, stored_as
 from experiments.training.suggested import from_family, told
 
@@ -41,6 +43,12 @@ def _train(config: TrainConfig, processes: group.Group) -> None:
     built = build(config, task_map=task_map)
     execution = loop.execution_of(config, "remat" in agent.uses, task_map, processes)
     execution = execution._replace(memory_flags=memory_terms.advice(config, built.family, execution.memory_flags))
+    start = None
+    if config.start_from is not None:
+        seeds = [each.seed for each in one_per_seed(config)]
+        start = functools.cache(lambda: starts(config, built.learner, seeds))
+        if processes.is_first() and not config.resume:  # what does not fit is refused before a folder is made
+            start()
     schedule = loop.Schedule(config.num_iterations, log_every=1, checkpoint_every=config.checkpoint_every)
     with explained(config.env, built.family, lambda watched: build(config, family=watched).learner):
         train_and_evaluate(
@@ -51,6 +59,7 @@ def _train(config: TrainConfig, processes: group.Group) -> None:
             evaluate_as_planned if config.eval_tasks else None,
             env=config.env,
             execution=execution,
+            start=start,
         )
 
 
@@ -74,15 +83,30 @@ EXPERIMENT = Experiment(
 )
 
 
+def from_source(given: dict[str, str]) -> dict[str, Any]:
+    """The settings of the run that ``--start-from`` names, for `parse_run`.
+
+    Raises:
+        UserError: there is none, or the new run is to go on with itself, too.
+    """
+    if "start_from" not in given:
+        return {}
+    if "resume" in given:
+        raise UserError("--resume goes on with a run and --start-from begins another; give one of them.")
+    return settings_of(given["start_from"], given.get("env"))
+
+
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
     args = sys.argv[1:] if args is None else args
-    config = parse_run(TrainConfig, args, command_line("train"), KIND, from_family)
+    config = parse_run(TrainConfig, args, command_line("train"), KIND, from_family, from_source)
     given = given_flags(args)
-    if not config.resume:
+    if not config.resume and config.start_from is None:
         for line in told(given, config.env, config.agent):
             print(line, flush=True)
+    elif not config.resume:
+        print(f"Settings not given are those of {config.start_from}.", flush=True)
     train(config)
 
 

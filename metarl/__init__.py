@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from metarl import advantages, meta, outer, ppo, rules, surrogates, trial, trust_region
     from metarl.inner_loop import adapt, collect
     from metarl.interfaces import (
+        Acting,
         AdaptationCurve,
         Batch,
         Environment,
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 _metarl_names.activate(__path__[0])  # metarl.envs and envs are one module, see there
 
 __all__ = [
+    "Acting",
     "AdaptationCurve",
     "Batch",
     "Carried",

@@ -53,6 +53,7 @@ class Problem(NamedTuple):
         divergence: (path, experience) -> [K+1], mean KL from the policy that drew support batch k to that after k steps of
             ``path``, over that batch's states; last that of the query batch. Zero where the path is the one that drew them.
         evaluate: (params, task, key) -> (score, score of acting greedily), on fresh data.
+        batch_of: `Trajectory` [N, T, ...] -> Batch, what ``sample_batch`` makes of the episodes it plays; None in regression.
     """
 
     sample_batch: Callable[[Params, Task, Key], Batch]
@@ -62,6 +63,7 @@ class Problem(NamedTuple):
     step_losses: Callable[[Path, Experience], tuple[jax.Array, Metrics]] | None = None
     divergence: Callable[[Path, Experience], jax.Array] | None = None
     evaluate: Callable[[Params, Task, Key], tuple[jax.Array, jax.Array]] | None = None
+    batch_of: Callable[["Trajectory"], Batch] | None = None
 
 
 class Carried(NamedTuple):
@@ -141,6 +143,46 @@ class MetaState(NamedTuple):
     iteration: jax.Array
 
 
+class Acting(NamedTuple):
+    """How an agent acts one step at a time, where somebody else steps the environment: pure functions of one episode.
+
+    On a task it has ``params``, which stay as they are between adaptation steps, and ``memory``, carried from step to step and
+    from episode to episode. A loop is ``begin``, and for each episode ``reset`` and then ``respond`` and ``observe`` in turn.
+
+    ``params`` of agents that adapt by gradients are what their network reads: flax's ``{"params": {"Dense_0": {"kernel":
+    [inputs, outputs], "bias": [outputs]}, "Dense_1": ...}}`` of an MLP for discrete actions; of a Gaussian ``{"mean": such a
+    tree, "log_std": [A]}``; with normalised observations ``{"network": that, "seen": (number, mean, variance)}``; of a network
+    with a context ``{"network": that, "context": [C]}``. Of rl2 ``{"memory": the cell's, "readers": {"actor": a policy's,
+    "critic": a network's}}``.
+
+    Attributes:
+        begin: (state, task) -> (params, memory), on a new task before any adaptation. Only agents that see it read ``task``.
+        after: (path, k) -> (params, memory), after k adaptation steps of an `AdaptationCurve`.
+        reset: memory -> memory; an episode begins.
+        respond: (params, memory, observation) -> (memory, distribution parameters). Those of a Gaussian are ``{"mean": [A],
+            "log_std": [A]}``, in the policy's units; of discrete actions logits [n].
+        distribution: distribution parameters -> distribution, with ``sample_and_log_prob(seed=key)`` and ``mode()``.
+        observe: (memory, action, reward, terminated) -> memory; what came of an action, given as the policy gave it.
+        learn: (state, batches) -> (params, memory): adapted to recorded episodes, a tuple of K `Trajectory` trees [N, T, ...].
+            By gradients the k-th is that of the k-th inner step; where there is one batch, all steps are taken on it; a memory
+            reads all episodes in their order. None where nothing adapts.
+        remembers: whether what happened in an episode changes how it acts.
+        sees_task: whether ``begin`` reads the task.
+        one_batch: whether ``learn`` takes all its steps on a single batch.
+    """
+
+    begin: Callable[[Any, Task], tuple[Params, Tree]]
+    after: Callable[[Path, jax.Array], tuple[Params, Tree]]
+    reset: Callable[[Tree], Tree]
+    respond: Callable[[Params, Tree, jax.Array], tuple[Tree, Any]]
+    distribution: Callable[[Any], Any]
+    observe: Callable[[Tree, jax.Array, jax.Array, jax.Array], Tree]
+    learn: Callable[[Any, tuple["Trajectory", ...]], tuple[Params, Tree]] | None
+    remembers: bool = False
+    sees_task: bool = False
+    one_batch: bool = False
+
+
 class MetaLearner(NamedTuple):
     """A pair of pure functions, and how to use what they learned.
 
@@ -152,6 +194,7 @@ class MetaLearner(NamedTuple):
         predict: (path, task, x) -> network outputs [K+1, ...] at inputs x after 0..K adaptation steps, for pictures. ``path``
             is an `AdaptationCurve.path` of the same agent. Only the oracle reads ``task``.
         to_action: action as the policy gave it, such as a `Trajectory` records -> action that the environment takes.
+        acting: how it acts in environments that somebody else steps; None in regression.
     """
 
     init: Callable[[Key], Any]
@@ -159,6 +202,7 @@ class MetaLearner(NamedTuple):
     adapt: Callable[[Any, Task, Key, int], AdaptationCurve]
     predict: Callable[[Path, Task, jax.Array], Any]
     to_action: Callable[[jax.Array], jax.Array] = unchanged
+    acting: Acting | None = None
 
 
 class Environment(Protocol):

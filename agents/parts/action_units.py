@@ -6,50 +6,97 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from gymnasium.spaces import Discrete
+import numpy as np
+from gymnasium.spaces import Box, Discrete
 
 from metarl.interfaces import unchanged
 
 ToAction = Callable[[jax.Array], jax.Array]
 
 
-def to_action(action_space: Any, scale: float) -> ToAction:
-    """A policy's output -> the action that a family with ``action_space`` takes: ``output / scale``, clipped to the space.
+def policy_space(action_space: Any, unit: bool = False) -> Any:
+    """The space in which a policy acts for a family with ``action_space``: Discrete from 0, or a Box of one axis.
 
-    With scale 1 it is the output itself, which families clip as they see fit.
+    Args:
+        action_space: the family's.
+        unit: whether [-1, 1] stands for the range of each axis that has one; see ``TaskFamily.unit_actions``.
+
+    >>> policy_space(Box(np.array([[0.0, 5.0]]), np.array([[2.0, np.inf]])), unit=True)
+    Box([-1.  5.], [ 1. inf], (2,), float32)
+    >>> policy_space(Discrete(3, start=1))
+    Discrete(3)
+    """
+    if isinstance(action_space, Discrete):
+        return Discrete(int(action_space.n))
+    if not isinstance(action_space, Box) or not (unit or len(action_space.shape) != 1):
+        return action_space
+    low, high = (np.ravel(bound).astype(np.float32) for bound in (action_space.low, action_space.high))
+    bounded = np.isfinite(low) & np.isfinite(high) & unit
+    return Box(np.where(bounded, np.float32(-1), low), np.where(bounded, np.float32(1), high), dtype=np.float32)
+
+
+def to_action(action_space: Any, scale: float, unit: bool = False) -> ToAction:
+    """A policy's output [..., A] -> the action [..., *shape] that a family with ``action_space`` takes, always within it.
+
+    A Gaussian's is ``output / scale``, clipped to the space; where [-1, 1] stands for the range of an axis, it is brought to
+    that range first. Of a discrete space it is the output, counted from the space's start.
 
     A Gaussian policy moves in units of its standard deviation: an inner step moves its mean by ``inner_lr / sigma^2`` of them.
     With scale 10 a standard deviation of 1 shakes a robot by a tenth of its torques, and steps stay gentle; a standard
     deviation of 0.1 with scale 1 shakes it as little, but steps are a hundred times as large.
 
+    Args:
+        action_space: the family's.
+        scale: see above.
+        unit: see `policy_space`.
+
     Raises:
         ValueError: discrete actions, which have no scale.
 
-    >>> from gymnasium.spaces import Box
     >>> convert = to_action(Box(-1.0, 1.0, (2,)), 10.0)
     >>> convert(jnp.array([5.0, -20.0])).tolist()
     [0.5, -1.0]
+    >>> to_action(Box(2.0, 6.0, (1,)), 1.0, unit=True)(jnp.array([-0.5])).tolist()
+    [3.0]
     """
-    if scale == 1:
-        return unchanged
     if isinstance(action_space, Discrete):
-        raise ValueError(f"action_scale is {scale:g}, but actions are discrete: there is nothing to scale.")
-    low, high = action_space.low, action_space.high
-    return lambda output: jnp.clip(output / scale, low, high)
+        if scale != 1:
+            raise ValueError(f"action_scale is {scale:g}, but actions are discrete: there is nothing to scale.")
+        start = int(action_space.start)
+        return unchanged if start == 0 else lambda output: output + start
+    if not isinstance(action_space, Box) or not np.issubdtype(action_space.dtype, np.floating):
+        return unchanged
+    shape, low, high = action_space.shape, np.ravel(action_space.low), np.ravel(action_space.high)
+    finite = np.isfinite(low) & np.isfinite(high)
+    if scale == 1 and len(shape) == 1 and np.isneginf(low).all() and np.isposinf(high).all():
+        return unchanged
+    middle, half = np.zeros(low.shape), np.ones(low.shape)
+    if unit:
+        middle[finite], half[finite] = (low[finite] + high[finite]) / 2.0, (high[finite] - low[finite]) / 2.0
+    moves = bool(middle.any() or (half != 1).any())
+
+    def convert(output: jax.Array) -> jax.Array:
+        action = output if scale == 1 else output / scale
+        action = jnp.asarray(middle, action.dtype) + jnp.asarray(half, action.dtype) * action if moves else action
+        action = jnp.clip(action, jnp.asarray(low, action.dtype), jnp.asarray(high, action.dtype))
+        return action if len(shape) == 1 else action.reshape(*action.shape[:-1], *shape)
+
+    return convert
 
 
 @dataclass(frozen=True)
 class InPolicyUnits:
-    """A family as a policy acts in it: its ``transition`` and ``reward`` take what the policy gives.
+    """A family as a policy acts in it: its ``transition`` and ``reward`` take what the policy gives, from ``action_space``.
 
     All else is the family's own.
     """
 
     family: Any
     convert: ToAction
+    action_space: Any
 
     def __getattr__(self, name: str) -> Any:
-        """Spaces, horizon, tasks and the other functions."""
+        """Observations, horizon, tasks and the other functions."""
         return getattr(self.family, name)
 
     def transition(self, state, action, rng, params):

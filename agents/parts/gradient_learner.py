@@ -7,12 +7,25 @@ import jax
 import jax.numpy as jnp
 
 from agents.agent import Adaptation, InnerLoop, Training
+from agents.parts.acting import by_gradients
 from agents.parts.networks import Network
 from agents.parts.normalization import carry, remember, view
 from agents.parts.world import BASELINES, World
 from metarl import outer, rules
 from metarl.inner_loop import adapt, collect
-from metarl.interfaces import AdaptationCurve, InnerRule, Key, MetaLearner, MetaState, Metrics, Path, Problem, Task, Theta
+from metarl.interfaces import (
+    Acting,
+    AdaptationCurve,
+    InnerRule,
+    Key,
+    MetaLearner,
+    MetaState,
+    Metrics,
+    Path,
+    Problem,
+    Task,
+    Theta,
+)
 from metarl.meta import MetaGradient, through_adaptation
 from metarl.outer import OuterUpdate
 from metarl.surrogates import loaded_dice
@@ -118,7 +131,15 @@ def gradient_learner(
     def adapt_to(state, task, key, num_steps):
         return adaptation(at_test, state.theta, task, key, num_steps)
 
-    return MetaLearner(init, step, adapt_to, predictions(seeing))
+    return MetaLearner(init, step, adapt_to, predictions(seeing), acting=acting(world, at_test, num_steps))
+
+
+def acting(world: World, inner: Inner, num_steps: int) -> Acting | None:
+    """How an agent with this inner loop acts; ``num_steps`` on the one batch where there is one. None in regression."""
+    if world.distribution is None:
+        return None
+    seeing = view(inner.network, world.seen)
+    return by_gradients(seeing, world.distribution, inner.problem, inner.rule, None if inner.resample else num_steps)
 
 
 def adaptation(inner: Inner, theta: Theta, task: Task, key: Key, num_steps: int) -> AdaptationCurve:

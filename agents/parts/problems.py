@@ -85,7 +85,9 @@ def policy_gradient(
         return distribution.mode(), jnp.zeros(())
 
     def sample_batch(params, task, key):
-        trajectory = play(params, task, key, sample)
+        return batch_of(play(params, task, key, sample))
+
+    def batch_of(trajectory):
         returns = advantages.discounted_sum(trajectory.reward, gamma)
         value = baseline(trajectory.observation, returns, trajectory.mask)
         explained = advantages.explained_variance(value, returns, trajectory.mask)
@@ -160,7 +162,8 @@ def policy_gradient(
         losses = jax.vmap(loss, (None, 0, 0))(outer_surrogate, jax.tree.map(lambda x: x[1:], path), batches)
         return losses, outer_loss(path, experience)[1]
 
-    return Problem(sample_batch, inner_loss, outer_loss, step_losses=step_losses, divergence=divergence, evaluate=evaluate)
+    optional: dict[str, Any] = {"step_losses": step_losses, "divergence": divergence, "evaluate": evaluate}
+    return Problem(sample_batch, inner_loss, outer_loss, **optional, batch_of=batch_of)
 
 
 def mean_squared_error(prediction: jax.Array, y: jax.Array) -> jax.Array:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from agents.agent import ByPPO, Training
+from agents.parts.acting import by_memory
 from agents.parts.actor_critic import ActorCritic, measured, normalizing
 from agents.parts.gradient_learner import report
 from agents.parts.normalization import seen_in
@@ -122,4 +123,4 @@ def trial_learner(
 
         return jax.vmap(at)(path["theta"], path["memory"], path["feedback"])
 
-    return MetaLearner(init, step, adapt, predict)
+    return MetaLearner(init, step, adapt, predict, acting=by_memory(actor_critic))

@@ -10,8 +10,8 @@ from flax import linen as nn
 from gymnasium.spaces import Discrete
 
 from agents.agent import RegressionSettings, ReinforcementSettings
-from agents.parts.action_units import InPolicyUnits, ToAction, to_action
-from agents.parts.networks import ACTIVATIONS, LECUN, Network, policy, regressor
+from agents.parts.action_units import InPolicyUnits, ToAction, policy_space, to_action
+from agents.parts.networks import ACTIVATIONS, LECUN, Network, action_distribution, policy, regressor
 from agents.parts.normalization import nothing_seen, view
 from agents.parts.problems import points_of, policy_gradient, regression
 from metarl import advantages
@@ -62,6 +62,7 @@ class World(NamedTuple):
         see_task: (task, x) -> network inputs; appends the task's parameters in a revealed world.
         rollouts: for agents that play by themselves; None in regression.
         to_action: what a policy gives -> the family's action; see `agents.parts.action_units`.
+        distribution: what a policy's network gives -> the distribution of its actions; None in regression.
         seen: where statistics of observations begin, or None where nothing is normalised; see `agents.parts.normalization`.
     """
 
@@ -75,6 +76,7 @@ class World(NamedTuple):
     see_task: Callable[[Task, jax.Array], jax.Array] = lambda task, x: x
     rollouts: Any = None
     to_action: ToAction = unchanged
+    distribution: Callable[[Any], Any] | None = None
     seen: Any = None
 
 
@@ -102,8 +104,10 @@ def policy_gradient_world(
     _check(settings, action_scale=(1e-6, float("inf")))
     if settings.initial_std is not None and isinstance(family.action_space, Discrete):
         raise ValueError(f"initial_std is {settings.initial_std}, but actions are discrete: there is no Gaussian.")
-    convert = to_action(family.action_space, settings.action_scale)
-    family = family if convert is unchanged else InPolicyUnits(family, convert)
+    unit = getattr(family, "unit_actions", False)
+    convert = to_action(family.action_space, settings.action_scale, unit)
+    trained_on = family if trained_on is None else trained_on
+    family = family if convert is unchanged else InPolicyUnits(family, convert, policy_space(family.action_space, unit))
     options: dict[str, Any] = {
         "hidden_sizes": settings.hidden_sizes,
         "activation": settings.activation,
@@ -128,7 +132,7 @@ def policy_gradient_world(
         acts = spaces_only._replace(network=view(network, seen))
         return policy_gradient(family, acts, count_seen=seen is not None, **shared, **(usual | changes))
 
-    rollouts = Rollouts(family, options, **shared, trained_on=family if trained_on is None else trained_on)
+    rollouts = Rollouts(family, options, **shared, trained_on=trained_on)
     return World(
         "reinforcement",
         family.sample_task,
@@ -138,6 +142,7 @@ def policy_gradient_world(
         network=network,
         rollouts=rollouts,
         to_action=convert,
+        distribution=action_distribution(family.action_space),
         seen=seen,
     )
 

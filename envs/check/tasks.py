@@ -27,17 +27,14 @@ def host_calls_are_declared(evidence: Evidence) -> str | None:
 
 
 def spaces_suit_the_policies(evidence: Evidence) -> None:
-    """Policies read Box observations and act in Discrete spaces from 0, or Box spaces of one axis."""
+    """Policies read Box observations and act in Discrete or Box spaces."""
     observations, actions = evidence.family.observation_space, evidence.family.action_space
     if not isinstance(observations, Box):
         raise ValueError(
             f"{evidence.name}.observation_space is {observations}, but policies read Box observations; put all into one array."
         )
-    discrete = isinstance(actions, Discrete) and actions.start == 0
-    if not discrete and not (isinstance(actions, Box) and len(actions.shape) == 1):
-        raise ValueError(
-            f"{evidence.name}.action_space is {actions}, but policies act in Discrete spaces from 0 or Box spaces of one axis."
-        )
+    if not isinstance(actions, Discrete | Box):
+        raise ValueError(f"{evidence.name}.action_space is {actions}, but policies act in Discrete or Box spaces.")
 
 
 def tasks_under_jit_and_vmap(evidence: Evidence) -> None:

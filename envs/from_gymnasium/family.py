@@ -41,8 +41,8 @@ class HostFamily(TaskFamily):
     - Task: a dict of arrays, uniform in ``task_space``; held-out tasks uniform in ``held_out_task_space``, if there is one.
       Where all their fields are Discrete, evaluation goes through the held-out tasks one by one.
     - Observation: the environment's, flattened to float32; whole numbers become floats, Discrete fields one-hot.
-    - Action: Discrete, numbered from 0; or Box, where [-1, 1] stands for the environment's finite range and what lies outside
-      is clipped. Axes without finite bounds take the policy's action as it is.
+    - Action: the environment's, Discrete or Box; what lies outside is clipped. Policies have numbers from 0, or [-1, 1] in the
+      place of each axis's finite range; axes without finite bounds take the policy's action as it is.
     - Reward: the environment's. End: terminated, or truncated by the environment itself before the horizon.
     - Horizon: the time limit of the environment's registration, or the one given, which then replaces it.
 
@@ -53,6 +53,7 @@ class HostFamily(TaskFamily):
     Numbers that are not finite are passed on, as those of any family; `not_finite` tells where the first of them came from.
     """
 
+    unit_actions = True
     calls_host = True
     on_host = True  # all episodes live in one pool of this process, which programs over several devices cannot share
 
@@ -119,6 +120,14 @@ class HostFamily(TaskFamily):
         """The first reward or observation that was not finite since this was last asked, with its task and seed; or None."""
         return self.pool.not_finite()
 
+    @property
+    def observed_space(self):
+        return self.pool.recipe.observed.space
+
+    def read_observation(self, observation):
+        flat = isinstance(observation, np.ndarray) and observation.shape == self.observation_space.shape
+        return observation if flat else self.pool.recipe.observed(observation)
+
     def close(self) -> None:
         """End the environments and worker processes; they begin anew when needed."""
         self.pool.close()
@@ -133,7 +142,7 @@ class HostFamily(TaskFamily):
 
     def _step(self, numbers, t, ended, actions):
         batch = np.shape(numbers)
-        actions = np.asarray(actions, np.float32).reshape(-1, *(self.action_space.shape or ()))
+        actions = np.asarray(actions, self.action_space.dtype).reshape(-1, *(self.action_space.shape or ()))
         numbers, t, ended = (np.asarray(x).reshape(-1) for x in (numbers, t, ended))
         return _shaped(batch, self.pool.step(numbers, t, ended, actions))
 
@@ -215,13 +224,13 @@ def from_gymnasium(
         arguments.check_horizon(horizon)
         observed = layouts.observed(name, one.observation_space)
         sources.warn_dropped(name, observed.dropped, drop)
-        action_space = layouts.policy_space(name, one.action_space)
+        action_space = layouts.suitable_actions(name, one.action_space)
         family = DrawnHostFamily if sources.can_draw(source, one) else HostFamily
     recipe = Recipe(name, functools.partial(sources.make, source, options), apply_task, observed, one.action_space)
     opened: Callable[[], Any] = functools.partial(Environments, recipe)
     if vectorization == "async":
         opened = functools.partial(Processes, recipe, num_processors() if num_workers is None else num_workers, timeout)
-    record = np.zeros((horizon, *(action_space.shape or ())), np.float32)
+    record = np.zeros((horizon, *(action_space.shape or ())), action_space.dtype)
     return family(Pool(recipe, record, opened), tasks, held_out, layouts.flat_space(observed), action_space, horizon)
 
 

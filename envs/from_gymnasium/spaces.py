@@ -1,4 +1,4 @@
-"""Conversion of an environment's spaces to those of agents: flat float32 observations, actions in [-1, 1] or 0..n-1."""
+"""An environment's spaces: observations as flat float32 for agents, and actions on their way back."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -101,28 +101,19 @@ def _without(space: spaces.Dict, observation: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def policy_space(name: str, space: spaces.Space) -> spaces.Box | spaces.Discrete:
-    """The actions that agents choose from: 0..n-1, or [-1, 1] along each axis whose range is finite."""
-    if isinstance(space, spaces.Discrete):
-        return spaces.Discrete(int(space.n))
-    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
-        finite = _finite(space).reshape(-1)
-        low, high = (np.where(finite, unit, bound.reshape(-1)) for unit, bound in ((-1.0, space.low), (1.0, space.high)))
-        return spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
+def suitable_actions(name: str, space: spaces.Space) -> spaces.Box | spaces.Discrete:
+    """The environment's own action space; ValueError if no policy acts in it."""
+    if isinstance(space, spaces.Discrete) or (isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating)):
+        return space
     raise ValueError(f"from_gymnasium: {name} has action_space {space}, but agents act in Discrete and Box spaces of floats.")
 
 
 def read_actions(space: spaces.Space, actions: np.ndarray) -> Any:
-    """Agents' actions [B, ...] as the environment takes them: [-1, 1] becomes its range, and what lies outside is clipped."""
+    """Actions [B, ...] of whatever number type as the environment takes them; what lies outside its range is clipped."""
     if isinstance(space, spaces.Discrete):
-        return (actions.astype(np.int64) + int(space.start)).tolist()
+        return actions.astype(np.int64).tolist()
     assert isinstance(space, spaces.Box)
-    actions = actions.astype(np.float64).reshape(-1, *space.shape)
-    finite = _finite(space)
-    middle, half = np.zeros(space.shape), np.ones(space.shape)
-    middle[finite] = (space.low[finite].astype(np.float64) + space.high[finite]) / 2.0
-    half[finite] = (space.high[finite].astype(np.float64) - space.low[finite]) / 2.0
-    return np.clip(middle + half * actions, space.low, space.high).astype(space.dtype)
+    return np.clip(actions.reshape(-1, *space.shape).astype(space.dtype), space.low, space.high)
 
 
 def _finite(space: spaces.Box) -> np.ndarray:

@@ -4,7 +4,8 @@ For Python programs: ``from experiments.evaluation import load`` for the agent o
 trained itself, `evaluate`, `save` and `restore`.
 """
 
+from experiments.evaluation.actor import Actor, Episode
 from experiments.evaluation.held_out import evaluate
-from experiments.evaluation.trained import Trained, load, restore, save, trained
+from experiments.evaluation.trained import Adapted, Trained, load, restore, save, trained
 
-__all__ = ["Trained", "evaluate", "load", "restore", "save", "trained"]
+__all__ = ["Actor", "Adapted", "Episode", "Trained", "evaluate", "load", "restore", "save", "trained"]

@@ -10,19 +10,37 @@ import jax
 import numpy as np
 
 import envs
-from agents.parts.networks import action_distribution
 from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, host_errors
 from experiments.cli.flags import at_least
+from experiments.evaluation.actor import Actor, Episode, Standing, as_batch, compiled, in_space, read_observation
 from experiments.runs import checkpoint
 from experiments.runs.folder import CONFIG, read_config
 from experiments.runs.seed_folders import seed_folders
 from experiments.runs.strangers import admit
 from experiments.training.config import KIND, Built, TrainConfig, build, named_family
 from experiments.training.settings import changed, stored_as
-from metarl.interfaces import AdaptationCurve, MetaLearner, MetaState, Task
+from metarl.interfaces import AdaptationCurve, MetaLearner, MetaState, Task, Trajectory
 
 CHANGEABLE = ("num_episodes", "test_step_scale", "horizon")
+
+
+class Adapted(NamedTuple):
+    """An agent adapted to recorded episodes, as `Trained.adapt_from` gives it.
+
+    Attributes:
+        num_steps: adaptation steps taken: inner steps, or episodes read by agents with memory.
+        params: what it acts with; see `metarl.interfaces.Acting`.
+        memory: what it carries from step to step.
+        actor: (greedy=True, seed=0, batch=None, record=False) -> Actor, as `Trained.actor`.
+        adapt_from: episodes -> Adapted, one step further: episodes that an actor of this one has played.
+    """
+
+    num_steps: int
+    params: Any
+    memory: Any
+    actor: Callable[..., Actor]
+    adapt_from: Callable[..., "Adapted"]
 
 
 class Trained(NamedTuple):
@@ -30,14 +48,20 @@ class Trained(NamedTuple):
 
     Attributes:
         family: the environments it plays.
-        learner: the agent as pure functions.
+        learner: the agent as pure functions; ``learner.acting`` are those that `actor` calls.
         state: what it learned: ``learner.adapt(state, task, key, num_steps)``.
         iteration: meta-iterations it was trained for.
         env_steps: environment steps it was trained on.
         adapt: (task, num_steps=1, seed=0) -> AdaptationCurve; compiled once per number of steps. ``curve.score[k]`` is the mean
             return after k inner steps (or episodes, for agents with memory), ``curve.used[k]`` the episodes used by then.
-        act: (curve, observation, step=-1) -> action, NumPy, as the family takes it: the greedy one after that inner
-            step. Of an agent with memory, its first action in that episode.
+        act: (curve, observation, step=-1) -> greedy action after that inner step, NumPy, in the environment's action space. For
+            agents without memory; others are to be stepped by an actor.
+        actor: (curve=None, step=-1, *, task=None, greedy=True, seed=0, batch=None, record=False) -> Actor, to be stepped in an
+            environment: where the curve was after that step, or without a curve before any adaptation. ``task`` is for agents
+            that see it, and checked for others; ``batch`` the number of copies; ``record`` keeps the episodes.
+        adapt_from: episodes -> Adapted: one step on episodes that an actor of the unadapted agent has played, recorded with
+            sampled actions, in whatever environment. Agents that take all inner steps on one batch take as many as in training,
+            and those with memory read the episodes one after another.
         config: the run's settings; None without a run.
     """
 
@@ -47,7 +71,9 @@ class Trained(NamedTuple):
     iteration: int
     env_steps: int
     adapt: Callable[..., AdaptationCurve]
-    act: Callable[..., np.ndarray]
+    act: Callable[..., Any]
+    actor: Callable[..., Actor]
+    adapt_from: Callable[..., Adapted]
     config: TrainConfig | None = None
 
 
@@ -68,21 +94,63 @@ def trained(
         env_steps: environment steps it was trained on.
         config: the settings of its run, if there is one.
     """
-    compiled = jax.jit(learner.adapt, static_argnums=3)
-    distribution = action_distribution(family.action_space)
+    adapted = jax.jit(learner.adapt, static_argnums=3)
+    acting = learner.acting
 
     def adapt(task: Task, num_steps: int = 1, seed: int = 0) -> AdaptationCurve:
         if num_steps < 0:
             raise UserError(f"num_steps is {num_steps}, but must be at least 0.")
         task = envs.check_task(family, task)
         with host_errors():
-            return jax.block_until_ready(compiled(state, task, jax.random.key(seed), num_steps))
+            return jax.block_until_ready(adapted(state, task, jax.random.key(seed), num_steps))
 
-    def act(curve: AdaptationCurve, observation: Any, step: int = -1) -> np.ndarray:
-        parameters = learner.predict(curve.path, family.default_params, jax.numpy.asarray(observation)[None])
-        return np.asarray(learner.to_action(distribution(jax.tree.map(lambda x: x[step, 0], parameters)).mode()))
+    def act(curve: AdaptationCurve, observation: Any, step: int = -1) -> Any:
+        functions = compiled(learner)
+        if acting is not None and acting.remembers:
+            raise UserError("this agent acts by what it remembers; step it with an actor: agent.actor(curve), see Actor.")
+        action = functions.act_at(curve.path, index_of(curve, step), read_observation(family, observation))
+        return in_space(family.action_space, action)
 
-    return Trained(family, learner, state, int(state.iteration), env_steps, adapt, act, config)
+    def actor(curve: AdaptationCurve | None = None, step: int = -1, *, task: Task = None, **how: Any) -> Actor:
+        functions = compiled(learner)
+        task = None if task is None else envs.check_task(family, task)
+        if curve is not None:
+            k = index_of(curve, step)
+            params, memory = functions.after(curve.path, k)
+        elif acting is not None and acting.sees_task and task is None:
+            raise UserError("this agent sees the task, and acts in none without; give task=, or a curve of adapt(task).")
+        else:
+            k, (params, memory) = np.int32(0), functions.begin(state, task)
+        return started(Standing(params, memory, int(k)), **how)
+
+    def started(
+        start: Standing, *, greedy: bool = True, seed: int = 0, batch: int | None = None, record: bool = False
+    ) -> Actor:
+        assert acting is not None
+        return Actor(family, compiled(learner), acting, start, greedy=greedy, seed=seed, batch=batch, record=record)
+
+    def adapt_from(episodes: Sequence[Episode], *, before: tuple[Trajectory, ...] = ()) -> Adapted:
+        functions = compiled(learner)
+        if functions.learn is None or acting is None:
+            raise UserError("this agent does not adapt, so there is nothing to learn from episodes.")
+        if before and acting.one_batch:
+            raise UserError("this agent takes all inner steps on one batch of episodes and has taken them; begin anew.")
+        batches = (*before, as_batch(episodes, len(before), family.horizon, acting.remembers))
+        params, memory = jax.block_until_ready(functions.learn(state, batches))
+        num_steps = sum(len(batch.reward) for batch in batches) if acting.remembers else len(batches)
+        start = Standing(params, memory, num_steps)
+        go_on = functools.partial(adapt_from, before=batches)
+        return Adapted(num_steps, params, memory, functools.partial(started, start), go_on)
+
+    return Trained(family, learner, state, int(state.iteration), env_steps, adapt, act, actor, adapt_from, config)
+
+
+def index_of(curve: AdaptationCurve, step: int) -> np.int32:
+    """A step of a curve, counted from 0; negative ones count from the end."""
+    count = len(curve.used)
+    if isinstance(step, bool) or not isinstance(step, int | np.integer) or not -count <= step < count:
+        raise UserError(f"step is {step!r}, but the curve has {count}: 0 to {count - 1}, or -1 for the last.")
+    return np.int32(step % count)
 
 
 def load(
@@ -162,8 +230,30 @@ def restore(folder: str | Path, family: envs.TaskFamily, learner: MetaLearner) -
 
 
 def _refuse_other_spaces(trained: envs.TaskFamily, other: envs.TaskFamily) -> None:
-    for name in ("observation_space", "action_space"):
-        expected, found = getattr(trained, name), getattr(other, name)
-        same = type(expected) is type(found) and expected.shape == found.shape
-        if not same or getattr(expected, "n", None) != getattr(found, "n", None):
-            raise UserError(f"the agent was trained with {name} {expected}, but {type(other).__name__} has {found}.")
+    """Numbers of another range, or of other fields, would mean something else to the agent.
+
+    A family and one derived from it mean the same by their observations, whose bounds may follow from options: where one can
+    get to depends on the horizon.
+    """
+    related = not trained.on_host and (isinstance(other, type(trained)) or isinstance(trained, type(other)))
+    for space in ("observation_space", "observed_space", "action_space"):
+        expected, found = getattr(trained, space), getattr(other, space)
+        alike = type(expected) is type(found) and (expected.shape, expected.dtype) == (found.shape, found.dtype)
+        if expected == found or (alike and related and space != "action_space"):
+            continue
+        theirs, name = f"{space} {_told(expected, found)}", type(other).__name__
+        raise UserError(f"the agent was trained with {theirs}, but {name} has {_told(found, expected)}.")
+    if trained.unit_actions != other.unit_actions:
+        says = "has [-1, 1] in the place of the range of actions (unit_actions), but"
+        one, not_the_other = (
+            ("the agent", type(other).__name__) if trained.unit_actions else (type(other).__name__, "the agent")
+        )
+        raise UserError(f"{one} {says} {not_the_other} has not.")
+
+
+def _told(space: Any, other: Any) -> str:
+    """A space in one line, with the bounds that tell it from another."""
+    bounds = ("low", "high")
+    if str(space) != str(other) or not all(hasattr(each, bound) for each in (space, other) for bound in bounds):
+        return str(space)
+    return f"{space} ({', '.join(f'{bound} {np.ravel(getattr(space, bound)).tolist()}' for bound in bounds)})"

@@ -33,6 +33,7 @@ NOT_SETTINGS = (
 )  # how a run is started, not what it computes
 OF_ONE_START = ("hosts", "hosts_wait")  # flags that a resumed run does not keep
 EXECUTION = ("devices", "task_batch", "remat", "on_nonfinite")  # how it is carried out: may change when it is resumed
+EVALUATION = ("eval_tasks", "eval_steps", "eval_episodes")  # how it is evaluated at the end: the same
 CONFIG = "config.json"
 RUN_FILES = (CONFIG, "metrics.jsonl", "checkpoints", "evaluation.json", "adaptation.png", "rollout.gif", "wandb", "profile")
 LEFTOVERS = ("metrics.jsonl.damaged",)  # of a power cut
@@ -92,7 +93,7 @@ def _refuse(script: str, settings: dict[str, Any], extendable: bool, complete: C
     if resume and not is_run:
         raise UserError(f"--resume: {run_dir} holds no run; leave out --resume to start one.")
     if resume:
-        free = NOT_SETTINGS + EXECUTION + ("num_iterations",) * extendable
+        free = NOT_SETTINGS + EXECUTION + EVALUATION + ("num_iterations",) * extendable
         _refuse_other_settings(script, settings, read_config(run_dir), run_dir, free, complete)
     if is_run and not (resume or overwrite):
         raise UserError(f"{run_dir} already holds a run; add --resume to continue it or --overwrite to replace it.")
@@ -160,9 +161,11 @@ def _refuse_other_settings(
     old = complete(config.get("settings", {}))
     for name, value in json.loads(json.dumps(settings)).items():
         if name not in free and old.get(name) != value:
+            other = "give another --run-dir"
+            if "start_from" in settings:
+                other = f"begin a new run from it, with --start-from {run_dir} and another --run-dir"
             raise UserError(
-                f"{run_dir} was made with {flag(name)} {old.get(name)}, not {value}; "
-                "leave the flag out to resume, or give another --run-dir."
+                f"{run_dir} was made with {flag(name)} {old.get(name)}, not {value}; leave the flag out to resume, or {other}."
             )
 
 

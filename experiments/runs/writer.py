@@ -38,10 +38,14 @@ class RunWriter(NamedTuple):
 
     def describe(self, program: dict[str, Any]) -> None:
         """Note what the compiled program costs, in config.json and in wandb: that of the newest start."""
-        self.run_config["program"] = program
+        self.note("program", program)
+
+    def note(self, name: str, value: Any) -> None:
+        """Put a value into config.json and into wandb's."""
+        self.run_config[name] = value
         write_json(self.lines.path.parent / CONFIG, self.run_config)
-        with luxury("the program's cost in wandb"):
-            self.wandb_run.config.update({"program": program}, allow_val_change=True)
+        with luxury(f"{name} in wandb"):
+            self.wandb_run.config.update({name: value}, allow_val_change=True)
 
     def save(self, iteration: int, state: Any, env_steps: int) -> None:
         """A checkpoint; none where the run has been further before, as one of several seeds may have been alone."""

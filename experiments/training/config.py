@@ -93,6 +93,9 @@ class TrainConfig(ReinforcementSettings):
     """Continue the run in run_dir; settings not given are the run's own."""
     overwrite: bool = False
     """Replace the run in run_dir."""
+    start_from: str | None = None
+    """Begin with the meta-parameters of another run: its folder, or a name as of evaluate --pretrained. Settings not given are
+    those of that run; the network must be the same, and optimiser and iterations begin anew."""
     own: Any = None
     """The agent's hyperparameters; its defaults if None."""
 

@@ -20,7 +20,7 @@ from experiments.training.nonfinite import GUARDS, Guard, stop_at_once
 from experiments.training.profiler import profiled
 from experiments.training.program import MAX_BLOCKS, Program, compile_chunk
 from experiments.training.progress import Progress
-from experiments.training.resume import begin
+from experiments.training.resume import Start, begin
 from experiments.training.rows import add_times, nonfinite, rows_of, shown
 from experiments.training.seeds import batch_seeds, changes_of, key_of_iteration, of_seed
 from metarl.interfaces import MetaLearner
@@ -172,6 +172,7 @@ def run(
     *,
     execution: Execution = PLAINLY,
     probe: Callable[[Any], dict[str, float]] | None = None,
+    start: Callable[[], list[Start]] | None = None,
 ) -> Finished:
     """Train the seeds of ``outputs`` in one program.
 
@@ -186,18 +187,19 @@ def run(
         schedule: how long, and how often it writes.
         execution: how.
         probe: state -> metrics, added to the first and the last line of metrics.jsonl.
+        start: what each seed begins with, see `experiments.training.resume.begin`.
 
     Raises:
         UserError: a metric or parameter of a seed became non-finite, the seeds have no checkpoint in common, or there is not
             enough memory.
     """
     all_seeds, group = batch_seeds(learner, [out.seed for out in outputs]), execution.group
-    first, states, env_steps = begin(learner, all_seeds, outputs)
+    first, states, env_steps = begin(learner, all_seeds, outputs, start)
     changes = changes_of([out.run_config.get("rekeyed", ()) for out in outputs])
     group.broadcast((np.int64(first), states, changes))
     all_seeds = batch_seeds(learner, [out.seed for out in outputs], changes)
     group.note_checkpoint(first)
-    start = time.monotonic()
+    began = time.monotonic()
     written = min(out.lines.last_iteration for out in outputs)
     iteration = saved = first
     received: str | None = None
@@ -218,7 +220,7 @@ def run(
         for call in calls(program, states, first, schedule, decide=decide, written=written, profile=execution.profile):
             # A resumed run's seconds go on.
             rows = [
-                call.rows(i, env_steps[i], schedule.log_every, out.lines.last_seconds - start) for i, out in enumerate(outputs)
+                call.rows(i, env_steps[i], schedule.log_every, out.lines.last_seconds - began) for i, out in enumerate(outputs)
             ]
             if probe is not None and (call.first == 0 or call.reached == schedule.num_iterations):
                 for i in _each(outputs):

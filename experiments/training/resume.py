@@ -1,7 +1,7 @@
 """Where training begins: anew, or at the newest checkpoint that is sound and that every seed and its metrics have reached."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from experiments.cli.errors import UserError
 from experiments.runs import checkpoint
@@ -11,7 +11,24 @@ from experiments.training.seeds import SeedBatch, of_seed, stack
 from metarl.interfaces import MetaLearner
 
 
-def begin(learner: MetaLearner, all_seeds: SeedBatch, outputs: Sequence[RunWriter]) -> tuple[int, Any, list[int]]:
+class Start(NamedTuple):
+    """What a seed of a new run begins with, where it is not the learner's own start.
+
+    Attributes:
+        theta: meta-parameters.
+        about: where they are from, for config.json.
+    """
+
+    theta: Any
+    about: dict[str, Any]
+
+
+def begin(
+    learner: MetaLearner,
+    all_seeds: SeedBatch,
+    outputs: Sequence[RunWriter],
+    start: Callable[[], list[Start]] | None = None,
+) -> tuple[int, Any, list[int]]:
     """The iteration, the states [S, ...], and the environment steps that each seed has drawn.
 
     Checkpoints newer than that which are damaged are set aside, with a warning each, and will be written again.
@@ -22,6 +39,10 @@ def begin(learner: MetaLearner, all_seeds: SeedBatch, outputs: Sequence[RunWrite
     kept = [set(out.checkpoints.all_steps()) for out in outputs]
     if not all(kept):  # a run killed before its first checkpoint begins anew, and its companions with it
         states = all_seeds.init()
+        if start is not None:
+            states = states._replace(theta=stack([each.theta for each in start()]))
+            for out, each in zip(outputs, start(), strict=True):
+                out.note("started_from", each.about)
         for i, out in enumerate(outputs):
             out.save(0, of_seed(states, i), 0)
         return 0, states, [0] * len(outputs)

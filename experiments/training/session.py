@@ -12,14 +12,17 @@ from experiments.cli.errors import UserError
 from experiments.cli.flags import MAX_SEED, at_least
 from experiments.cli.signals import Stopped
 from experiments.runs import checkpoint
-from experiments.runs.folder import CONFIG, EXECUTION, load_json, prepare, refuse_parent, write_json
+from experiments.runs.folder import CONFIG, EVALUATION, EXECUTION, load_json, prepare, refuse_parent, write_json
 from experiments.runs.seed_folders import seed_folder
 from experiments.runs.writer import open_writer
 from experiments.training import loop
 from experiments.training.experiment import Experiment
 from experiments.training.follower import follow
+from experiments.training.resume import Start
 from experiments.training.settings import declared, flat, stored_as
 from metarl.interfaces import MetaLearner
+
+OUTDATED = "evaluation_outdated"  # in config.json, while evaluation.json is of other settings
 
 
 def train_and_evaluate(
@@ -32,6 +35,7 @@ def train_and_evaluate(
     env: str,
     execution: loop.Execution = loop.PLAINLY,
     probe: Callable[[Any], dict[str, float]] | None = None,
+    start: Callable[[], list[Start]] | None = None,
 ) -> None:
     """Do what is left to do of a run, or of the runs of several seeds: the training, the evaluation, or nothing.
 
@@ -44,6 +48,7 @@ def train_and_evaluate(
         env: for wandb.
         execution: how it is carried out.
         probe: state -> metrics for the first and the last line of metrics.jsonl.
+        start: what each seed begins with, where it is not the learner's own start; asked if a run has no checkpoint yet.
 
     Raises:
         Stopped: a signal ended the training early; all is saved.
@@ -67,10 +72,15 @@ def train_and_evaluate(
     )
     with locks:
         runs = list(zip(configs, run_configs, strict=True))
+        for each, run_config in runs:
+            _note_evaluation(each, run_config)
         done = min(checkpoint.newest_sound(each.run_dir, learner) for each in configs)
         if execution.group.announce(done < schedule.num_iterations):
             _stopped(
-                _train(runs, learner, schedule, env=env, execution=execution, probe=probe), script, config.run_dir, schedule
+                _train(runs, learner, schedule, env=env, execution=execution, probe=probe, start=start),
+                script,
+                config.run_dir,
+                schedule,
             )
         else:
             advice = "raise --num-iterations to go on" if extendable else "its schedule ends there"
@@ -78,10 +88,22 @@ def train_and_evaluate(
         if evaluate is None:
             return
         for each, run_config in runs:
-            if _evaluated(each.run_dir) != checkpoint.newest(each.run_dir):
+            if _evaluated(each.run_dir) != checkpoint.newest(each.run_dir) or OUTDATED in run_config:
                 if len(runs) > 1:
                     print(f"{each.run_dir}:")
                 evaluate(each, run_config)
+                if run_config.pop(OUTDATED, False):
+                    write_json(each.run_dir / CONFIG, run_config)
+
+
+def _note_evaluation(config: Any, run_config: dict[str, Any]) -> None:
+    """Note in config.json that a resumed run is to be evaluated otherwise than it was, until it has been."""
+    settings = run_config["settings"]
+    new = {name: getattr(config, name) for name in EVALUATION if hasattr(config, name)}
+    if any(settings.get(name) != value for name, value in new.items()):
+        run_config[OUTDATED] = True
+        settings |= new
+        write_json(config.run_dir / CONFIG, run_config)
 
 
 def _stopped(finished: loop.Finished, script: str, run_dir: Any, schedule: loop.Schedule) -> None:
@@ -118,6 +140,7 @@ def _train(
     env: str,
     execution: loop.Execution,
     probe: Callable[[Any], dict[str, float]] | None,
+    start: Callable[[], list[Start]] | None,
 ) -> loop.Finished:
     """Train the runs, each given by its settings and its config.json, in one program."""
     with ExitStack() as stack:
@@ -129,7 +152,7 @@ def _train(
             write_json(config.run_dir / CONFIG, run_config)
             opened = open_writer(config.run_dir, run_config, agent=config.agent, env=env, keep=schedule.keep)
             outputs.append(stack.enter_context(opened))
-        return loop.run(learner, outputs, schedule, execution=execution, probe=probe)
+        return loop.run(learner, outputs, schedule, execution=execution, probe=probe, start=start)
 
 
 def _evaluated(run_dir: Any) -> int:

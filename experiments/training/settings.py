@@ -51,6 +51,7 @@ def parse_run(
     prog: str,
     kind: Kind,
     defaults: Callable[[dict[str, str], str], dict[str, Any]] = lambda given, agent: {},
+    source: Callable[[dict[str, str]], dict[str, Any]] = lambda given: {},
 ) -> Any:
     """The configuration of a run from its command line. ``--agent`` is read first: which flags there are depends on it.
 
@@ -62,21 +63,24 @@ def parse_run(
         prog: how the command is called.
         kind: of world.
         defaults: (flags given, agent) -> settings other than the dataclasses' own defaults.
+        source: flags given -> the settings of a run that this one begins from; they go before those.
 
     Raises:
         UserError: an unknown agent, a flag that the agent does not have, a value that it cannot have.
     """
     given = given_flags(args)
     stored = to_resume(Path(given.get("run_dir", ""))) if "resume" in given else {}
-    if stored:
-        named = [given[name].rpartition(":")[0] for name in NAMING if name in given]
-        admit(stored["run_dir"], {"settings": stored}, named, how="give --{name} {value} as well")
-    agent = given.get("agent") or stored.get("agent") or config.agent
+    begins_from = source(given)
+    named = [given[name].rpartition(":")[0] for name in NAMING if name in given]
+    for folder, settings in ((stored.get("run_dir", ""), stored), (given.get("start_from", ""), begins_from)):
+        if settings:
+            admit(folder, {"settings": settings}, named, how="give --{name} {value} as well")
+    agent = given.get("agent") or stored.get("agent") or begins_from.get("agent") or config.agent
     if stored and stored.get("agent", agent) != agent:
         first = stored["run_dir"]
         raise UserError(f"{first} was made with --agent {stored['agent']}, not {agent}; leave the flag out to resume.")
     declaration = declared(agent, kind)
-    flags = flags_of(config, agent, kind, defaults(given, agent) | {"agent": agent} | stored)
+    flags = flags_of(config, agent, kind, defaults(given, agent) | begins_from | {"agent": agent} | stored)
     known = {field.name for field in dataclasses.fields(flags)}
     for name, value in given.items():
         if name not in known:

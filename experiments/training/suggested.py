@@ -86,7 +86,7 @@ def from_family(given: dict[str, str], agent: str) -> dict[str, Any]:
     """`suggested` and `measured` for the flags of a command line, for `experiments.training.settings.parse_run`."""
     env = given.get("env", TrainConfig.env)
     found = suggested(env, agent)
-    return found | ({} if {"resume", "help"} & set(given) else measured(given, agent, found))
+    return found | ({} if {"resume", "help", "start_from"} & set(given) else measured(given, agent, found))
 
 
 def measured(given: dict[str, str], agent: str, found: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import metarl
 
 NAMES = [
+    "Acting",
     "AdaptationCurve",
     "Batch",
     "Carried",

@@ -16,6 +16,7 @@ import pytest
 from gymnasium.spaces import Box, Dict, Discrete, Graph, MultiDiscrete, Tuple
 
 import envs
+from agents.parts.action_units import policy_space, to_action
 from envs import check
 from envs.from_gymnasium.family import host_error, sample_from, seed_of
 from envs.from_gymnasium.worker import HostError
@@ -32,13 +33,18 @@ class Counted(Corridor):
         MADE.append(self)
 
 
+def in_its_units(family, action):
+    """What a policy gives, as the family takes it."""
+    return to_action(family.action_space, 1.0, family.unit_actions)(jnp.asarray(action))
+
+
 def random_actor(family):
     def act(observation, key):
         if isinstance(family.action_space, Discrete):
             action = jax.random.randint(key, (), 0, family.action_space.n)
         else:
             action = 1.5 * jax.random.normal(key, family.action_space.shape)  # beyond [-1, 1] too
-        return action, jnp.float32(0.0), {}
+        return in_its_units(family, action), jnp.float32(0.0), {}
 
     return act
 
@@ -80,7 +86,7 @@ def flat_by_hand(seen, resets):
 
 def test_pendulum_with_other_gravities_equals_stepping_by_hand():
     family = envs.make("experiments.examples.gymnasium_families:examples/PendulumGravity-v0")
-    assert family.horizon == 200 and family.action_space == Box(-1.0, 1.0, (1,)) and family.on_host
+    assert family.horizon == 200 and family.action_space == Box(-2.0, 2.0, (1,)) and family.on_host
     keys, tasks = keys_and_tasks(family, shape=(2, 2))
     played = jax.device_get(player(family)(keys, tasks))
     env = gymnasium.make("Pendulum-v1")
@@ -90,7 +96,7 @@ def test_pendulum_with_other_gravities_equals_stepping_by_hand():
         observation, _ = env.reset(seed=seed_by_hand(keys[m, n]))
         for t in range(200):
             np.testing.assert_array_equal(observation, played.observation[m, n, t])
-            observation, reward, _, truncated, _ = env.step(2.0 * np.clip(played.action[m, n, t], -1, 1))
+            observation, reward, _, truncated, _ = env.step(played.action[m, n, t])
             assert np.float32(reward) == played.reward[m, n, t]
         np.testing.assert_array_equal(observation, played.last_observation[m, n])
         assert truncated and not played.terminated[m, n].any() and played.mask[m, n].all()
@@ -109,7 +115,7 @@ def check_walk(played, keys, tasks, limit=6):
         for t in range(limit):
             np.testing.assert_array_equal(episode.observation[t], flat_by_hand(seen, resets))
             assert episode.mask[t] == 1.0
-            seen, reward, terminated, _, _ = env.step(int(episode.action[t]) + 1)
+            seen, reward, terminated, _, _ = env.step(int(episode.action[t]))
             np.testing.assert_allclose(episode.reward[t], reward, rtol=1e-6)
             assert episode.terminated[t] == (terminated or (t + 1 == limit and limit < 6))
             if terminated:
@@ -124,7 +130,7 @@ def check_walk(played, keys, tasks, limit=6):
 def test_early_ends_dict_observations_and_discrete_actions(walk):
     """Nothing of a next episode reaches an ended one, and ended environments are not stepped."""
     family, play = walk
-    assert family.observation_space.shape == (7,) and family.action_space == Discrete(2)
+    assert family.observation_space.shape == (7,) and family.action_space == Discrete(2, start=1)
     keys, tasks = keys_and_tasks(family, seed=1)
     before = sum(env.calls for env in MADE)
     played = jax.device_get(play(keys, tasks))
@@ -162,7 +168,7 @@ def test_two_rollouts_from_one_start_in_one_program(walk):
     @jax.jit
     def program(key):
         play = lambda action: rollout(
-            family, lambda *_: (jnp.int32(action), jnp.float32(0.0), {}), task, key, horizon=6, unroll=1
+            family, lambda *_: (jnp.int32(action) + 1, jnp.float32(0.0), {}), task, key, horizon=6, unroll=1
         )
         return play(0).reward, play(1).reward
 
@@ -198,7 +204,7 @@ def walk_states(family, actions, task=None, key=0):
     task = {"length": jnp.int32(3), "scale": jnp.float32(2.0)} if task is None else task
     states = [family.initial(jax.random.key(key), task)]
     for action in actions:
-        states.append(family.transition(states[-1], jnp.asarray(action), None, task))
+        states.append(family.transition(states[-1], in_its_units(family, action), None, task))
     return states
 
 
@@ -218,15 +224,15 @@ def test_states_may_be_stepped_again(walk):
     family, _ = walk
     states = walk_states(family, [1, 0, 1])
     calls = sum(env.calls for env in MADE)
-    again = family.transition(states[2], jnp.asarray(1), None, None)
+    again = family.transition(states[2], jnp.asarray(2), None, None)
     assert sum(env.calls for env in MADE) == calls
     jax.tree.map(np.testing.assert_array_equal, again, states[3])
-    back = family.transition(states[1], jnp.asarray(1), None, None)  # 1, 1 instead of 1, 0
+    back = family.transition(states[1], jnp.asarray(2), None, None)  # 1, 1 instead of 1, 0
     assert float(back.reward) == 4.0 and int(back.episode) != int(states[1].episode)
-    assert float(family.transition(states[3], jnp.asarray(1), None, None).reward) == 6.0, "the first goes on undisturbed"
-    branches = jax.vmap(lambda action: family.transition(states[0], action, None, None))(jnp.array([0, 1, 1, 0]))
+    assert float(family.transition(states[3], jnp.asarray(2), None, None).reward) == 6.0, "the first goes on undisturbed"
+    branches = jax.vmap(lambda action: family.transition(states[0], action, None, None))(jnp.array([1, 2, 2, 1]))
     np.testing.assert_array_equal(branches.reward, [0.0, 2.0, 2.0, 0.0])
-    after_end = family.transition(states[3]._replace(terminated=jnp.asarray(True)), jnp.asarray(1), None, None)
+    after_end = family.transition(states[3]._replace(terminated=jnp.asarray(True)), jnp.asarray(2), None, None)
     assert float(after_end.reward) == 0.0 and int(after_end.t) == 3
 
 
@@ -243,8 +249,8 @@ def test_a_state_out_of_order_is_refused(walk):
     family, _ = walk
     state = walk_states(family, [])[0]
     later = state._replace(t=jnp.int32(3))
-    assert "step 3 of an episode of which 0 steps were taken" in failure(lambda: family.transition(later, 1, None, None))
-    assert "not kept any more" in failure(lambda: family.transition(state, 1, None, None)), "a failure begins anew"
+    assert "step 3 of an episode of which 0 steps were taken" in failure(lambda: family.transition(later, 2, None, None))
+    assert "not kept any more" in failure(lambda: family.transition(state, 2, None, None)), "a failure begins anew"
 
 
 def test_abandoned_episodes_are_bounded():
@@ -254,7 +260,7 @@ def test_abandoned_episodes_are_bounded():
     for key in range(30):
         walk_states(family, [], task, key)
     assert len(family.pool._environments.envs) <= 4
-    np.testing.assert_array_equal(family.transition(first, np.zeros(2), None, None).observation, [2.0, 0.0])
+    np.testing.assert_array_equal(family.transition(first, np.zeros(2), None, None).observation, [0.0, 0.0])
     for key in range(70):
         walk_states(family, [], task, key)
     assert "not kept any more" in failure(lambda: family.transition(first, np.ones(2), None, None))
@@ -269,13 +275,16 @@ def test_an_environment_that_does_not_follow_from_its_seed():
 
 
 def test_actions_reach_the_range_of_the_environment():
-    """[-1, 1] is [-2, 6] on the first axis, clipped; the second has no bounds."""
+    """A policy's [-1, 1] is [-2, 6] on the first axis, clipped; the second has no bounds. The family takes [-2, 6]."""
     family = odd()
-    np.testing.assert_array_equal(family.action_space.low, [-1.0, -np.inf])
+    assert family.action_space == Odd.action_space
+    np.testing.assert_array_equal(policy_space(family.action_space, family.unit_actions).low, [-1.0, -np.inf])
     task = {"x": jnp.float32(0.5)}
     for action, taken in (([-1, 7], [-2, 7]), ([0, -9], [2, -9]), ([5, 0], [6, 0])):
         state = walk_states(family, [np.array(action, np.float32)], task)[-1]
         np.testing.assert_array_equal(state.observation, taken)
+        start = family.initial(jax.random.key(0), task)
+        np.testing.assert_array_equal(family.transition(start, np.array(taken), None, task).observation, taken)
 
 
 def test_a_policy_that_diverged_ends_the_episode_with_a_reward_of_nan():
@@ -525,10 +534,10 @@ def test_as_ordinary_gymnasium_environments():
         vector = gymnasium.make_vec("stranger/Corridor-v0", num_envs=2, task=task, horizon=4)
     first, _ = env.reset(seed=3)
     assert env.observation_space.contains(first)
-    assert env.step(0)[1:4] == (0.0, False, False) and env.step(1)[1:4] == (1.0, True, False)
+    assert env.step(1)[1:4] == (0.0, False, False) and env.step(2)[1:4] == (1.0, True, False)
     firsts, _ = vector.reset(seed=3)
     np.testing.assert_array_equal(firsts[0, :-1], first[:-1])
-    results = [vector.step(np.array(actions)) for actions in ([1, 0], [1, 0], [0, 0], [1, 0])]
+    results = [vector.step(np.array(actions)) for actions in ([2, 1], [2, 1], [1, 1], [2, 1])]
     np.testing.assert_array_equal([r[1] for r in results], [[1, 0], [0, 0], [0, 0], [1, 0]])
     np.testing.assert_array_equal([r[2] for r in results], [[True, False], [False, False], [False, False], [True, False]])
     np.testing.assert_array_equal([r[3][1] for r in results], [False, False, False, True])

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from gymnasium.spaces import Box
 
 import envs
 from envs.families.navigation import Goal, Navigation2D
@@ -22,6 +23,24 @@ class Windy(Navigation2D):
 
     def transition(self, state, action, rng, params):
         return super().transition(state, action, rng, params) + 0.05
+
+
+class Narrow(Navigation2D):
+    """Actions of a tenth of the range."""
+
+    action_space = Box(-0.1, 0.1, (2,))
+
+
+class Lopsided(Navigation2D):
+    """Bounds that do not show when the space is printed."""
+
+    action_space = Box(np.array([-1.0, -0.5], np.float32), np.array([1.0, 0.5], np.float32))
+
+
+class Far(Guess):
+    """A stranger to navigation with spaces of its shapes."""
+
+    action_space = Box(-1.0, 1.0, (2,))
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +87,38 @@ def test_another_family_of_the_same_spaces(finished_run, trained, tasks):
         load(finished_run, family=Guess())
 
 
+class Stranger(Far):
+    """Observations of the same shape, which may be of anything."""
+
+    observation_space = Box(-300.0, 300.0, (2,))
+
+
+class Units(Windy):
+    """Its [-1, 1] is said to stand for a range."""
+
+    unit_actions = True
+
+
+@pytest.mark.parametrize(
+    ("family", "message"),
+    [
+        (Narrow(horizon=6), r"action_space Box\(-1.0, 1.0, .* but Narrow has Box\(-0.1, 0.1"),
+        (Lopsided(horizon=6), r"action_space .* but Lopsided has Box\(\[-1.  -0.5\]"),
+        (Stranger(), r"observation_space .* but Stranger has Box\(-300.0, 300.0"),
+        (Units(horizon=6), "Units has .*unit_actions"),
+    ],
+)
+def test_spaces_are_compared_by_their_bounds_and_meaning(family, message, finished_run):
+    """A tenth of the range would be ten times the action, of the same shape."""
+    with pytest.raises(UserError, match=message):
+        load(finished_run, family=family)
+
+
+def test_bounds_that_follow_from_the_horizon_are_no_difference(finished_run):
+    assert Navigation2D(horizon=50).observation_space != load(finished_run).family.observation_space
+    assert load(finished_run, family=Navigation2D(horizon=50)).family.horizon == 50
+
+
 def test_what_is_no_run_is_refused(tmp_path, finished_run):
     with pytest.raises(UserError, match="is not a run"):
         load(tmp_path)
@@ -99,7 +150,9 @@ def test_negative_steps_are_refused(trained, tasks):
 def test_agents_without_inner_steps_act_too(agent, tmp_path, tasks):
     run = small_run(tmp_path / "run", "--agent", agent, "--num-iterations", "1", "--eval-tasks", "0")
     loaded = load(run)
-    assert loaded.act(loaded.adapt(first(tasks)), [0.1, 0.0]).shape == (2,)
+    actor = loaded.actor(loaded.adapt(first(tasks)))
+    actor.reset()
+    assert actor.act([0.1, 0.0]).shape == (2,)
 
 
 class Wide(Navigation2D):

@@ -1,0 +1,383 @@
+"""Stepping a trained agent by hand: `Actor`, what it has played, and the compiled functions under it."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import envs
+from agents.parts.trials import act_by_sampling, act_greedily
+from experiments.cli.errors import UserError
+from metarl.interfaces import Acting, MetaLearner, Trajectory
+
+NEXT_EPISODE = 3  # folded into an episode's key, which has three parts (see `metarl.sampler`): the key of the next one
+
+
+class Episode(NamedTuple):
+    """An episode as an `Actor` played it, in NumPy arrays: what `Trained.adapt_from` learns from. T is its own length.
+
+    Attributes:
+        observation: [T, ...], what the network read before each step.
+        action: [T, ...], as the policy gave it: in its units, neither scaled nor clipped.
+        log_prob: [T], of ``action``.
+        distribution: parameters of the action distribution, leaves [T, ...]; see `metarl.interfaces.Acting`.
+        reward: [T].
+        terminated: [T] bool, True where the episode ended before the horizon of training.
+        num_steps: adaptation steps that the policy had taken.
+        over: whether the episode ended or was cut off; False for the one that is being played.
+    """
+
+    observation: np.ndarray
+    action: np.ndarray
+    log_prob: np.ndarray
+    distribution: Any
+    reward: np.ndarray
+    terminated: np.ndarray
+    num_steps: int
+    over: bool
+
+
+class Step(NamedTuple):
+    """What an agent decided: the action for the environment, and what `Episode` records of it."""
+
+    taken: jax.Array
+    action: jax.Array
+    log_prob: jax.Array
+    distribution: Any
+
+
+class Compiled(NamedTuple):
+    """The functions of an agent, compiled. The first three for one episode, the next three for a batch of them.
+
+    Attributes:
+        act: (params, memory, observation, key, t, greedy) -> (memory, Step); ``greedy`` is a Python bool.
+        observe: (memory, action, reward, terminated) -> memory.
+        reset: memory -> memory.
+        begin: (state, task) -> (params, memory).
+        after: (path, k) -> (params, memory).
+        learn: (state, batches) -> (params, memory); None where nothing adapts.
+        act_at: (path, task, k, observation) -> greedy action after k steps.
+    """
+
+    act: Callable[..., Any]
+    observe: Callable[..., Any]
+    reset: Callable[..., Any]
+    act_all: Callable[..., Any]
+    observe_all: Callable[..., Any]
+    reset_all: Callable[..., Any]
+    begin: Callable[..., Any]
+    after: Callable[..., Any]
+    learn: Callable[..., Any] | None
+    act_at: Callable[..., Any]
+
+
+@functools.lru_cache(maxsize=4)
+def compiled(learner: MetaLearner) -> Compiled:
+    """The functions of an agent that acts; compiled when first called, once for all who ask.
+
+    Raises:
+        UserError: it says not how it acts.
+    """
+    acting = learner.acting
+    if acting is None:
+        raise UserError("this agent does not say how it acts: give its MetaLearner an `acting`, see metarl.Acting.")
+    respond, choose_from, to_action = acting.respond, acting.distribution, learner.to_action
+
+    def act(params, memory, observation, key, t, greedy):
+        memory, parameters = respond(params, memory, observation)
+        # The keys of `metarl.sampler.rollout`: with the same ones, and the same world, the same episode.
+        key_action = jax.random.fold_in(jax.random.fold_in(jax.random.split(key, 3)[2], t), 0)
+        action, log_prob = (act_greedily if greedy else act_by_sampling)(choose_from(parameters), key_action)
+        return memory, Step(to_action(action), action, log_prob, parameters)
+
+    def act_at(path, k, observation):
+        params, memory = acting.after(path, k)
+        _, parameters = respond(params, memory, observation)
+        return to_action(choose_from(parameters).mode())
+
+    def act_all(params, memory, observation, key, t, greedy):
+        one = lambda memory, observation, key, t: act(params, memory, observation, key, t, greedy)
+        return jax.vmap(one)(memory, observation, key, t)
+
+    return Compiled(
+        act=jax.jit(act, static_argnums=5),
+        observe=jax.jit(acting.observe),
+        reset=jax.jit(acting.reset),
+        act_all=jax.jit(act_all, static_argnums=5),
+        observe_all=jax.jit(jax.vmap(acting.observe)),
+        reset_all=jax.jit(jax.vmap(acting.reset)),
+        begin=jax.jit(acting.begin),
+        after=jax.jit(acting.after),
+        learn=None if acting.learn is None else jax.jit(acting.learn),
+        act_at=jax.jit(act_at),
+    )
+
+
+class Standing(NamedTuple):
+    """Where an agent stands on a task: what it acts with, and how many adaptation steps it has taken."""
+
+    params: Any
+    memory: Any
+    num_steps: int
+
+
+class Actor:
+    """An agent in an environment that you step, such as one of `gymnasium.make`; made by `Trained.actor`.
+
+    For every episode call `reset` once, and then `act` and `observe` in turn::
+
+        observation, info = env.reset()
+        actor.reset()
+        while not over:
+            observation, reward, terminated, truncated, info = env.step(actor.act(observation))
+            actor.observe(reward, terminated, truncated)
+            over = terminated or truncated
+
+    Agents with memory adapt as they go, from episode to episode; others act alike in all episodes.
+
+    A batch steps B copies of a task, each with a memory and random numbers of its own: every argument and answer has a leading
+    axis [B]. After an episode's end the next step of that copy is taken for the one with which Gymnasium's vector environments
+    begin anew (autoreset NEXT_STEP): its action counts for nothing. Environments that begin anew at once (SAME_STEP) need
+    ``reset(where=ended)`` after `observe`.
+
+    Attributes:
+        num_steps: adaptation steps that had been taken at its start.
+    """
+
+    def __init__(
+        self,
+        family: envs.TaskFamily,
+        functions: Compiled,
+        acting: Acting,
+        start: Standing,
+        *,
+        greedy: bool,
+        seed: int,
+        batch: int | None,
+        record: bool,
+    ):
+        if batch is not None and (batch < 1 or batch != int(batch)):
+            raise UserError(f"batch is {batch}, but must be a whole number, at least 1, or None.")
+        if record and greedy:
+            raise UserError("record is True, but greedy too: agents adapt to sampled actions; give greedy=False.")
+        self.num_steps = start.num_steps
+        self._family, self._functions, self._remembers = family, functions, acting.remembers
+        self._greedy, self._seed, self._batch, self._record = greedy, seed, batch, record
+        self._params, self._memory = start.params, self._each(start.memory)
+        lead = () if batch is None else (batch,)
+        self._over = np.zeros(lead, bool)
+        self._t = np.zeros(lead, np.int32)
+        self._key: Any = None
+        self._decided: tuple[Any, Step, np.ndarray] | None = None
+        self._played: list[list[tuple[Any, ...]]] = [[] for _ in range(batch or 1)]  # of running episodes, their steps
+        self._finished: list[Episode] = []
+
+    def reset(self, *, seed: int | jax.Array | None = None, where: Any = None) -> None:
+        """Say that an episode begins.
+
+        Args:
+            seed: of the random numbers for its actions, or a typed key; the next ones of the actor's own if None. An episode of
+                `envs.TaskEnv` that was reset with the same seed is that of the compiled sampler with ``jax.random.key(seed)``.
+                Copy i of a batch has seed + i.
+            where: [B] bool, in which copies of a batch; in all if None.
+        """
+        if where is not None and self._batch is None:
+            raise UserError("where is given, but this actor plays in a single environment; leave it out.")
+        begins = np.ones(self._over.shape, bool) if where is None else np.asarray(where)
+        if begins.shape != self._over.shape or begins.dtype != bool:
+            raise UserError(f"where is {where}, but must be {self._batch} truth values.")
+        if self._key is None and not begins.all():
+            raise UserError("some copies never began an episode; call reset for all first.")
+        self._decided = None
+        self._finish(begins)
+        self._begin(begins, seed)
+
+    def act(self, observation: Any) -> Any:
+        """The action for an observation of the environment: NumPy, in ``env.action_space``. An int for discrete actions.
+
+        Asked again before `observe`, it decides again: the earlier action counts as not taken.
+
+        Raises:
+            UserError: no episode has begun, or the observation does not fit.
+        """
+        if self._key is None or (self._batch is None and self._over):
+            raise UserError(
+                f"act: {'the episode is over' if self._key is not None else 'no episode'}; call reset to begin one."
+            )
+        seen = read_observation(self._family, observation, self._over.shape)
+        functions = self._functions
+        act = functions.act if self._batch is None else functions.act_all
+        memory, step = act(self._params, self._memory, seen, self._key, self._t, self._greedy)
+        self._t = self._t + np.int32(1)
+        self._decided = memory, step, seen
+        return in_space(self._family.action_space, step.taken)
+
+    def observe(self, reward: Any, terminated: Any, truncated: Any = False) -> None:
+        """Say what came of the action: the reward, and whether the episode ended by itself or was cut off.
+
+        An agent with memory takes an episode cut off before the horizon of training for one that ended, as it learned to.
+        """
+        if self._decided is None:
+            raise UserError("observe: there is no action that this came of; call act first.")
+        memory, step, seen = self._decided
+        self._decided = None
+        shape, before = self._over.shape, self._over
+        try:
+            reward = np.broadcast_to(np.asarray(reward, np.float32), shape)
+            terminated, truncated = (np.broadcast_to(np.asarray(end, bool), shape) for end in (terminated, truncated))
+        except (TypeError, ValueError) as error:
+            wanted = f"{self._batch} numbers" if self._batch else "one number"
+            raise UserError(f"observe: reward is {reward!r}, but must be {wanted}, as must both ends.") from error
+        ended = terminated | (truncated & (self._t < self._family.horizon))
+        if self._remembers:
+            observe = self._functions.observe if self._batch is None else self._functions.observe_all
+            memory = observe(memory, step.action, reward, ended)
+            self._memory = memory if not before.any() else _where(before, self._memory, memory)
+        if self._record:
+            self._note(seen, step, reward, ended, ~before)
+        self._over = (terminated | truncated) & ~before
+        if before.any():  # these copies have just begun anew by themselves
+            self._finish(before)
+            self._begin(before, None)
+
+    def episodes(self) -> list[Episode]:
+        """What was played, with ``record=True``, in the order of ends; running ones, as far as they are, last."""
+        if not self._record:
+            raise UserError("nothing is recorded; make the actor with record=True.")
+        running = [self._episode(steps, bool(over)) for steps, over in zip(self._played, np.ravel(self._over), strict=True)]
+        return self._finished + [episode for episode in running if len(episode.reward)]
+
+    def _each(self, memory: Any) -> Any:
+        if self._batch is None:
+            return memory
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (self._batch, *x.shape)), memory)
+
+    def _begin(self, begins: np.ndarray, seed: Any) -> None:
+        if seed is not None or self._key is None:
+            key = keys_of(self._seed if seed is None else seed, self._batch)
+        else:
+            fold = functools.partial(jax.random.fold_in, data=NEXT_EPISODE)
+            key = fold(self._key) if self._batch is None else jax.vmap(fold)(self._key)
+        self._key = key if begins.all() else jnp.where(begins, key, self._key)
+        self._over, self._t = self._over & ~begins, np.where(begins, np.int32(0), self._t)
+        if self._remembers:
+            reset = self._functions.reset if self._batch is None else self._functions.reset_all
+            memory = reset(self._memory)
+            self._memory = memory if begins.all() else _where(begins, memory, self._memory)
+
+    def _note(self, seen: np.ndarray, step: Step, reward: np.ndarray, terminated: np.ndarray, live: np.ndarray) -> None:
+        parts = jax.device_get((seen, step.action, step.log_prob, step.distribution, reward, terminated))
+        if self._batch is None:
+            self._played[0].append(parts)
+            return
+        for i in np.flatnonzero(live):
+            self._played[i].append(jax.tree.map(lambda x, i=i: x[i], parts))
+
+    def _finish(self, which: np.ndarray) -> None:
+        """What was played there becomes an episode."""
+        for i in np.flatnonzero(which):
+            if self._played[i]:
+                self._finished.append(self._episode(self._played[i], over=True))
+                self._played[i] = []
+
+    def _episode(self, steps: Sequence[tuple[Any, ...]], over: bool) -> Episode:
+        if not steps:
+            nothing = np.zeros(0)
+            return Episode(nothing, nothing, nothing, {}, nothing, np.zeros(0, bool), self.num_steps, over)
+        observation, action, log_prob, distribution, reward, terminated = jax.tree.map(lambda *rows: np.stack(rows), *steps)
+        return Episode(observation, action, log_prob, distribution, reward, terminated, self.num_steps, over)
+
+
+def keys_of(seed: int | jax.Array, batch: int | None) -> jax.Array:
+    """A typed key, or one for each of a batch: of seed + i, or parts of a given key."""
+    if isinstance(seed, jax.Array) and jax.dtypes.issubdtype(seed.dtype, jax.dtypes.prng_key):
+        return seed if batch is None or seed.ndim else jax.random.split(seed, batch)
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise UserError(f"seed is {seed!r}, but must be a whole number, at least 0, or a key of jax.random.key.")
+    if batch is None:
+        return jax.random.key(int(seed) % 2**32)
+    return jax.vmap(jax.random.key)(np.arange(int(seed), int(seed) + batch).astype(np.uint32))
+
+
+def read_observation(family: envs.TaskFamily, observation: Any, lead: tuple[int, ...] = ()) -> np.ndarray:
+    """An environment's observation as the network reads it, [*lead, ...]; `UserError` in one line if it does not fit."""
+    space: Any = family.observation_space
+    shape = lead + space.shape
+    try:
+        seen = np.asarray(observation) if lead or np.shape(observation) == shape else family.read_observation(observation)
+        seen = np.asarray(seen, space.dtype)
+    except (TypeError, ValueError, KeyError) as error:
+        raise UserError(f"the observation is {_short(observation)}, but must be numbers of shape {shape}.") from error
+    if seen.shape != shape:
+        raise UserError(f"the observation has shape {seen.shape}, but must have {shape}, as in training.")
+    if not np.isfinite(seen).all():
+        place = np.argwhere(~np.isfinite(np.atleast_1d(seen)))[0].tolist()
+        raise UserError(f"the observation is {np.atleast_1d(seen)[tuple(place)]} at place {place}; the agent would act on it.")
+    return seen
+
+
+def in_space(space: gymnasium.Space, action: Any) -> Any:
+    """An action as NumPy, of the space's own number type, whose rounding must not lead out of it."""
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return np.asarray(action, np.int64)[()]
+    action = np.asarray(action)
+    if isinstance(space, gymnasium.spaces.Box) and np.issubdtype(space.dtype, np.floating):
+        return np.clip(action.astype(space.dtype), space.low, space.high)
+    return action
+
+
+def as_batch(episodes: Sequence[Episode], num_steps: int, horizon: int, remembers: bool) -> Trajectory:
+    """Episodes as one batch [N, T, ...], T being ``horizon`` or their greatest length, zero after their ends.
+
+    Raises:
+        UserError: there are none, or they are not what an agent after ``num_steps`` adaptation steps plays.
+    """
+    several = isinstance(episodes, list | tuple) and not isinstance(episodes, Episode)
+    if not several or not episodes or not all(isinstance(episode, Episode) for episode in episodes):
+        raise UserError(f"episodes is {_short(episodes)}, but must be a list of what Actor.episodes() gives, at least one.")
+    for i, episode in enumerate(episodes):
+        if not len(episode.reward):
+            raise UserError(f"episode {i} has no steps; leave it out.")
+        if episode.num_steps != num_steps and not remembers:
+            raise UserError(
+                f"episode {i} was played after {episode.num_steps} inner steps, but this agent has taken {num_steps}; play new "
+                "ones with its own actor."
+            )
+        for name in ("reward", "observation", "action"):
+            if not np.isfinite(getattr(episode, name)).all():
+                raise UserError(f"episode {i} has a {name} that is not finite.")
+    steps = max(horizon, *(len(episode.reward) for episode in episodes))
+
+    def padded(leaf: np.ndarray, repeat: bool = False) -> Any:
+        rest = [(0, steps - len(leaf)), *[(0, 0)] * (leaf.ndim - 1)]
+        return np.pad(leaf, rest, mode="edge" if repeat else "constant")
+
+    def one(episode: Episode) -> Trajectory:
+        return Trajectory(
+            observation=padded(episode.observation, repeat=True),
+            action=padded(episode.action, repeat=True),
+            log_prob=padded(episode.log_prob),
+            distribution=jax.tree.map(functools.partial(padded, repeat=True), episode.distribution),
+            reward=padded(episode.reward),
+            mask=padded(np.ones_like(episode.reward)),
+            terminated=padded(episode.terminated),
+            last_observation=episode.observation[-1],
+        )
+
+    try:
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *map(one, episodes))
+    except ValueError as error:
+        raise UserError(f"the episodes differ in their shapes: {' '.join(str(error).split())[:150]}") from error
+
+
+def _where(condition: np.ndarray, first: Any, second: Any) -> Any:
+    """Leaves [B, ...] of the first where the condition [B] holds, else of the second."""
+    return jax.tree.map(lambda a, b: jnp.where(condition.reshape(-1, *[1] * (a.ndim - 1)), a, b), first, second)
+
+
+def _short(value: Any) -> str:
+    return " ".join(repr(value).split())[:80]
