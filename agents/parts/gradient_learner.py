@@ -10,7 +10,7 @@ from agents.agent import Adaptation, InnerLoop, Training
 from agents.parts.networks import Network
 from agents.parts.normalization import carry, remember, view
 from agents.parts.world import BASELINES, World
-from metarl import outer, rules
+from metarl import gains, outer, rules
 from metarl.inner_loop import adapt, collect
 from metarl.interfaces import AdaptationCurve, InnerRule, Key, MetaLearner, MetaState, Metrics, Path, Problem, Task, Theta
 from metarl.meta import MetaGradient, through_adaptation
@@ -131,11 +131,13 @@ def adaptation(inner: Inner, theta: Theta, task: Task, key: Key, num_steps: int)
     num_shots = jax.tree.leaves(experience.support)[0].shape[1]
     used = (rounds if resample else jnp.minimum(rounds, 1)) * num_shots
     if problem.evaluate is None:
-        return AdaptationCurve(score, path, experience, used)
+        return AdaptationCurve(score, path, experience, used, gain_error=metrics.get("gain_error"))
     key_evaluate = jax.random.fold_in(key, EVALUATION_STREAM)
-    sampled, greedy = jax.vmap(problem.evaluate, (0, None, 0))(path, task, jax.random.split(key_evaluate, num_steps + 1))
+    keys = jax.random.split(key_evaluate, num_steps + 1)
+    sampled, greedy, error = jax.vmap(problem.evaluate, (0, None, 0))(path, task, keys)
     # Where steps draw their own batches, these have already shown the return after each of them.
-    return AdaptationCurve(score if resample else sampled, path, experience, used, greedy)
+    score, gain_error = (score, metrics.get("gain_error")) if resample else (sampled, gains.error_of_means(error))
+    return AdaptationCurve(score, path, experience, used, greedy, gain_error)
 
 
 def predictions(network: Network) -> Callable[[Path, Task, jax.Array], jax.Array]:
@@ -153,7 +155,8 @@ def report(per_task: Metrics, num_steps: int) -> Metrics:
     metrics = dict(per_task)
     samples = jnp.sum(jnp.asarray(metrics.pop("num_samples")).astype(jnp.int32))  # beyond 2^24 float32 would round
     scores = metrics.pop("score")
-    hurt = jnp.mean(scores[:, -1] < scores[:, 0])
+    error = jnp.asarray(metrics.pop("gain_error", jnp.zeros_like(scores)))
+    hurt = jnp.mean(gains.clearly_worse(scores[:, -1] - scores[:, 0], error[:, -1]))
     score = jnp.mean(scores, axis=0)
     metrics["outer/loss"] = metrics.pop("loss")
     means = {name: jnp.mean(value) for name, value in metrics.items()}

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from agents.parts.networks import Network, Policy
 from agents.parts.normalization import merged, seen_in
-from metarl import advantages
+from metarl import advantages, gains
 from metarl.interfaces import Experience, Problem, Trajectory
 from metarl.meta import last
 from metarl.sampler import rollout
@@ -100,7 +100,7 @@ def policy_gradient(
         returns = [
             jnp.sum(play(params, task, k, how).reward, axis=1) for k, how in ((key_sample, sample), (key_greedy, greedy))
         ]
-        return jnp.mean(returns[0]), jnp.mean(returns[1])
+        return jnp.mean(returns[0]), jnp.mean(returns[1]), gains.standard_error(returns[0])
 
     def loss(surrogate, params, batch):
         trajectory = batch.trajectory
@@ -117,6 +117,7 @@ def policy_gradient(
         before = support if num_steps else jax.tree.map(lambda x: x[None], query)
         metrics = {
             "score": jnp.append(jnp.mean(support.episode_return, axis=1), jnp.mean(query.episode_return)),
+            "gain_error": gains.error_of_batches(jnp.concatenate([support.episode_return, query.episode_return[None]])),
             "num_samples": jnp.sum(support.trajectory.mask) + jnp.sum(query.trajectory.mask),
             "policy/entropy": entropy(query.trajectory),
             "policy/kl": kl_of_adaptation(path, query.trajectory),
