@@ -22,8 +22,8 @@ def error_of_batches(returns: jax.Array) -> jax.Array:
     Returns:
         [K+1], 0 for the first. Infinite where N is 1: one episode does not tell its spread.
 
-    >>> error_of_batches(jnp.array([[0.0, 2.0], [3.0, 9.0]]))  # sqrt(1 + 9)
-    Array([0.       , 3.1622777], dtype=float32)
+    >>> [round(float(error), 2) for error in error_of_batches(jnp.array([[0.0, 2.0], [3.0, 9.0]]))]  # sqrt(1 + 9)
+    [0.0, 3.16]
     """
     return error_of_means(standard_error(returns))
 
@@ -36,7 +36,7 @@ def error_of_means(error: jax.Array) -> jax.Array:
 def error_of_trials(returns: jax.Array) -> jax.Array:
     """The same where column n holds the K+1 episodes of one trial: differences are taken within trials.
 
-    >>> error_of_trials(jnp.array([[0.0, 2.0], [3.0, 9.0]]))  # differences 3 and 7
+    >>> error_of_trials(jnp.array([[0.0, 2.0], [3.0, 9.0]])).round(2)  # differences 3 and 7
     Array([0., 2.], dtype=float32)
     """
     return standard_error(returns - returns[:1]).at[0].set(0.0)

@@ -6,16 +6,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from agents.agent import Adaptation, InnerLoop, Training
+from agents.agent import Adaptation, InnerLoop, OnPolicy, Training
 from agents.parts.networks import Network
 from agents.parts.normalization import carry, remember, view
-from agents.parts.world import BASELINES, World
+from agents.parts.world import BASELINES, STEP_WEIGHTS, World
 from metarl import gains, outer, rules
+from metarl.advantages import common_scale, normalize
 from metarl.inner_loop import adapt, collect
 from metarl.interfaces import AdaptationCurve, InnerRule, Key, MetaLearner, MetaState, Metrics, Path, Problem, Task, Theta
 from metarl.meta import MetaGradient, through_adaptation
 from metarl.outer import OuterUpdate
-from metarl.surrogates import loaded_dice
+from metarl.surrogates import loaded_dice, reinforce
 
 EVALUATION_STREAM = 0xE7A1  # folded into a key, so that what an evaluation draws is independent of what adaptation drew
 
@@ -50,7 +51,7 @@ def inner(
     Args:
         world: where.
         training: its ``inner_rule`` and ``inner_surrogate``, where given, go before the agent's own.
-        own: step size and, in reinforcement learning, baseline and, of agents that have it, ``dice_lambda``.
+        own: step size and, in reinforcement learning, baseline, weight of steps and, of agents that have it, `OnPolicy`.
         network: another network than the world's.
         rule: another rule than SGD.
         **changes: options of `agents.parts.problems.policy_gradient` that the agent sets itself; of no effect in regression.
@@ -60,12 +61,30 @@ def inner(
     options: dict[str, Any] = {}
     if world.rollouts is not None:
         options["baseline"] = BASELINES[own.baseline]
-        if hasattr(own, "dice_lambda"):
-            options["inner_surrogate"] = loaded_dice(own.dice_lambda)
+        options["weigh_steps"] = STEP_WEIGHTS[own.step_weight]
+        if isinstance(own, OnPolicy):
+            options |= on_policy(own)
         options |= changes
         if training.inner_surrogate is not None:
             options["inner_surrogate"] = training.inner_surrogate
     return Inner(network, world.make_problem(network, **options), rule, world.resample)
+
+
+def on_policy(own: OnPolicy) -> dict[str, Any]:
+    """The options of `agents.parts.problems.policy_gradient` that `OnPolicy` chooses.
+
+    Raises:
+        ValueError: a number that would have no effect.
+    """
+    if own.surrogate != "dice" and own.dice_lambda != OnPolicy.dice_lambda:
+        raise ValueError(f"dice_lambda is {own.dice_lambda}, but surrogate is {own.surrogate}, which has none; leave one out.")
+    if own.advantage_scale != "common" and own.common_scale != OnPolicy.common_scale:
+        raise ValueError(f"common_scale is {own.common_scale}, but advantage_scale is {own.advantage_scale}; leave one out.")
+    return {
+        "inner_surrogate": loaded_dice(own.dice_lambda) if own.surrogate == "dice" else reinforce,
+        "scale": common_scale(own.common_scale) if own.advantage_scale == "common" else normalize,
+        "moving_scale": own.advantage_scale == "differentiated",
+    }
 
 
 def through_inner_steps(training: Training) -> Callable[[Problem, InnerRule], OuterUpdate]:

@@ -231,7 +231,7 @@ def table_of(result: dict[str, Any]) -> Table:
         title=f"{result['agent']} on {result['num_tasks']} held-out tasks of {result['env']}",
         words=(),
         caption="episodes: used on the new task by then; IQM: interquartile mean; greedy: by the policy's mode, not sampled.\n"
-        f"{sentence_of_hurt(result)}",
+        + sentence_of_hurt(result),
     )
 
 
