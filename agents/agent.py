@@ -68,8 +68,9 @@ class Adaptation:
     test_step_scale: Annotated[tuple[float, ...], Bounds(1e-9)] = (1.0,)  # ours; Finn et al. 2017 have 1 0.5
     """How far each inner step goes at test, relative to training: 1 0.5 halves it after the first, as MAML's papers do."""
     baseline: Annotated[Literal["auto", "linear", "time"], Only("reinforcement")] = "auto"  # linear: Finn et al. 2017, A.2
-    """linear (features of observation and time, refitted to every batch), time (mean of the other episodes at that time), or
-    auto: linear but for images and other observations of more than 1,000 numbers."""
+    """linear (in observation and time, fitted to each batch), time (mean of other episodes), auto: linear to 1,000 numbers."""
+    step_weight: Annotated[Literal["equal", "discounted"], Only("reinforcement")] = "equal"  # maml_rl, and ProMP
+    """How much step t counts: equal, as published; discounted, gamma^t: then gradients are those of the discounted return."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,14 @@ class InnerLoop(Adaptation):
 class OnPolicy:
     """Hyperparameters of agents that draw new episodes for each inner step and so may follow any surrogate."""
 
+    surrogate: Annotated[Literal["dice", "reinforce"], Only("reinforcement")] = "dice"  # Rothfuss et al. 2019
+    """What inner steps follow: dice, or reinforce, which may be less biased where episodes end early: docs/surrogates.md."""
     dice_lambda: Annotated[float, Bounds(0, 1), Only("reinforcement")] = 0.0  # Rothfuss et al. 2019, Eq. 6
-    """Inner surrogate: 0 low variance, ProMP's; 1 unbiased second order, DiCE."""
+    """Of dice: 0 low variance, ProMP's, with biased curvature; 1 right curvature (gamma 1, or step_weight discounted), DiCE."""
+    advantage_scale: Annotated[Literal["task", "common", "differentiated"], Only("reinforcement")] = "task"  # maml_rl
+    """Divisor of advantages: their spread in a batch (task, differentiated), or common_scale in all tasks alike (common)."""
+    common_scale: Annotated[float, Bounds(1e-9), Only("reinforcement")] = 1.0  # ours
+    """The divisor with advantage_scale common, in units of the return."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ WHY: dict[Part, str] = {
 }
 
 # Hyperparameter -> what, where given, leaves it without an effect.
-REPLACED_BY = {"inner_lr": "inner_rule", "dice_lambda": "inner_surrogate"}
+REPLACED_BY = {"inner_lr": "inner_rule", "dice_lambda": "inner_surrogate", "surrogate": "inner_surrogate"}
 
 
 def name_of(agent: str | Agent) -> str:

@@ -42,7 +42,8 @@ def imaml(world: World, training: Training, own: Imaml) -> MetaLearner:
         def meta_gradient(theta, experience):
             grads, metrics = implicit(theta, experience)
             # The reused batch knows the return before adaptation, the query that after the last step; nobody played between.
-            metrics |= {"score": metrics["score"][jnp.array([0, -1])]}
+            ends = jnp.array([0, -1])
+            metrics |= {name: metrics[name][ends] for name in ("score", "gain_error") if name in metrics}
             if world.rollouts is not None:  # and it was drawn once, not once per step
                 support, query = experience.support.trajectory.mask[0], experience.query.trajectory.mask
                 metrics["num_samples"] = jnp.sum(support) + jnp.sum(query)

@@ -57,7 +57,7 @@ def _flat(learner: MetaLearner) -> MetaLearner:
         score, path, greedy_score = jax.tree.map(lambda x: x[first], (curve.score, curve.path, curve.greedy_score))
         query = curve.experience.query
         support = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_steps, *x.shape)), query)
-        return AdaptationCurve(score, path, Experience(support, query), first, greedy_score)
+        return AdaptationCurve(score, path, Experience(support, query), first, greedy_score, jnp.zeros(num_steps + 1))
 
     assert learner.acting is not None
     sees = learner.acting._replace(learn=None, remembers=False, sees_task=True)

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import chex
 import jax
@@ -186,8 +186,11 @@ def explained_variance(value: jax.Array, target: jax.Array, mask: jax.Array) -> 
 def normalize(advantage: jax.Array, mask: jax.Array) -> jax.Array:
     """Centre and scale over the steps that count: mean 0, standard deviation 1; zero elsewhere.
 
-    Usual in policy gradients and in MAML's published code. The scale is data: that it shrinks as the policy grows more certain
-    is not differentiated, so a meta-gradient through a normalised inner step does not see inner steps grow for that reason.
+    Usual in policy gradients and in MAML's published code. Two things follow. Each task counts by 1 / sigma, in inner steps and
+    in the outer update, so that tasks whose returns vary little count several times as much as others. `common_scale` treats
+    all alike. And the scale is data: that it shrinks as the policy grows more certain is not
+    differentiated, so a meta-gradient through a normalised inner step does not see inner steps grow for that reason;
+    `metarl.surrogates.over_scale` differentiates it.
 
     Args:
         advantage: [N, T].
@@ -196,7 +199,42 @@ def normalize(advantage: jax.Array, mask: jax.Array) -> jax.Array:
     >>> normalize(jnp.array([[1.0, 3.0, 7.0]]), jnp.array([[1.0, 1.0, 0.0]])).round(3)
     Array([[-1.,  1.,  0.]], dtype=float32)
     """
-    count = jnp.maximum(jnp.sum(mask), 1.0)
-    mean = jnp.sum(mask * advantage) / count
-    centred = mask * (advantage - mean)
-    return centred / (jnp.sqrt(jnp.sum(centred**2) / count) + 1e-8)
+    centred = centre(advantage, mask)
+    return centred / (jnp.sqrt(jnp.sum(centred**2) / jnp.maximum(jnp.sum(mask), 1.0)) + 1e-8)
+
+
+def centre(advantage: jax.Array, mask: jax.Array) -> jax.Array:
+    """Mean 0 over the steps that count, zero elsewhere; all [N, T]."""
+    return mask * (advantage - jnp.sum(mask * advantage) / jnp.maximum(jnp.sum(mask), 1.0))
+
+
+def common_scale(scale: float) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """(advantage, mask) -> advantage, centred and divided by the same number in every task and at all times.
+
+    Args:
+        scale: in units of the return; positive.
+
+    >>> common_scale(2.0)(jnp.array([[1.0, 3.0, 7.0]]), jnp.array([[1.0, 1.0, 0.0]]))
+    Array([[-0.5,  0.5,  0. ]], dtype=float32)
+    """
+    if not scale > 0:
+        raise ValueError(f"common_scale: scale is {scale}, but must be positive.")
+    return lambda advantage, mask: centre(advantage, mask) / scale
+
+
+def discounted_steps(advantage: jax.Array, gamma: float) -> jax.Array:
+    """Advantages [N, T] times gamma^t: with them a policy gradient is that of the discounted return from the start.
+
+    Published codes leave the weight out, which lets late steps count as much as early ones; then what `metarl.surrogates` says
+    of right gradients and Hessians holds at ``gamma=1`` alone.
+
+    >>> discounted_steps(jnp.ones((1, 3)), 0.5)
+    Array([[1.  , 0.5 , 0.25]], dtype=float32)
+    """
+    return advantage * gamma ** jnp.arange(advantage.shape[-1], dtype=advantage.dtype)
+
+
+def equal_steps(advantage: jax.Array, gamma: float) -> jax.Array:
+    """Advantages as they are, whatever gamma: every step counts the same, as in published codes."""
+    del gamma
+    return advantage

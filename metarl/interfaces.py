@@ -46,13 +46,14 @@ class Problem(NamedTuple):
         outer_loss: (path, experience) -> (scalar, metrics), ``path`` being the network parameters after 0..K inner steps.
             Differentiated once. It sees the whole path and the whole experience because MAML++ (a loss after every step),
             E-MAML (support log-probs) and ProMP (KL on the inner steps) need them; `metarl.meta.final` lifts a plain loss.
-            Its metrics hold ``score`` [K+1] (the return, or the negative loss, after 0..K inner steps) and ``num_samples``
-            (environment steps, or examples, drawn).
+            Its metrics hold ``score`` [K+1] (the return, or the negative loss, after 0..K inner steps), ``num_samples``
+            (environment steps, or examples, drawn) and, where scores are noisy, ``gain_error`` [K+1], the standard error of
+            each score minus the first; see `metarl.gains`.
         sample_query: like ``sample_batch``, for the query batch; None when the query is drawn like the support.
         step_losses: (path, experience) -> ([K] losses after 1..K inner steps, metrics), for multi-step outer losses.
         divergence: (path, experience) -> [K+1], mean KL from the policy that drew support batch k to that after k steps of
             ``path``, over that batch's states; last that of the query batch. Zero where the path is the one that drew them.
-        evaluate: (params, task, key) -> (score, score of acting greedily), on fresh data.
+        evaluate: (params, task, key) -> (score, score of acting greedily, standard error of the first), on fresh data.
         batch_of: `Trajectory` [N, T, ...] -> Batch, what ``sample_batch`` makes of the episodes it plays; None in regression.
     """
 
@@ -62,7 +63,7 @@ class Problem(NamedTuple):
     sample_query: Callable[[Params, Task, Key], Batch] | None = None
     step_losses: Callable[[Path, Experience], tuple[jax.Array, Metrics]] | None = None
     divergence: Callable[[Path, Experience], jax.Array] | None = None
-    evaluate: Callable[[Params, Task, Key], tuple[jax.Array, jax.Array]] | None = None
+    evaluate: Callable[[Params, Task, Key], tuple[jax.Array, jax.Array, jax.Array]] | None = None
     batch_of: Callable[["Trajectory"], Batch] | None = None
 
 
@@ -126,6 +127,8 @@ class AdaptationCurve(NamedTuple):
         experience: the data used: K support batches and the query batch drawn after the last step.
         used: [K+1] int32, episodes (or examples) of the new task that had been used for adaptation by then.
         greedy_score: [K+1], the same score of acting greedily, by the mode of the action distribution; None in regression.
+        gain_error: [K+1], standard error of each score minus the first, over episodes; infinite with a single episode, None
+            where scores are not noisy.
     """
 
     score: jax.Array
@@ -133,6 +136,7 @@ class AdaptationCurve(NamedTuple):
     experience: Experience
     used: jax.Array
     greedy_score: jax.Array | None = None
+    gain_error: jax.Array | None = None
 
 
 class MetaState(NamedTuple):

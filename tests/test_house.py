@@ -30,7 +30,7 @@ LAYERS = {
         {"__init__"},
         {"trust_region", "ppo", "trial"},
         {"outer", "advantages"},
-        {"meta", "tasks", "sampler", "surrogates"},
+        {"meta", "tasks", "sampler", "surrogates", "gains"},
         {"inner_loop", "rules"},
         {"interfaces"},
     ],

@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from agents.agent import Adaptation, InnerLoop, Training
+from agents.agent import Adaptation, InnerLoop, OnPolicy, Training
 from agents.parts.acting import by_gradients
 from agents.parts.networks import Network
 from agents.parts.normalization import carry, remember, view
-from agents.parts.world import BASELINES, World
-from metarl import outer, rules
+from agents.parts.world import BASELINES, STEP_WEIGHTS, World
+from metarl import gains, outer, rules
+from metarl.advantages import common_scale, normalize
 from metarl.inner_loop import adapt, collect
 from metarl.interfaces import (
     Acting,
@@ -28,7 +29,7 @@ from metarl.interfaces import (
 )
 from metarl.meta import MetaGradient, through_adaptation
 from metarl.outer import OuterUpdate
-from metarl.surrogates import loaded_dice
+from metarl.surrogates import loaded_dice, reinforce
 
 EVALUATION_STREAM = 0xE7A1  # folded into a key, so that what an evaluation draws is independent of what adaptation drew
 
@@ -63,7 +64,7 @@ def inner(
     Args:
         world: where.
         training: its ``inner_rule`` and ``inner_surrogate``, where given, go before the agent's own.
-        own: step size and, in reinforcement learning, baseline and, of agents that have it, ``dice_lambda``.
+        own: step size and, in reinforcement learning, baseline, weight of steps and, of agents that have it, `OnPolicy`.
         network: another network than the world's.
         rule: another rule than SGD.
         **changes: options of `agents.parts.problems.policy_gradient` that the agent sets itself; of no effect in regression.
@@ -73,12 +74,30 @@ def inner(
     options: dict[str, Any] = {}
     if world.rollouts is not None:
         options["baseline"] = BASELINES[own.baseline]
-        if hasattr(own, "dice_lambda"):
-            options["inner_surrogate"] = loaded_dice(own.dice_lambda)
+        options["weigh_steps"] = STEP_WEIGHTS[own.step_weight]
+        if isinstance(own, OnPolicy):
+            options |= on_policy(own)
         options |= changes
         if training.inner_surrogate is not None:
             options["inner_surrogate"] = training.inner_surrogate
     return Inner(network, world.make_problem(network, **options), rule, world.resample)
+
+
+def on_policy(own: OnPolicy) -> dict[str, Any]:
+    """The options of `agents.parts.problems.policy_gradient` that `OnPolicy` chooses.
+
+    Raises:
+        ValueError: a number that would have no effect.
+    """
+    if own.surrogate != "dice" and own.dice_lambda != OnPolicy.dice_lambda:
+        raise ValueError(f"dice_lambda is {own.dice_lambda}, but surrogate is {own.surrogate}, which has none; leave one out.")
+    if own.advantage_scale != "common" and own.common_scale != OnPolicy.common_scale:
+        raise ValueError(f"common_scale is {own.common_scale}, but advantage_scale is {own.advantage_scale}; leave one out.")
+    return {
+        "inner_surrogate": loaded_dice(own.dice_lambda) if own.surrogate == "dice" else reinforce,
+        "scale": common_scale(own.common_scale) if own.advantage_scale == "common" else normalize,
+        "moving_scale": own.advantage_scale == "differentiated",
+    }
 
 
 def through_inner_steps(training: Training) -> Callable[[Problem, InnerRule], OuterUpdate]:
@@ -152,11 +171,13 @@ def adaptation(inner: Inner, theta: Theta, task: Task, key: Key, num_steps: int)
     num_shots = jax.tree.leaves(experience.support)[0].shape[1]
     used = (rounds if resample else jnp.minimum(rounds, 1)) * num_shots
     if problem.evaluate is None:
-        return AdaptationCurve(score, path, experience, used)
+        return AdaptationCurve(score, path, experience, used, gain_error=metrics.get("gain_error"))
     key_evaluate = jax.random.fold_in(key, EVALUATION_STREAM)
-    sampled, greedy = jax.vmap(problem.evaluate, (0, None, 0))(path, task, jax.random.split(key_evaluate, num_steps + 1))
+    keys = jax.random.split(key_evaluate, num_steps + 1)
+    sampled, greedy, error = jax.vmap(problem.evaluate, (0, None, 0))(path, task, keys)
     # Where steps draw their own batches, these have already shown the return after each of them.
-    return AdaptationCurve(score if resample else sampled, path, experience, used, greedy)
+    score, gain_error = (score, metrics.get("gain_error")) if resample else (sampled, gains.error_of_means(error))
+    return AdaptationCurve(score, path, experience, used, greedy, gain_error)
 
 
 def predictions(network: Network) -> Callable[[Path, Task, jax.Array], jax.Array]:
@@ -177,7 +198,8 @@ def report(per_task: Metrics, num_steps: int) -> Metrics:
             raise ValueError(f"outer_loss gives no {name!r} among its metrics ({', '.join(metrics)}); see metarl.Problem.")
     samples = jnp.sum(jnp.asarray(metrics.pop("num_samples")).astype(jnp.int32))  # beyond 2^24 float32 would round
     scores = metrics.pop("score")
-    hurt = jnp.mean(scores[:, -1] < scores[:, 0])
+    error = jnp.asarray(metrics.pop("gain_error", jnp.zeros_like(scores)))
+    hurt = jnp.mean(gains.clearly_worse(scores[:, -1] - scores[:, 0], error[:, -1]))
     score = jnp.mean(scores, axis=0)
     metrics["outer/loss"] = metrics.pop("loss")
     means = {name: jnp.mean(value) for name, value in metrics.items()}

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 
 from agents.parts.networks import Network, Policy, one_line
 from agents.parts.normalization import merged, seen_in
-from metarl import advantages
+from metarl import advantages, gains
 from metarl.interfaces import Experience, Problem, Trajectory
 from metarl.meta import last
 from metarl.sampler import rollout
-from metarl.surrogates import Surrogate
+from metarl.surrogates import Surrogate, over_scale, relative_scale
 
 
 class Episodes(NamedTuple):
@@ -45,6 +45,9 @@ def policy_gradient(
     gamma: float = 0.99,
     gae_lambda: float = 1.0,
     baseline: Baseline = advantages.linear_baseline,
+    scale: Callable[[jax.Array, jax.Array], jax.Array] = advantages.normalize,
+    moving_scale: bool = False,
+    weigh_steps: Callable[[jax.Array, float], jax.Array] = advantages.equal_steps,
     unroll: int = 5,
     count_seen: bool = False,
 ) -> Problem:
@@ -62,6 +65,9 @@ def policy_gradient(
         gamma: discount of the advantages.
         gae_lambda: 1 gives discounted returns minus the baseline.
         baseline: fitted to every batch; see `metarl.advantages`.
+        scale: (advantage [N, T], mask [N, T]) -> advantage, centred and scaled: over the batch, or in all tasks alike.
+        moving_scale: whether a meta-gradient sees the batch's own scale move; see `metarl.surrogates.over_scale`.
+        weigh_steps: (advantage, gamma) -> advantage as both surrogates see it; see `metarl.advantages.discounted_steps`.
         unroll: see `metarl.sampler.rollout`.
         count_seen: whether the outer loss's metrics hold statistics of all observations, for `agents.parts.normalization`.
     """
@@ -93,7 +99,7 @@ def policy_gradient(
         explained = advantages.explained_variance(value, returns, trajectory.mask)
         value = jnp.pad(value, ((0, 0), (0, 1)))  # the horizon is part of the task: nothing follows it
         advantage = jax.vmap(advantages.generalized_advantage, (0, 0, None, None))(trajectory.reward, value, gamma, gae_lambda)
-        advantage = advantages.normalize(advantage, trajectory.mask)
+        advantage = scale(advantage, trajectory.mask)
         episode_return = jnp.sum(trajectory.reward, axis=1)
         return Episodes(trajectory, advantage, episode_return, jnp.broadcast_to(explained, episode_return.shape))
 
@@ -102,16 +108,23 @@ def policy_gradient(
         returns = [
             jnp.sum(play(params, task, k, how).reward, axis=1) for k, how in ((key_sample, sample), (key_greedy, greedy))
         ]
-        return jnp.mean(returns[0]), jnp.mean(returns[1])
+        return jnp.mean(returns[0]), jnp.mean(returns[1]), gains.standard_error(returns[0])
+
+    def log_prob_of(params, trajectory):
+        distribution = policy.distribution(policy.network.apply(params, trajectory.observation))
+        return distribution.log_prob(trajectory.action)
 
     def loss(surrogate, params, batch):
-        trajectory = batch.trajectory
-        distribution = policy.distribution(policy.network.apply(params, trajectory.observation))
-        log_prob = distribution.log_prob(trajectory.action)
-        return -surrogate(log_prob, trajectory.log_prob, batch.advantage, trajectory.mask)
+        trajectory, advantage = batch.trajectory, weigh_steps(batch.advantage, gamma)
+        return -surrogate(log_prob_of(params, trajectory), trajectory.log_prob, advantage, trajectory.mask)
 
     def inner_loss(params, batch):
-        return loss(inner_surrogate, params, batch), {}
+        value = loss(inner_surrogate, params, batch)
+        if moving_scale:
+            trajectory = batch.trajectory
+            recorded = trajectory.log_prob, batch.advantage, trajectory.mask
+            value = over_scale(value, relative_scale(log_prob_of(params, trajectory), *recorded))
+        return value, {}
 
     def outer_loss(path, experience):
         support, query = experience.support, experience.query
@@ -119,6 +132,7 @@ def policy_gradient(
         before = support if num_steps else jax.tree.map(lambda x: x[None], query)
         metrics = {
             "score": jnp.append(jnp.mean(support.episode_return, axis=1), jnp.mean(query.episode_return)),
+            "gain_error": gains.error_of_batches(jnp.concatenate([support.episode_return, query.episode_return[None]])),
             "num_samples": jnp.sum(support.trajectory.mask) + jnp.sum(query.trajectory.mask),
             "policy/entropy": entropy(query.trajectory),
             "policy/kl": kl_of_adaptation(path, query.trajectory),

@@ -12,6 +12,7 @@ from agents.parts.normalization import seen_in
 from agents.parts.problems import Episodes
 from agents.parts.trials import ReturnScale, act_greedily, advantages_of, explained_by_episode, play_trials, record
 from agents.parts.world import World
+from metarl import gains
 from metarl.interfaces import AdaptationCurve, Experience, MetaLearner, MetaState
 from metarl.ppo import PPO, num_updates, optimise, ppo_loss
 
@@ -71,10 +72,11 @@ def trial_learner(
             loss, optimizer, state.theta, opt_state, batch, key_deal, numbers, training.task_map
         )
         theta = measured(theta, state.theta, seen, scale.spread)
-        score = jnp.mean(jnp.sum(trials.trajectory.reward, axis=-1), axis=1)
+        returns = jnp.swapaxes(jnp.sum(trials.trajectory.reward, axis=-1), 1, 2)  # [M, E, N]
         reward, mask = (x.reshape(-1, *x.shape[2:]) for x in (trials.trajectory.reward, trials.trajectory.mask))
         explained = explained_by_episode(rollouts, reward, value.reshape(reward.shape), mask, scale)
-        metrics |= {"score": score, "num_samples": jnp.sum(trials.trajectory.mask)}
+        metrics |= {"score": jnp.mean(returns, axis=-1), "gain_error": jax.vmap(gains.error_of_trials)(returns)}
+        metrics |= {"num_samples": jnp.sum(trials.trajectory.mask)}
         metrics |= {"baseline/explained_variance_pre": explained[0], "baseline/explained_variance_post": explained[-1]}
         return MetaState(theta, (opt_state, scale), state.iteration + 1), report(metrics, trial_episodes - 1)
 
@@ -112,6 +114,7 @@ def trial_learner(
             experience=Experience(support, query),
             used=jnp.arange(num_steps + 1),
             greedy_score=jnp.mean(jnp.sum(greedy.trajectory.reward, axis=-1), axis=0),
+            gain_error=gains.error_of_trials(episodes.episode_return),
         )
 
     def predict(path, task, x):

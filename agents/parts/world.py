@@ -19,6 +19,7 @@ from metarl.interfaces import Key, Problem, Task, unchanged
 from metarl.surrogates import loaded_dice, reinforce
 
 BASELINES = {"linear": advantages.linear_baseline, "time": advantages.time_baseline, "auto": advantages.auto_baseline}
+STEP_WEIGHTS = {"equal": advantages.equal_steps, "discounted": advantages.discounted_steps}
 # Steps of the time scan per iteration of its loop. On an H100 20 was three times as fast as 1; on a CPU more than 5 only
 # lengthens compilation.
 UNROLL = {"cpu": 5}

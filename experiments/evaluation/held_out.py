@@ -19,7 +19,7 @@ from experiments.cli.luxuries import luxury
 from experiments.evaluation import film, rollout_video, wandb_evaluation
 from experiments.evaluation.trained import Trained, load
 from experiments.reporting import figures
-from experiments.reporting.intervals import bootstrap_ci95, iqm, share_ci95, task_hash
+from experiments.reporting.intervals import bootstrap_ci95, hurt_over_seeds, iqm, task_hash
 from experiments.reporting.tables import Table, show
 from experiments.runs import checkpoint
 from experiments.runs.folder import write_json
@@ -68,8 +68,9 @@ def evaluate(agent: Trained, *, num_tasks: int = 100, num_steps: int = 3) -> dic
 
     Returns:
         What evaluation.json holds: "episodes" [K+1] used by then, "return_mean", "return_ci95", "return_iqm" and "greedy_mean"
-        [K+1], "returns" [M][K+1], "hurt", "task_hash" and so on. Tasks with a return that is not finite are left out of all of
-        them and of "num_tasks"; "not_finite" lists which of the fixed list they are, if there are any.
+        [K+1], "returns" and "gain_se" [M][K+1], "hurt" beside "hurt_by_chance", "task_hash" and so on; see `summarise`. Tasks
+        with a return that is not finite are left out of all of them and of "num_tasks"; "not_finite" lists which of the fixed
+        list they are, if there are any.
 
     Raises:
         UserError: numbers below 0 or 1, or no task has finite returns.
@@ -94,7 +95,7 @@ def _evaluated(agent: Trained, num_tasks: int, num_steps: int) -> tuple[dict[str
     left_out = {"not_finite": np.flatnonzero(~sound).tolist()} if not sound.all() else {}
     tasks, curves = jax.tree.map(lambda leaf: leaf[sound], (tasks, curves)) if left_out else (tasks, curves)
     num_tasks = int(sound.sum())
-    summary = summarise(curves["returns"].astype(np.float64), curves["greedy_returns"].astype(np.float64))
+    summary = summarise(*(curves[name].astype(np.float64) for name in ("returns", "greedy_returns", "gain_error")))
     result = {"iteration": agent.iteration, "num_tasks": num_tasks, "episodes": curves["used"][0].tolist()}
     return result | left_out | summary | {"task_hash": task_hash(tasks)}, tasks, curves
 
@@ -175,9 +176,9 @@ def adapt_all(agent: Trained, tasks: Any, num_steps: int) -> dict[str, Any]:
 
     Returns:
         "returns" [M, K+1], mean over N episodes after 0..K inner steps; "greedy_returns" [M, K+1], the same without
-        sampling; "used" [M, K+1], episodes used by then; "before" and "after", the first episode with the unadapted and with
-        the last parameters: (observation [M, T, ...], mask [M, T], last observation [M, ...]); "actions", those of both, as the
-        family took them.
+        sampling; "gain_error" [M, K+1], the standard error of each return minus the first; "used" [M, K+1], episodes used
+        by then; "before" and "after", the first episode with the unadapted and with the last parameters: (observation
+        [M, T, ...], mask [M, T], last observation [M, ...]); "actions", those of both, as the family took them.
     """
     return jax.device_get(adapter(agent.learner, num_steps)(agent.state, tasks))
 
@@ -193,7 +194,9 @@ def adapter(learner: MetaLearner, num_steps: int) -> Callable[[Any, Any], dict[s
         first = query if num_steps == 0 else jax.tree.map(lambda x: x[0], support)
         episodes = {"before": first_episode(first), "after": first_episode(query)}
         episodes["actions"] = tuple(learner.to_action(batch.trajectory.action[0]) for batch in (first, query))
-        return {"returns": curve.score, "greedy_returns": curve.greedy_score, "used": curve.used} | episodes
+        error = jnp.zeros_like(curve.score) if curve.gain_error is None else curve.gain_error
+        found = {"returns": curve.score, "greedy_returns": curve.greedy_score, "gain_error": error}
+        return found | {"used": curve.used} | episodes
 
     def first_episode(batch: Any) -> tuple[jax.Array, ...]:
         trajectory = batch.trajectory
@@ -208,24 +211,27 @@ def adapter(learner: MetaLearner, num_steps: int) -> Callable[[Any, Any], dict[s
     return all_tasks
 
 
-def summarise(returns: np.ndarray, greedy_returns: np.ndarray) -> dict[str, Any]:
+def summarise(returns: np.ndarray, greedy_returns: np.ndarray, gain_error: np.ndarray) -> dict[str, Any]:
     """Means, intervals and the share of tasks hurt, under the names of evaluation.json.
+
+    A task is hurt where its gain, the last return minus the first, lies 1.96 standard errors below zero. Where adaptation does
+    nothing that is a share of "hurt_by_chance". None where a task's single episode does not tell a standard error.
 
     Args:
         returns: [M, K+1], of sampled actions.
         greedy_returns: [M, K+1], of the policy's mode.
+        gain_error: [M, K+1], standard errors of each return minus the first, over episodes.
     """
-    hurt = (returns[:, -1] < returns[:, 0]).astype(np.float64)
     return {
         "return_mean": returns.mean(axis=0).tolist(),
         "return_ci95": bootstrap_ci95([returns]).tolist(),
         "return_iqm": iqm(returns).tolist(),
         "greedy_mean": greedy_returns.mean(axis=0).tolist(),
         "greedy_ci95": bootstrap_ci95([greedy_returns]).tolist(),
-        "hurt": float(hurt.mean()),
-        "hurt_ci95": share_ci95([hurt]),
+        **{name: value for name, value in hurt_over_seeds([returns], [gain_error]).items() if name != "hurt_by_step"},
         "returns": returns.tolist(),
         "greedy_returns": greedy_returns.tolist(),
+        "gain_se": gain_error.tolist() if np.all(np.isfinite(gain_error)) else None,
     }
 
 
@@ -245,12 +251,22 @@ def table_of(result: dict[str, Any]) -> Table:
         (str(k), str(episodes), f"{mean:.2f}", f"[{low:.2f}, {high:.2f}]", f"{middle:.2f}", f"{greedy:.2f}")
         for k, (episodes, mean, (low, high), middle, greedy) in enumerate(zip(*(result[name] for name in columns), strict=True))
     ]
-    low, high = result["hurt_ci95"]
     return Table(
         headings=(step, "episodes", "return", "95 % interval", "IQM", "greedy"),
         rows=rows,
         title=f"{result['agent']} on {result['num_tasks']} held-out tasks of {result['env']}",
         words=(),
         caption="episodes: used on the new task by then; IQM: interquartile mean; greedy: by the policy's mode, not sampled.\n"
-        f"worse after the last than at first: {result['hurt']:.0%} of tasks [{low:.0%}, {high:.0%}]",
+        + sentence_of_hurt(result),
+    )
+
+
+def sentence_of_hurt(result: dict[str, Any]) -> str:
+    """What the table says of tasks that adaptation made worse."""
+    if result["hurt"] is None:
+        return "tasks made worse by adaptation: cannot be told from one episode per task"
+    low, high = result["hurt_ci95"]
+    return (
+        f"clearly worse after the last than at first: {result['hurt']:.1%} of tasks [{low:.0%}, {high:.0%}]; "
+        f"{result['hurt_by_chance']:.1%} by chance alone"
     )

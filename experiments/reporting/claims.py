@@ -33,7 +33,11 @@ def show(claims: Iterable[Claim]) -> None:
 
 
 def clearly_above(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether interval ``one`` (low, high) lies above ``other`` without touching it."""
+    """Whether interval ``one`` (low, high) lies above ``other`` without touching it.
+
+    A claim that rests on this says which intervals: for these seeds (over tasks), for the algorithm (over seeds and tasks), or
+    t intervals over seeds.
+    """
     return one[0] > other[1]
 
 

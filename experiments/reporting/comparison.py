@@ -8,7 +8,7 @@ import numpy as np
 from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError
 from experiments.cli.flags import flag
-from experiments.reporting.intervals import bootstrap_ci95, iqm, share_ci95
+from experiments.reporting.intervals import algorithm_ci95, bootstrap_ci95, hurt_over_seeds, iqm
 from experiments.runs.folder import EXECUTION, NOT_SETTINGS, load_json, read_config
 from experiments.runs.metrics_file import sound_lines
 
@@ -162,29 +162,28 @@ def over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
     """One agent over its seeds, at the episodes it used on the new task.
 
     Returns:
-        seeds, adapts_by, episodes [K+1]; return_mean, return_ci95, return_iqm [K+1, ...] over seeds and tasks;
+        seeds, adapts_by, episodes [K+1]; return_mean, return_ci95 (for these seeds), return_iqm [K+1, ...] over seeds and
+        tasks; algorithm_ci95 [K+1, 2], for seeds that were not drawn, None for one seed;
         seed_means [S][K+1] and seed_spread [K+1], their standard deviation (None for one seed); greedy_mean and
-        greedy_ci95, or None; hurt_by_step [K+1] with hurt and hurt_ci95 of the last step: the share of tasks whose return
-        is below what it was before adaptation.
+        greedy_ci95, or None; hurt_by_step [K+1] with hurt and hurt_ci95 of the last step, beside hurt_by_chance: the share of
+        tasks that adaptation made clearly worse, None for evaluations from before standard errors were recorded.
     """
     per_seed = [np.asarray(result["returns"]) for result in results]
     seed_means = np.stack([returns.mean(axis=0) for returns in per_seed])
-    lower = [(returns < returns[:, :1]).astype(float) for returns in per_seed]
+    errors = [np.asarray(result.get("gain_se") or np.full(np.shape(result["returns"]), np.nan), float) for result in results]
     modes = [np.asarray(result["greedy_returns"]) for result in results if result.get("greedy_returns")]
     has_modes = len(modes) == len(results)
-    hurt = np.mean([share.mean(axis=0) for share in lower], axis=0)
     return {
         "seeds": [result["seed"] for result in results],
         "adapts_by": adapts_by(results[0]),
         "episodes": results[0]["episodes"],
         "return_mean": seed_means.mean(axis=0).tolist(),
         "return_ci95": bootstrap_ci95(per_seed).tolist(),
+        "algorithm_ci95": _listed(algorithm_ci95(per_seed)),
         "return_iqm": iqm(np.concatenate(per_seed)).tolist(),
         "greedy_mean": np.mean([m.mean(axis=0) for m in modes], axis=0).tolist() if has_modes else None,
         "greedy_ci95": bootstrap_ci95(modes).tolist() if has_modes else None,
-        "hurt": float(hurt[-1]),
-        "hurt_ci95": share_ci95([hit[:, -1] for hit in lower]),
-        "hurt_by_step": hurt.tolist(),
+        **hurt_over_seeds(per_seed, errors),
         "seed_means": seed_means.tolist(),
         "seed_spread": seed_means.std(axis=0, ddof=1).tolist() if len(results) > 1 else None,
     }
@@ -197,4 +196,9 @@ def errors_over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
         "seeds": [result["seed"] for result in results],
         "mse_mean": {s: np.mean([e.mean(axis=0) for e in errors], axis=0).tolist() for s, errors in per_seed.items()},
         "mse_ci95": {s: bootstrap_ci95(errors).tolist() for s, errors in per_seed.items()},
+        "mse_algorithm_ci95": {s: _listed(algorithm_ci95(errors)) for s, errors in per_seed.items()},
     }
+
+
+def _listed(interval: np.ndarray | None) -> list[Any] | None:
+    return None if interval is None else interval.tolist()

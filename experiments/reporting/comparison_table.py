@@ -4,15 +4,19 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from experiments.reporting.comparison import SUPERVISED_STEPS, Comparison
-from experiments.reporting.tables import LINE, NONE, Table, interval, markdown, number
+from experiments.reporting.tables import LINE, NONE, Table, interval, markdown, number, share
+from metarl.gains import BY_CHANCE, CLEARLY
 
 NOTES = {
     "95 % interval": "bootstrap over held-out tasks, for these seeds",
+    "algorithm": "the same over seeds and tasks, for other seeds, too: the algorithm's",
     "IQM": "interquartile mean over tasks and seeds",
     "mode": "mean return when the policy takes its most likely action",
-    "hurt": "share of tasks whose return is lower than before adaptation",
+    "hurt": f"share of tasks worse than before by {CLEARLY} standard errors ({BY_CHANCE:.1%} by chance)",
     "seed sd": "standard deviation of the seeds' means",
 }
+
+ROOMY = ("IQM", "seed sd")  # columns for files, which a terminal has no room for
 
 
 class Cells(NamedTuple):
@@ -34,10 +38,10 @@ class Cells(NamedTuple):
 def cells(comparison: Comparison) -> Cells:
     """A row per agent and number of episodes, or of test points and inner steps."""
     if comparison.supervised:
-        headings: tuple[str, ...] = ("agent", "seeds", "after", "mean", "95 % interval")
+        headings: tuple[str, ...] = ("agent", "seeds", "after", "mean", "95 % interval", "algorithm")
         groups = {agent: _error_rows(agent, row) for agent, row in comparison.rows.items()}
-        return Cells(comparison.title, headings, groups, {"95 % interval": NOTES["95 % interval"]})
-    headings = ("agent", "seeds", "episodes", "mean", "95 % interval", "IQM", "mode", "hurt", "seed sd")
+        return Cells(comparison.title, headings, groups, {name: NOTES[name] for name in ("95 % interval", "algorithm")})
+    headings = ("agent", "seeds", "episodes", "mean", "95 % interval", "algorithm", "IQM", "mode", "hurt", "seed sd")
     groups = {agent: _return_rows(agent, row) for agent, row in comparison.rows.items()}
     return Cells(comparison.title, headings, groups, NOTES)
 
@@ -45,7 +49,14 @@ def cells(comparison: Comparison) -> Cells:
 def _error_rows(agent: str, row: dict[str, Any]) -> list[tuple[str, ...]]:
     seeds = str(len(row["seeds"]))
     return [
-        (agent, seeds, f"{shots}-shot, step {k}", number(row["mse_mean"][shots][k]), interval(row["mse_ci95"][shots][k]))
+        (
+            agent,
+            seeds,
+            f"{shots}-shot, step {k}",
+            number(row["mse_mean"][shots][k]),
+            interval(row["mse_ci95"][shots][k]),
+            interval(row["mse_algorithm_ci95"][shots][k]) if row["mse_algorithm_ci95"][shots] else NONE,
+        )
         for shots in row["mse_mean"]
         for k in SUPERVISED_STEPS
     ]
@@ -60,9 +71,10 @@ def _return_rows(agent: str, row: dict[str, Any]) -> list[tuple[str, ...]]:
             str(episodes),
             number(row["return_mean"][k]),
             interval(row["return_ci95"][k]),
+            interval(row["algorithm_ci95"][k]) if row["algorithm_ci95"] else NONE,
             number(row["return_iqm"][k]),
             pick("greedy_mean", k),
-            f"{row['hurt_by_step'][k]:.0%}" if k else NONE,
+            share(row["hurt_by_step"][k] if k and row["hurt_by_step"] else None),
             pick("seed_spread", k),
         )
         for k, episodes in enumerate(row["episodes"])
@@ -76,14 +88,14 @@ def wide(found: Cells) -> Table:
 
 
 def narrow(found: Cells) -> Table:
-    """The agent once, with its number of seeds, and headings in two lines: at most 80 characters, for returns above -1000."""
-    headings = [name.replace(" ", "\n", 1) if len(name) < 10 else name for name in found.headings[2:]]
+    """The agent once, with its number of seeds, and no `ROOMY` columns: at most 80 characters, for returns above -1000."""
+    kept = [i for i, name in enumerate(found.headings) if i > 1 and name not in ROOMY]
     groups = [
-        [(f"{agent} ({row[1]})" if k == 0 else "", *row[2:]) for k, row in enumerate(rows)]
+        [(f"{agent} ({row[1]})" if k == 0 else "", *(row[i] for i in kept)) for k, row in enumerate(rows)]
         for agent, rows in found.groups.items()
     ]
-    caption = "\n".join(f"{name}: {meaning}" for name, meaning in found.notes.items())
-    return Table(("agent (seeds)", *headings), _grouped(groups), found.title, caption=caption)
+    caption = "\n".join(f"{name}: {meaning}" for name, meaning in found.notes.items() if name not in ROOMY)
+    return Table(("agent (seeds)", *(found.headings[i] for i in kept)), _grouped(groups), found.title, caption=caption)
 
 
 def document(found: Cells) -> str:

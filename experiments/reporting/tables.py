@@ -106,6 +106,11 @@ def estimates(means: Sequence[float], intervals: Sequence[Sequence[float]]) -> l
     return [f"{number(mean)} {interval(ends)}" for mean, ends in zip(means, intervals, strict=True)]
 
 
+def share(value: float | None) -> str:
+    """A share in per cent, or the sign for what is not known."""
+    return NONE if value is None else f"{value:.0%}"
+
+
 def counted(count: int, noun: str) -> str:
     """1 step, 2 steps."""
     return f"{count} {noun}{'s' * (count != 1)}"

@@ -109,7 +109,7 @@ def table_of(config: MjxLearningConfig, found: list[dict[str, Any]]) -> Table:
         )
         for row in found
     ]
-    title = f"promp on {config.env}: return after one step in training, 95 % intervals over {config.num_seeds} seeds"
+    title = f"promp on {config.env}: return after one step in training, t intervals over {config.num_seeds} seeds"
     return Table(("iterations", *columns), lines, title)
 
 

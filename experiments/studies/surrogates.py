@@ -6,7 +6,7 @@ spreads below are exact, not sampled. The truth comes from the expected return, 
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -18,10 +18,12 @@ from experiments.cli.errors import one_line_errors
 from experiments.cli.flags import between, parse
 from experiments.reporting.tables import Table, show
 from metarl import meta, rules
+from metarl.advantages import discounted_steps, equal_steps
 from metarl.inner_loop import collect
 from metarl.interfaces import Problem
 from metarl.surrogates import Surrogate, loaded_dice, reinforce
 
+WeighSteps = Callable[[jax.Array, float], jax.Array]  # advantage [B, T], gamma -> advantage
 HORIZON = 3
 START = np.array([0.8, 0.2])
 MOVE = np.array([[[0.9, 0.1], [0.2, 0.8]], [[0.4, 0.6], [0.7, 0.3]]])  # [state, action, next state]
@@ -57,18 +59,24 @@ class Weighted(NamedTuple):
     weight: jax.Array
 
 
-def expected_return(theta: jax.Array, ends: float) -> jax.Array:
-    """Return per step, exact: the distribution over states is pushed through time. ``ends`` is 1.0 if episodes end early."""
+def expected_return(theta: jax.Array, ends: float, gamma: float = 1.0) -> jax.Array:
+    """Discounted return over the horizon, exact: states are pushed through time. ``ends`` is 1.0 if episodes end early."""
     probs = jax.nn.softmax(theta)
     alive, total = jnp.asarray(START), jnp.zeros(())
-    for _ in range(HORIZON):
-        total += jnp.sum(alive[:, None] * probs * REWARD)
+    for t in range(HORIZON):
+        total += gamma**t * jnp.sum(alive[:, None] * probs * REWARD)
         alive = jnp.einsum("s,sa,san->n", alive, probs, MOVE) * (1.0 - ends * END)
     return total / HORIZON
 
 
-def enumerate_all(ends: float) -> Trajectories:
-    """List every trajectory. After an end anything may follow: those copies share the weight equally."""
+def enumerate_all(ends: float, gamma: float = 1.0, weigh_steps: WeighSteps = equal_steps) -> Trajectories:
+    """List every trajectory. After an end anything may follow: those copies share the weight equally.
+
+    Args:
+        ends: 1.0 if episodes end early.
+        gamma: of the advantages.
+        weigh_steps: how much each step counts; see `metarl.advantages.discounted_steps`.
+    """
     rows = []
     for states in itertools.product((0, 1), repeat=HORIZON):
         for actions in itertools.product((0, 1), repeat=HORIZON):
@@ -81,8 +89,11 @@ def enumerate_all(ends: float) -> Trajectories:
                     alive *= 1.0 - ends * END[states[t + 1]]
             rows.append((states, actions, counts, p))
     state, action, mask, world = (np.array(column) for column in zip(*rows, strict=True))
-    to_go = (REWARD[state, action] * mask)[:, ::-1].cumsum(axis=1)[:, ::-1]
-    return Trajectories(*map(jnp.asarray, (state, action, mask, mask * (to_go - BASELINE[state]), world)))
+    to_go = REWARD[state, action] * mask
+    for t in range(HORIZON - 1)[::-1]:
+        to_go[:, t] += gamma * to_go[:, t + 1]
+    advantage = weigh_steps(jnp.asarray(mask * (to_go - BASELINE[state])), gamma)
+    return Trajectories(*map(jnp.asarray, (state, action, mask, advantage, world)))
 
 
 def log_prob_of(theta: jax.Array, every: Trajectories) -> jax.Array:
@@ -124,22 +135,21 @@ def weighted_problem(surrogate: Surrogate, every: Trajectories) -> Problem:
     return Problem(sample_batch, loss, meta.final(loss))
 
 
-def enumerated_meta_gradient(surrogate: Surrogate, ends: float, num_steps: int, inner_lr: float) -> jax.Array:
+def enumerated_meta_gradient(surrogate: Surrogate, every: Trajectories, num_steps: int, inner_lr: float) -> jax.Array:
     """[S, A]: what `meta.through_adaptation` expects to find with infinitely many episodes per batch."""
-    every = enumerate_all(ends)
     problem, rule = weighted_problem(surrogate, every), rules.sgd(inner_lr)
     theta = jnp.asarray(THETA)
     experience = collect(problem, rule, theta, (), jax.random.key(0), num_steps, resample=True)
     return -meta.through_adaptation(problem, rule)(theta, experience)[0]
 
 
-def true_meta_gradient(ends: float, num_steps: int, inner_lr: float) -> jax.Array:
+def true_meta_gradient(ends: float, num_steps: int, inner_lr: float, gamma: float = 1.0) -> jax.Array:
     """[S, A]: derivative of the expected return after exact gradient steps, without any surrogate."""
 
     def after(theta):
         for _ in range(num_steps):
-            theta = theta + inner_lr * jax.grad(expected_return)(theta, ends)
-        return expected_return(theta, ends)
+            theta = theta + inner_lr * jax.grad(expected_return)(theta, ends, gamma)
+        return expected_return(theta, ends, gamma)
 
     return jax.grad(after)(jnp.asarray(THETA))
 
@@ -149,19 +159,21 @@ def relative(found: jax.Array, truth: jax.Array) -> float:
     return float(jnp.linalg.norm(found - truth) / jnp.linalg.norm(truth))
 
 
-def measure(surrogate: Surrogate, ends: float, inner_lr: float) -> dict[str, float]:
+def measure(
+    surrogate: Surrogate, ends: float, inner_lr: float, gamma: float = 1.0, weigh_steps: WeighSteps = equal_steps
+) -> dict[str, float]:
     """Biases and standard deviations, relative to the size of the true derivative.
 
     Returns:
         "gradient bias", "gradient std", "hessian bias", "hessian std" (for one trajectory; a batch of N has 1 / sqrt(N) of
         it), "meta-gradient bias, 1 step" and "meta-gradient bias, 2 steps" (for infinite batches).
     """
-    theta, every = jnp.asarray(THETA), enumerate_all(ends)
+    theta, every = jnp.asarray(THETA), enumerate_all(ends, gamma, weigh_steps)
     weight = probability(theta, every)
     size = theta.size
     truths = {
-        "gradient": jax.grad(expected_return)(theta, ends).reshape(size),
-        "hessian": jax.hessian(expected_return)(theta, ends).reshape(size, size),
+        "gradient": jax.grad(expected_return)(theta, ends, gamma).reshape(size),
+        "hessian": jax.hessian(expected_return)(theta, ends, gamma).reshape(size, size),
     }
     row = {}
     for (name, truth), values in zip(truths.items(), per_trajectory(surrogate, theta, every), strict=True):
@@ -170,8 +182,8 @@ def measure(surrogate: Surrogate, ends: float, inner_lr: float) -> dict[str, flo
         row[f"{name} bias"] = relative(mean, truth)
         row[f"{name} std"] = float(jnp.sqrt(jnp.sum(spread)) / jnp.linalg.norm(truth))
     for steps, label in ((1, "meta-gradient bias, 1 step"), (2, "meta-gradient bias, 2 steps")):
-        found = enumerated_meta_gradient(surrogate, ends, steps, inner_lr)
-        row[label] = relative(found, true_meta_gradient(ends, steps, inner_lr))
+        found = enumerated_meta_gradient(surrogate, every, steps, inner_lr)
+        row[label] = relative(found, true_meta_gradient(ends, steps, inner_lr, gamma))
     return row
 
 
@@ -181,16 +193,23 @@ class BiasVarianceConfig:
 
     inner_lr: float = 1.0
     """Step size of the inner steps in the meta-gradient columns."""
+    gamma: float = 1.0
+    """Discount. Below 1 the truth is the discounted return, and every surrogate has a second row, weighted by gamma^t."""
 
 
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point: print two tables, for episodes of full length and for episodes that end in a state."""
     config = parse(BiasVarianceConfig, args, command_line("studies.surrogates"))
-    between(config, inner_lr=(0, 100))
+    between(config, inner_lr=(0, 100), gamma=(1e-9, 1))
+    weights = {"": equal_steps} | ({", gamma^t": discounted_steps} if config.gamma < 1 else {})
     with jax.enable_x64(True):
         for ends, title in ((0.0, "episodes of full length"), (1.0, "episodes that end on entering a state")):
-            rows = {name: measure(surrogate, ends, config.inner_lr) for name, surrogate in SURROGATES.items()}
+            rows = {
+                name + weighted: measure(surrogate, ends, config.inner_lr, config.gamma, weigh_steps)
+                for name, surrogate in SURROGATES.items()
+                for weighted, weigh_steps in weights.items()
+            }
             show(table_of(title, rows), least_width=120)
 
 

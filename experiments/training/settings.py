@@ -74,7 +74,7 @@ def parse_run(
     named = [given[name].rpartition(":")[0] for name in NAMING if name in given]
     for folder, settings in ((stored.get("run_dir", ""), stored), (given.get("start_from", ""), begins_from)):
         if settings:
-            admit(folder, {"settings": settings}, named, how="give --{name} {value} as well")
+            admit(Path(folder), {"settings": settings}, named, how="give --{name} {value} as well")
     agent = given.get("agent") or stored.get("agent") or begins_from.get("agent") or config.agent
     if stored and stored.get("agent", agent) != agent:
         first = stored["run_dir"]

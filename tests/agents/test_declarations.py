@@ -55,7 +55,19 @@ OWN = Agent(make, Own)
 def test_hyperparameters_are_the_fields_that_count_in_a_kind_of_world():
     acting, fitting = hyperparameters(OWN, "reinforcement"), hyperparameters(OWN, "regression")
     assert list(acting) == [
-        *("inner_lr", "test_step_scale", "baseline", "num_inner_steps", "ratio", "sizes", "modes", "mode", "label", "wide"),
+        *(
+            "inner_lr",
+            "test_step_scale",
+            "baseline",
+            "step_weight",
+            "num_inner_steps",
+            "ratio",
+            "sizes",
+            "modes",
+            "mode",
+            "label",
+            "wide",
+        ),
         "shift",
     ]
     assert set(fitting) - set(acting) == {"points"} and set(acting) - set(fitting) == {"baseline"}

@@ -12,6 +12,7 @@ import rlax
 
 from experiments.studies import surrogates
 from experiments.studies.surrogates import SURROGATES, THETA, enumerate_all, expected_return, probability, relative
+from metarl.advantages import discounted_steps
 from metarl.surrogates import clipped_ratio, loaded_dice
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -75,7 +76,7 @@ def test_meta_gradient_through_enumerated_inner_steps(ends, num_steps):
     truth = surrogates.true_meta_gradient(ends, num_steps, INNER_LR)
     error = {}
     for name, surrogate in SURROGATES.items():
-        error[name] = relative(surrogates.enumerated_meta_gradient(surrogate, ends, num_steps, INNER_LR), truth)
+        error[name] = relative(surrogates.enumerated_meta_gradient(surrogate, enumerate_all(ends), num_steps, INNER_LR), truth)
     assert error["lam=1.0"] < 1e-12
     for name in set(SURROGATES) - {"lam=1.0"}:
         assert (error[name] > 0.01) == (num_steps > 0), error
@@ -96,6 +97,34 @@ def test_table_of_bias_and_variance(capsys, monkeypatch):
             assert (row["hessian bias"] < 1e-12) == (name == "lam=1.0") == (row["meta-gradient bias, 2 steps"] < 1e-12)
         spread = [rows[f"lam={lam}"]["hessian std"] for lam in (0.0, 0.5, 1.0)]
         assert spread == sorted(spread) and spread[0] > 0
+
+
+@ENDS
+def test_below_gamma_one_steps_need_the_weight(ends):
+    """gamma^t makes what is said at gamma = 1 true of the discounted return; without it nothing is right, lam=1 included."""
+    weighted = surrogates.measure(loaded_dice(1.0), ends, INNER_LR, 0.8, discounted_steps)
+    assert max(weighted[name] for name in weighted if name.endswith("bias") or "meta" in name) < 1e-12
+    for surrogate in SURROGATES.values():
+        assert surrogates.measure(surrogate, ends, INNER_LR, 0.8, discounted_steps)["gradient bias"] < 1e-12
+        plain = surrogates.measure(surrogate, ends, INNER_LR, 0.8)
+        assert min(plain["gradient bias"], plain["hessian bias"]) > 0.02
+
+
+def test_the_table_below_gamma_one_has_both(capsys):
+    surrogates.main(["--gamma", "0.9"])
+    printed = capsys.readouterr().out
+    assert printed.count("lam=1.0, gamma^t") == printed.count("reinforce, gamma^t") == 2
+
+
+def test_reinforce_is_the_better_of_two_wrongs_where_episodes_end_early():
+    """What README and docs say of the default, from the command's own numbers."""
+    bias = {
+        (name, ends): surrogates.measure(SURROGATES[name], ends, INNER_LR)["meta-gradient bias, 1 step"]
+        for name in ("reinforce", "lam=0.0")
+        for ends in (0.0, 1.0)
+    }
+    assert bias["lam=0.0", 0.0] < bias["reinforce", 0.0]
+    assert bias["reinforce", 1.0] == pytest.approx(0.037, abs=5e-4) and bias["lam=0.0", 1.0] == pytest.approx(0.154, abs=5e-4)
 
 
 def test_spread_agrees_with_sampling():

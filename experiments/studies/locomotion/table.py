@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from experiments.reporting.tables import Table, estimates, number
+from experiments.reporting.tables import Table, estimates, number, share
 from experiments.studies.locomotion.protocol import ROBOTS
+from metarl.gains import BY_CHANCE, CLEARLY
 
 NOTE = (
     "Mean return on held-out tasks after 0, 1, ... inner steps (rl2: episodes of a trial), with 95 % bootstrap intervals over "
-    "tasks; hurt: share of tasks whose return is lower after the last step than before the first. Environment steps and "
-    "minutes are those of one seed."
+    f"tasks; hurt: share of tasks worse after the last step than before the first by {CLEARLY} standard errors, of which "
+    f"{BY_CHANCE:.1%} by chance alone. Environment steps and minutes are those of one seed."
 )
 SPEED = " m/s: the return after one step, per step of an episode, which is metres per second less a small cost of actions."
 DIRECTION = "dir"  # the tasks whose return, per step, is a speed
@@ -38,7 +39,7 @@ def wide(robot: str, rows: list[dict[str, Any]]) -> Table:
                     *returns,
                     *[""] * (points - len(returns)),
                     number(greedy[-1]) if greedy else "",
-                    f"{row['hurt']:.0%}",
+                    share(row["hurt"]),
                     speed(robot, row),
                 )
             )

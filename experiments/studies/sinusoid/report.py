@@ -12,6 +12,7 @@ from experiments.studies.sinusoid import published
 from experiments.studies.sinusoid.published import PUBLISHED, Key, Results
 from experiments.supervised import protocols
 
+HEAVY = "†"  # marks rows whose t interval is not called a 95 % interval
 COLUMNS = {  # test points and inner steps
     "maml": ((5, 0), (5, 1), (5, 5), (5, 10), (10, 1)),
     "meta-sgd": ((5, 1), (10, 1), (20, 1)),
@@ -88,8 +89,10 @@ def introduction(cells: list[dict[str, Any]]) -> str:
     versions = sorted({f"jax {m['versions']['jax']}, Python {m['python']}, {m['device']['kind']}" for m in made})
     return (
         f"Mean squared error on {settings['eval_tasks']:,} held-out tasks, the same for all: mean over "
-        f"{counted(len(settings['seeds']), 'seed')} and a 95 % interval over seeds (Student's t). Beside it the published "
-        "number and how it is known: P read in the paper, S in search results, M from memory. Under the protocol maml every "
+        f"{counted(len(settings['seeds']), 'seed')} and Student's t interval over seeds, which is a 95 % interval if seeds are "
+        f"normal. Rows marked {HEAVY} are heavy-tailed, so that theirs is not: tasks ran away, or it reaches zero, which no "
+        "error does. Beside it the published number and how it is known: P read in the paper, S in search results, M from "
+        "memory. Under the protocol maml every "
         "agent is tested at the checkpoint that did best on 2,000 training tasks (5 points; 1, 5 and 10 steps), under the "
         "others at its last. The last column counts, seed by seed, tasks whose error is above 100 after ten steps, which no "
         "protocol but maml asks for. Seeds whose parameters became non-finite are left out and counted. What was not measured "
@@ -97,6 +100,13 @@ def introduction(cells: list[dict[str, Any]]) -> str:
         f"`{command_line('studies.sinusoid')}`; cells made {' to '.join(sorted({days[0], days[-1]}))} at commit "
         f"{', '.join(commits)} with {'; '.join(versions)}.\n"
     )
+
+
+def heavy_tailed(cell: dict[str, Any], protocol: str, results: Results) -> bool:
+    """Whether Student's interval over a row's seeds is no 95 % interval, as far as one sees: `introduction` says how."""
+    settings = cell["settings"]
+    keys = [Key(protocol, settings["train_shots"], settings["agent"], *column) for column in COLUMNS[protocol]]
+    return sum(cell["diverged"][str(COLUMNS[protocol][0][0])]) > 0 or any(results[key][1] <= 0 for key in keys)
 
 
 def section(protocol: str, cells: list[dict[str, Any]], results: Results) -> Table:
@@ -108,7 +118,8 @@ def section(protocol: str, cells: list[dict[str, Any]], results: Results) -> Tab
     for found in cells:
         settings = found["settings"]
         lost = len(found["lost_seeds"])
-        row = [settings["agent"] + f" ({lost} of {counted(len(settings['seeds']), 'seed')} lost)" * bool(lost)]
+        mark = f" {HEAVY}" * heavy_tailed(found, protocol, results)
+        row = [settings["agent"] + f" ({lost} of {counted(len(settings['seeds']), 'seed')} lost)" * bool(lost) + mark]
         row += [
             f"{settings['train_shots']} points",
             str(settings.get("num_inner_steps", "none")),

@@ -16,7 +16,7 @@ def write_run(folder, agent, seed, *, adapts_by="gradient", hurt=0, **settings):
     returns = -50 + 10.0 * np.arange(len(episodes)) + rng.normal(size=(8, len(episodes)))
     returns[:hurt, 1:] -= 100
     result = {"env": ENV, "agent": agent, "seed": seed, "num_tasks": 8, "episodes": episodes, "task_hash": "same"}
-    result |= {"adapts_by": adapts_by, "returns": returns.tolist()}
+    result |= {"adapts_by": adapts_by, "returns": returns.tolist(), "gain_se": np.ones_like(returns).tolist()}
     if adapts_by != "gradient":
         result["greedy_returns"] = (returns + 1).tolist()
     config = {"script": "train", "wandb_id": "x", "settings": {"agent": agent, "seed": seed, "env": ENV, **settings}}

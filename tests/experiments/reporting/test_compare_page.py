@@ -39,6 +39,9 @@ def test_each_kind_is_shown_at_its_own_episodes(compared, capsys):
     np.testing.assert_allclose(rows["maml"]["seed_spread"], abs(np.subtract(*rows["maml"]["seed_means"])) / np.sqrt(2))
     assert rows["maml"]["hurt"] == 2 / 16 and rows["maml"]["hurt_by_step"][0] == 0 and rows["rl2"]["hurt"] == 0
     assert rows["maml"]["hurt_ci95"][0] < 2 / 16 < rows["maml"]["hurt_ci95"][1]
+    low, high = rows["maml"]["algorithm_ci95"][-1]
+    assert low < rows["maml"]["return_ci95"][-1][0] and high > rows["maml"]["return_ci95"][-1][1]
+    assert rows["rl2"]["algorithm_ci95"] is None
     np.testing.assert_allclose(rows["rl2"]["greedy_mean"], np.add(rows["rl2"]["return_mean"], 1))
     assert rows["maml"]["greedy_mean"] is None and rows["rl2"]["seed_spread"] is None
     compare.main([str(runs), "--out", str(out)])

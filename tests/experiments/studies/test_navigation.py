@@ -33,6 +33,16 @@ def verdicts(**changes):
     return [claim.kept for claim in navigation.promises(rows_of(**GOOD | changes))]
 
 
+def test_promises_say_which_intervals_they_rest_on():
+    """For these seeds where there is one, for the algorithms where there are several; then those decide."""
+    rows = rows_of(**GOOD)
+    assert "intervals for these seeds (over tasks) from -4.50 and up to -9.00" in navigation.promises(rows)[1].text
+    for row in rows.values():
+        row["algorithm_ci95"] = [[m - 9, m + 9] for m in row["return_mean"]]
+    claim = navigation.promises(rows)[1]
+    assert "for the algorithms (over seeds and tasks) from -12.50 and up to -1.00" in claim.text and not claim.kept
+
+
 def test_promises_kept():
     found = navigation.promises(rows_of(**GOOD))
     assert len(found) == 6 and all(claim.kept for claim in found)

@@ -120,9 +120,9 @@ def test_published_numbers_stand_beside_ours():
 
 def test_a_lost_seed_is_left_out_of_the_report():
     text = report.markdown([cell_of([0.4, 0.5, 1e6], lost_seeds=[2])], USED)
-    assert "| maml (1 of 3 seeds lost) |" in text and "0.450 [" in text
+    assert "| maml (1 of 3 seeds lost) † |" in text and "0.450 [" in text
     every = report.markdown([cell_of([1e6] * 3, lost_seeds=[0, 1, 2])], USED)
-    assert "| maml (3 of 3 seeds lost) |" in every and "e+06" not in every.split("## Published")[0]
+    assert "| maml (3 of 3 seeds lost)" in every and "e+06" not in every.split("## Published")[0]
 
 
 def test_intervals_of_errors_end_at_zero():
@@ -215,3 +215,23 @@ def test_bad_input(tmp_path, error_of):
     (tmp_path / "file").write_text("")
     assert "is a file" in error_of(sinusoid_table.main, "--out", tmp_path / "file")
     assert "--num-seeds is 0" in error_of(sinusoid_table.main, "--out", tmp_path / "a", "--num-seeds", 0)
+
+
+@pytest.mark.parametrize(
+    ("diverged", "errors", "heavy"), [(0, (1.0, 1.1, 1.2), False), (1, (1.0, 1.1, 1.2), True), (0, (0.1, 0.1, 5.0), True)]
+)
+def test_three_seeds_of_a_heavy_tailed_row_have_no_95_percent_interval(diverged, errors, heavy):
+    settings = {
+        "protocol": "jang",
+        "train_shots": 20,
+        "agent": "maml",
+        "seeds": [0, 1, 2],
+        "eval_tasks": 5,
+        "num_iterations": 1,
+    }
+    made = {"git_commit": "0" * 40, "started": "2026-01-01", "python": "3", "versions": {"jax": "0"}, "device": {"kind": "cpu"}}
+    cell = {"settings": settings, "lost_seeds": [], "mse_per_seed": {"20": [[error] * 11 for error in errors]}}
+    cell |= {"diverged": {"20": [0, diverged, 0]}, "made_with": made}
+    text = report.markdown([cell], {agent: {"50": 1} for agent in ("maml", "imaml")})
+    assert ("| maml † | 20 points |" in text) == heavy and "a 95 % interval if seeds are normal" in text
+    assert "95 % interval over seeds" not in text
