@@ -13,16 +13,19 @@ from experiments.cli.flags import parse
 from experiments.cli.luxuries import luxury
 from experiments.evaluation import film, shipped
 from experiments.reporting import comparison, figures
-from experiments.reporting.tables import Table, estimates, markdown, number, show
+from experiments.reporting.tables import Table, estimates, markdown, number, share, show
 from experiments.runs.folder import CONFIG, load_json
 from experiments.studies.locomotion.protocol import AGENTS
+from metarl.gains import BY_CHANCE, CLEARLY
 
 RETURNS = ("before", "1 step", "2 steps", "3 steps")
 HEADINGS = ("agent (seeds)", "iterations", "env steps", "minutes", *RETURNS, "last, greedy", "hurt")
 NOTE = (
     "Mean return on held-out tasks before adaptation and after 1, 2, 3 inner steps (of rl2: in the 1st, 2nd, ... episode) "
     "with 95 % bootstrap intervals over tasks. Environment steps and minutes, on a machine shared with other work, are of "
-    "one seed. Agents in code font come with their parameters; of the others returns are kept."
+    "one seed. Agents in code font come with their parameters; of the others returns are kept. "
+    f"hurt: share of tasks worse after the last step by {CLEARLY} standard errors, {BY_CHANCE:.1%} by chance; - where the "
+    "evaluation is from before these were recorded."
 )
 ORDER = tuple(AGENTS)
 TASKS = 40  # looked through for two that differ
@@ -89,7 +92,7 @@ def cells(name: str, pooled: dict[str, Any]) -> tuple[str, ...]:
         *shown,
         *[""] * (len(RETURNS) - len(shown)),
         number(greedy[-1]) if greedy else "",
-        f"{pooled['hurt']:.0%}",
+        share(pooled["hurt"]),
     )
 
 
