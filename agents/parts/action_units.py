@@ -21,7 +21,7 @@ def policy_space(action_space: Any, unit: bool = False) -> Any:
         action_space: the family's.
         unit: whether [-1, 1] stands for the range of each axis that has one; see ``TaskFamily.unit_actions``.
 
-    >>> policy_space(Box(np.array([[0.0, 5.0]]), np.array([[2.0, np.inf]])), unit=True)
+    >>> policy_space(Box(np.array([[0.0, 5.0]]), np.array([[2.0, np.inf]]), dtype=np.float64), unit=True)
     Box([-1.  5.], [ 1. inf], (2,), float32)
     >>> policy_space(Discrete(3, start=1))
     Discrete(3)
