@@ -150,5 +150,5 @@ def test_a_folder_with_packages_of_our_names_hides_none(tmp_path):
     (tmp_path / "families.py").write_text("from envs.mine import Mine\n")
     done = python_m(tmp_path, "train", "--run-dir run --env families:mine/Env-v0")
     assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
-    assert "No module named 'envs.mine'" in done.stderr and f"{tmp_path / 'envs/__init__.py'} is not seen" in done.stderr
+    assert "No module named 'envs.mine'" in done.stderr and f"{tmp_path / 'envs'} is not seen" in done.stderr
     assert "Rename yours, or install metarl" in done.stderr

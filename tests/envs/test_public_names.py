@@ -23,6 +23,7 @@ NAMES = [
     "sinusoid",
     "step_function",
     "task_spaces",
+    "with_tasks",
 ]
 
 
