@@ -54,10 +54,14 @@ def _flat(learner: MetaLearner) -> MetaLearner:
     def adapt(state, task, key, num_steps):
         curve = learner.adapt(state, task, key, 0)
         first = jnp.zeros(num_steps + 1, int)
-        score, path, greedy_score = jax.tree.map(lambda x: x[first], (curve.score, curve.path, curve.greedy_score))
+        score, path, *others = jax.tree.map(
+            lambda x: x[first], (curve.score, curve.path, curve.greedy_score, curve.measures, curve.greedy_measures)
+        )
         query = curve.experience.query
         support = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_steps, *x.shape)), query)
-        return AdaptationCurve(score, path, Experience(support, query), first, greedy_score, jnp.zeros(num_steps + 1))
+        greedy_score, *measures = others
+        nothing = jnp.zeros(num_steps + 1)
+        return AdaptationCurve(score, path, Experience(support, query), first, greedy_score, nothing, *measures)
 
     assert learner.acting is not None
     sees = learner.acting._replace(learn=None, remembers=False, sees_task=True)

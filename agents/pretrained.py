@@ -42,7 +42,7 @@ def pretrained(world: World, training: Training, own: Pretrained) -> MetaLearner
     make_update = lambda problem, rule: along(training, meta.through_adaptation(problem, rule))
     learner = gradient_learner(world, training, in_training, loop, make_update)
     if own.recipe == "cross-validated":
-        return learner._replace(adapt=_cross_validated(world, loop))
+        return learner._replace(adapt=_cross_validated(world, loop, own.test_step_scale))
     tuned = rules.scaled(carry(RECIPES[own.recipe](loop.network, own), world.seen), own.test_step_scale)
 
     fine_tuned = loop._replace(rule=tuned)
@@ -124,7 +124,7 @@ def _new_head(network: Network, own: Pretrained) -> InnerRule:
     return rules.sgd(own.inner_lr)._replace(init=init)
 
 
-def _cross_validated(world: World, loop: Inner):
+def _cross_validated(world: World, loop: Inner, scale: tuple[float, ...]):
     """Adapt with the rate of `RATES` that predicts held-back points of the support set best."""
     if world.resample:
         raise ValueError("recipe 'cross-validated' holds back points of one support set; it serves regression only.")
@@ -132,7 +132,7 @@ def _cross_validated(world: World, loop: Inner):
     def adapt(state, task, key, num_steps):
         support = loop.problem.sample_batch(state.theta, task, jax.random.split(key)[0])
         best = choose_rate(loop.problem.inner_loss, state.theta, support, num_steps)
-        return adaptation(loop._replace(rule=rules.sgd(best)), state.theta, task, key, num_steps)
+        return adaptation(loop._replace(rule=rules.scaled(rules.sgd(best), scale)), state.theta, task, key, num_steps)
 
     return adapt
 

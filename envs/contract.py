@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium import Space
 
 from envs.family import TaskFamily, check_task
+from envs.measures import read_measures
 from envs.options import whole_number
 
 FRAME = re.compile(r'File "(.+?)", line (\d+)')
@@ -34,6 +35,7 @@ def check_attributes(family: TaskFamily) -> None:
         if not isinstance(getattr(family, space, None), Space):
             raise ValueError(f"{name} has no {space}; set it to a gymnasium.spaces space.")
     whole_number(name, "horizon", getattr(family, "horizon", None), 1)
+    read_measures(name, family.measures)
     for method in METHODS:
         if getattr(type(family), method) is getattr(TaskFamily, method):
             raise ValueError(f"{name} has no {method}; write it as envs.TaskFamily describes.")
@@ -93,6 +95,17 @@ def check_functions(family: TaskFamily) -> None:
     shape, dtype = _one(name, "terminal", shapes("terminal", state, key, task))
     if shape != () or dtype != "bool":
         raise ValueError(f"{name}.terminal returns shape {shape} of {dtype}, but must return one bool.")
+    info = shapes("transition_info", state, action, after, task)
+    if not isinstance(info, dict):
+        raise ValueError(f"{name}.transition_info returns a {type(info).__name__}, but must return a dict.")
+    for measure in family.measures:
+        if measure not in info:
+            raise ValueError(f"{name}.measures has {measure!r}, but transition_info gives {', '.join(info) or 'nothing'}.")
+        shape, dtype = _one(name, f"transition_info, {measure!r},", info[measure])
+        if shape != () or not dtype.startswith(("float", "int", "uint", "bool")):
+            raise ValueError(
+                f"{name}.transition_info gives {measure!r} of shape {shape} and {dtype}; make it one number or bool."
+            )
 
 
 def explain(error: Exception) -> str:

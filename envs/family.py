@@ -1,6 +1,7 @@
 """A task family: Gymnasium's functional environment whose ``params`` is the task, and a distribution over tasks."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -8,6 +9,8 @@ import numpy as np
 from gymnasium import Space
 from gymnasium.experimental.functional import FuncEnv
 
+from envs.keys import as_key, is_key, numbers
+from envs.measures import reduced
 from envs.options import whole_number
 from envs.task_spaces import first_outside
 
@@ -39,6 +42,10 @@ class TaskFamily(FuncEnv):
     ``held_out_list``: all held-out tasks there are, leaves [L, ...], where they are a finite set. Evaluation then goes through
     them in order, each as often as the others, instead of drawing. `envs.with_tasks` makes such a family of lists of tasks.
 
+    ``measures`` names what else is reported of an episode beside its return: ``{"success": "any", "distance": "last"}``, names
+    in ``transition_info(state, action, next_state, params) -> {name: scalar}``, and how an episode's number is made of its
+    steps: "any" (1 if it was other than zero at some step, else 0), "last", "mean", "sum", "max" or "min".
+
     ``training_settings`` says how agents learn here, for those who do not say it themselves: ``{"any": {"action_scale": 10.0},
     "memory": {"num_episodes": 1}, "promp": {"outer_lr": 2e-3}}``, for all agents, for those that adapt alike, for one. Keys
     inside are the flags of `experiments.train` that are about the policy, the agent, its tasks, episodes and iterations.
@@ -56,6 +63,7 @@ class TaskFamily(FuncEnv):
     horizon: int
     task_space: Any = None
     held_out_list: Any = None
+    measures: Mapping[str, str] = {}
     training_settings: dict[str, dict[str, Any]] = {}  # noqa: RUF012 - replaced by subclasses, never changed
     unit_actions: bool = False
     calls_host: bool = False
@@ -101,6 +109,19 @@ class TaskFamily(FuncEnv):
         """What an ordinary environment shows, as agents read it: in the shape of ``observation_space``."""
         return np.asarray(observation)
 
+    def render_init(self, params: Task, **kwargs: Any) -> Any:
+        """What ``render_image`` carries from one picture of an episode to the next, at its start; None unless overridden."""
+        del params, kwargs
+
+    def episode_measures(self, info: Mapping[str, jax.Array], mask: jax.Array) -> dict[str, jax.Array]:
+        """Name -> [...], the family's ``measures`` of episodes.
+
+        Args:
+            info: name -> [..., T], what `transition_info` gave at each step.
+            mask: [..., T], 1.0 for steps of the episode.
+        """
+        return reduced(self.measures, info, mask)
+
     def plane(self, observation: np.ndarray, task: Task) -> tuple[np.ndarray, np.ndarray] | None:
         """Where to draw an agent: (positions [..., 2], goal [2]) of observations [..., O], or None if there is none."""
         del observation, task
@@ -136,25 +157,28 @@ def check_task(family: TaskFamily, task: Task, leading: tuple[int, ...] = ()) ->
 
     Args:
         family: whose ``default_params`` gives structure, shapes and dtypes.
-        task: a pytree; lists and NumPy arrays are welcome as leaves of the right shape.
+        task: a pytree; lists and NumPy arrays are welcome as leaves of the right shape. Or a dict of the leaves by name, as
+            `task_by_names` gives it.
         leading: axes expected in front of every leaf, such as (num_envs,).
     """
     like = family.default_params
-    name = type(family).__name__
-    structure = jax.tree.structure(like)
-    try:
-        leaves = structure.flatten_up_to(task)  # type: ignore[attr-defined]
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{name}: a task looks like {_line(like)}, but got {_line(task)}.") from error
-    converted = []
+    name, structure = type(family).__name__, jax.tree.structure(like)
+    leaves, converted = task_leaves(family, task), []
     for leaf, (path, expected) in zip(leaves, jax.tree_util.tree_leaves_with_path(like), strict=True):
         field = f"{name}: task{jax.tree_util.keystr(path)}"
         try:
+            if is_key(expected):
+                leaf = as_key(leaf, expected)
+                if leaf.shape != leading + expected.shape:
+                    raise ValueError
+                converted.append(leaf)
+                continue
             whole = _is_whole(leaf, expected.dtype)
             with np.errstate(over="ignore"):  # 1e39 becomes infinite, which a space refuses
                 array = jax.numpy.asarray(leaf, expected.dtype) if whole else None
         except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"{field} is {_line(repr(leaf))}, but must be numbers of shape {expected.shape}.") from error
+            told = f"random keys ({expected.dtype})" if is_key(expected) else "numbers"
+            raise ValueError(f"{field} is {_line(repr(leaf))}, but must be {told} of shape {expected.shape}.") from error
         if array is None:
             raise ValueError(f"{field} is {_line(leaf)}, but must be of whole numbers ({expected.dtype}).")
         if array.shape != leading + expected.shape:
@@ -165,11 +189,50 @@ def check_task(family: TaskFamily, task: Task, leading: tuple[int, ...] = ()) ->
     return checked
 
 
+def task_leaves(family: TaskFamily, task: Task) -> list[Any]:
+    """The parts of a task, in the order of its leaves, before they are arrays; see `check_task`.
+
+    Raises:
+        ValueError: it does not look like a task of the family.
+    """
+    like = family.default_params
+    names = _names(like)
+    if isinstance(task, Mapping) and set(task) == set(names) and len(names) == len(set(names)):
+        return [task[field] for field in names]
+    try:
+        return jax.tree.structure(like).flatten_up_to(task)  # type: ignore[attr-defined]
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{type(family).__name__}: a task looks like {_line(like)}, but got {_line(task)}.") from error
+
+
+def task_by_names(task: Task) -> dict[str, Any]:
+    """A task as JSON can hold it: its leaves as lists and numbers, by name; "outer.inner" for one inside another.
+
+    >>> from envs.families.navigation import Goal
+    >>> task_by_names(Goal(jax.numpy.array([0.5, -0.25])))
+    {'position': [0.5, -0.25]}
+    """
+    leaves = jax.tree.leaves(numbers(task))
+    return {name: _plain(np.asarray(leaf)).tolist() for name, leaf in zip(_names(task), leaves, strict=True)}
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """An array of a type that NumPy has not, such as bfloat16, in the widest that it has."""
+    if array.dtype.kind in "biufc":
+        return array
+    return array.astype(np.float64 if jax.numpy.issubdtype(array.dtype, np.floating) else np.int64)
+
+
+def _names(task: Task) -> list[str]:
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(task)]
+    return [jax.tree_util.keystr(path, simple=True, separator=".") for path in paths]
+
+
 def _is_whole(leaf: Any, dtype: Any) -> bool:
     """False for what an integer ``dtype`` would cut off or wrap around without a word."""
     if isinstance(leaf, jax.core.Tracer) or not jax.numpy.issubdtype(dtype, np.integer):
         return True
-    values, bounds = np.asarray(leaf), np.iinfo(dtype)
+    values, bounds = np.asarray(leaf), jax.numpy.iinfo(dtype)
     return bool(np.all(np.isfinite(values) & (values >= bounds.min) & (values <= bounds.max) & (values == np.trunc(values))))
 
 
@@ -189,7 +252,8 @@ def check_task_space(family: TaskFamily, task: Task, num_leading: int = 0) -> No
             f"{name}.task_space is {family.task_space!r}; make it look like a task, with a space for each array."
         ) from error
     for (path, leaf), space in zip(jax.tree_util.tree_leaves_with_path(task), spaces, strict=True):
-        if isinstance(leaf, jax.core.Tracer):  # inside a compiled function there is no value to look at
+        # Inside a compiled function there is no value to look at, and any key will do.
+        if isinstance(leaf, jax.core.Tracer) or is_key(leaf):
             continue
         for value in np.asarray(leaf).reshape(-1, *np.shape(leaf)[num_leading:]):
             if not _is_whole(value, space.dtype) or not space.contains(np.asarray(value, space.dtype)):

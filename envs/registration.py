@@ -14,6 +14,7 @@ import jax
 import _metarl_names
 from envs.contract import check_attributes, check_functions, explain
 from envs.family import TaskFamily
+from envs.forks import refuse_fork
 
 ENTRY_POINT = f"{__package__}.to_gymnasium.task_env:TaskEnv"
 VECTOR_ENTRY_POINT = f"{__package__}.to_gymnasium.task_vector_env:TaskVectorEnv"
@@ -31,6 +32,7 @@ def build_family(family: Any, **options: Any) -> TaskFamily:
     Raises:
         ValueError: one line on what is wrong with the family, its options or its module.
     """
+    refuse_fork()
     maker = imported(family)
     built = construct(maker, **options)
     check_attributes(built)
@@ -107,6 +109,9 @@ def register(id: str, family: str | Callable[..., TaskFamily]) -> None:
     >>> "example/Plane-v0" in envs.registered()
     True
     """
+    spelled = isinstance(family, str) and all(family.partition(":"))
+    if not (spelled or callable(family) or isinstance(family, TaskFamily)):
+        raise ValueError(f"register: {id!r} is {family!r}, but must be a family's class, a function, or 'module:name'.")
     if id in gymnasium.registry and gymnasium.registry[id].kwargs.get("family") != family:
         raise ValueError(f"register: {id!r} is taken; choose another name or a new version.")
     if id not in gymnasium.registry:

@@ -8,7 +8,7 @@ import tyro
 
 from experiments.cli.command_line import command_line
 from experiments.cli.errors import one_line_errors
-from experiments.cli.flags import parse
+from experiments.cli.flags import parse, with_paths
 from experiments.cli.luxuries import luxury
 from experiments.reporting import comparison_table, figures
 from experiments.reporting.comparison import Comparison, gather
@@ -28,6 +28,10 @@ class CompareConfig:
     html: bool = False
     """Also write comparison.html: one file with curves, tables and settings, for any browser, without network."""
 
+    def __post_init__(self) -> None:
+        """Take folders' names as text."""
+        with_paths(self, "runs", "out")
+
 
 def compare(config: CompareConfig) -> None:
     """Group the runs by agent; print and write one table and one picture."""
@@ -37,7 +41,8 @@ def compare(config: CompareConfig) -> None:
     folders = [str(run.folder) for its in comparison.runs.values() for run in its]
     write_json(config.out / "table.json", {"runs": folders, "title": comparison.title, "agents": comparison.rows})
     (config.out / "table.md").write_text(comparison_table.document(table))
-    show(comparison_table.narrow(table))
+    for shown in comparison_table.narrow(table):
+        show(shown)
     with luxury("comparison.png", config.out / "comparison.png"):
         draw(config.out / "comparison.png", comparison)
     if config.html:

@@ -10,7 +10,7 @@ from typing import Any
 from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.family_errors import explained
-from experiments.cli.flags import given_flags
+from experiments.cli.flags import flag, given_flags
 from experiments.distributed import group
 from experiments.evaluation.held_out import EvaluateConfig, evaluate_run
 from experiments.evaluation.source import settings_of, starts
@@ -96,12 +96,26 @@ def from_source(given: dict[str, str]) -> dict[str, Any]:
     return settings_of(given["start_from"], given.get("env"))
 
 
+def refuse_without_effect(config: TrainConfig, given: dict[str, str]) -> None:
+    """Refuse flags that were given for what another one leaves out.
+
+    Raises:
+        UserError: of an evaluation that there is not, or of processes where there is one.
+    """
+    for name in ("eval_steps", "eval_episodes"):
+        if name in given and not config.eval_tasks:
+            raise UserError(f"{flag(name)} is {given[name]}, but --eval-tasks is 0: nothing is evaluated; leave one out.")
+    if "hosts_wait" in given and config.hosts is None:
+        raise UserError(f"--hosts-wait is {given['hosts_wait']}, but there is no --hosts to wait for; leave it out.")
+
+
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
     args = sys.argv[1:] if args is None else args
     config = parse_run(TrainConfig, args, command_line("train"), KIND, from_family, from_source)
     given = given_flags(args)
+    refuse_without_effect(config, given)
     if not config.resume and config.start_from is None:
         for line in told(given, config.env, config.agent):
             print(line, flush=True)

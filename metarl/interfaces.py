@@ -37,6 +37,18 @@ class Experience(NamedTuple):
     query: Batch
 
 
+class Outcome(NamedTuple):
+    """What episodes of one task gave: means over N.
+
+    Attributes:
+        score: mean return.
+        measures: name -> mean of what else the family measures.
+    """
+
+    score: jax.Array
+    measures: Metrics
+
+
 class Problem(NamedTuple):
     """How to draw data for a task, and what loss that data gives.
 
@@ -48,12 +60,13 @@ class Problem(NamedTuple):
             E-MAML (support log-probs) and ProMP (KL on the inner steps) need them; `metarl.meta.final` lifts a plain loss.
             Its metrics hold ``score`` [K+1] (the return, or the negative loss, after 0..K inner steps), ``num_samples``
             (environment steps, or examples, drawn) and, where scores are noisy, ``gain_error`` [K+1], the standard error of
-            each score minus the first; see `metarl.gains`.
+            each score minus the first; see `metarl.gains`. Where the family measures anything else, ``measures/NAME`` [K+1].
         sample_query: like ``sample_batch``, for the query batch; None when the query is drawn like the support.
         step_losses: (path, experience) -> ([K] losses after 1..K inner steps, metrics), for multi-step outer losses.
         divergence: (path, experience) -> [K+1], mean KL from the policy that drew support batch k to that after k steps of
             ``path``, over that batch's states; last that of the query batch. Zero where the path is the one that drew them.
-        evaluate: (params, task, key) -> (score, score of acting greedily, standard error of the first), on fresh data.
+        evaluate: (params, task, key) -> (outcome, outcome of acting greedily, standard error of the first's score), on fresh
+            data.
         batch_of: `Trajectory` [N, T, ...] -> Batch, what ``sample_batch`` makes of the episodes it plays; None in regression.
     """
 
@@ -63,7 +76,7 @@ class Problem(NamedTuple):
     sample_query: Callable[[Params, Task, Key], Batch] | None = None
     step_losses: Callable[[Path, Experience], tuple[jax.Array, Metrics]] | None = None
     divergence: Callable[[Path, Experience], jax.Array] | None = None
-    evaluate: Callable[[Params, Task, Key], tuple[jax.Array, jax.Array, jax.Array]] | None = None
+    evaluate: Callable[[Params, Task, Key], tuple[Outcome, Outcome, jax.Array]] | None = None
     batch_of: Callable[["Trajectory"], Batch] | None = None
 
 
@@ -129,6 +142,8 @@ class AdaptationCurve(NamedTuple):
         greedy_score: [K+1], the same score of acting greedily, by the mode of the action distribution; None in regression.
         gain_error: [K+1], standard error of each score minus the first, over episodes; infinite with a single episode, None
             where scores are not noisy.
+        measures: name -> [K+1], what else the family measures of the same episodes, such as success; mean over N.
+        greedy_measures: the same of acting greedily.
     """
 
     score: jax.Array
@@ -137,6 +152,8 @@ class AdaptationCurve(NamedTuple):
     used: jax.Array
     greedy_score: jax.Array | None = None
     gain_error: jax.Array | None = None
+    measures: Metrics = {}  # noqa: RUF012 - never changed
+    greedy_measures: Metrics = {}  # noqa: RUF012 - the same
 
 
 class MetaState(NamedTuple):
@@ -210,7 +227,11 @@ class MetaLearner(NamedTuple):
 
 
 class Environment(Protocol):
-    """What the sampler asks of a world: Gymnasium's functional vocabulary, with the task as ``params``."""
+    """What the sampler asks of a world: Gymnasium's functional vocabulary, with the task as ``params``.
+
+    A world that also has ``measures``, names of some of what its ``transition_info(state, action, next_state, params)`` gives,
+    finds these in `Trajectory.info`.
+    """
 
     def initial(self, rng: Key, params: Task) -> Tree: ...
     def transition(self, state: Tree, action: jax.Array, rng: Key, params: Task) -> Tree: ...
@@ -231,6 +252,9 @@ class Trajectory(NamedTuple):
         mask: [T], 1.0 for steps of the episode, 0.0 after its end.
         terminated: [T] bool, True at the step that ended the episode. Reaching the horizon is not an end.
         last_observation: [...], after the last step.
+        info: name -> [T], of the environment's ``measures``; empty if it has none.
+        key: words of the typed key that the episode was drawn with, uint32 [W]; with the actions it plays the episode again.
+            None of an episode that was not drawn with one.
 
     Everything numeric is zero where ``mask`` is zero, except observations and actions, which repeat finite values.
     """
@@ -243,3 +267,5 @@ class Trajectory(NamedTuple):
     mask: jax.Array
     terminated: jax.Array
     last_observation: jax.Array
+    info: Metrics = {}  # noqa: RUF012 - the same
+    key: jax.Array | None = None

@@ -79,6 +79,7 @@ def rollout_with_memory(
         The memory after the episode's last step, and the trajectory with leaves [T, ...].
     """
     key_initial, key_first, key_steps = jax.random.split(key, 3)
+    measured = tuple(getattr(environment, "measures", ()))
 
     def step(carry, t):
         state, observation, alive, memory = carry
@@ -91,6 +92,7 @@ def rollout_with_memory(
         next_state = environment.transition(state, action, key_transition, task)
         reward = jnp.asarray(environment.reward(state, action, next_state, key_reward, task), float)
         terminated = alive & environment.terminal(next_state, key_terminal, task)
+        info = environment.transition_info(state, action, next_state, task) if measured else {}  # type: ignore[attr-defined]
         next_memory = remember(next_memory, action, reward, terminated)
         # After the end the state stands still, so that no dynamics run away to infinity.
         next_state, next_memory = jax.tree.map(
@@ -106,6 +108,7 @@ def rollout_with_memory(
             "reward": jnp.where(alive, reward, 0.0),
             "mask": alive.astype(reward.dtype),
             "terminated": terminated,
+            "info": {name: jnp.where(alive, jnp.asarray(info[name], reward.dtype), 0.0) for name in measured},
         }
         return (next_state, next_observation, alive & ~terminated, next_memory), record
 
@@ -114,4 +117,4 @@ def rollout_with_memory(
     (_, last_observation, _, memory), record = jax.lax.scan(
         step, start, jnp.arange(horizon), unroll=max(1, min(unroll, horizon // 10))
     )
-    return memory, Trajectory(**record, last_observation=last_observation)
+    return memory, Trajectory(**record, last_observation=last_observation, key=jax.random.key_data(key))

@@ -41,7 +41,7 @@ LAYERS = {
         {"from_gymnasium", "mujoco", "registration", "drawing"},
         {"contract", "scales", "task_lists"},
         {"family"},
-        {"options", "optional", "processors", "task_spaces"},
+        {"forks", "keys", "measures", "options", "optional", "processors", "task_spaces"},
     ],
     "agents": [{"__init__"}, {"check"}, {"build"}, {"*"}, {"parts"}, {"registration"}, {"agent"}],
     "experiments": [

@@ -86,7 +86,8 @@ def to_action(action_space: Any, scale: float, unit: bool = False) -> ToAction:
 
 @dataclass(frozen=True)
 class InPolicyUnits:
-    """A family as a policy acts in it: its ``transition`` and ``reward`` take what the policy gives, from ``action_space``.
+    """A family as a policy acts in it: its ``transition``, ``reward`` and ``transition_info`` take what the policy
+    gives, from ``action_space``.
 
     All else is the family's own.
     """
@@ -106,3 +107,7 @@ class InPolicyUnits:
     def reward(self, state, action, next_state, rng, params):
         """The reward of the converted action."""
         return self.family.reward(state, self.convert(action), next_state, rng, params)
+
+    def transition_info(self, state, action, next_state, params):
+        """What is told of the converted action."""
+        return self.family.transition_info(state, self.convert(action), next_state, params)

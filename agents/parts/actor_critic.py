@@ -153,8 +153,13 @@ def informed(family: Any, trained_on: Any, policy_options: dict[str, Any], netwo
         network: the user's own, of policy and value each.
 
     Raises:
-        ValueError: for spaces without a policy.
+        ValueError: for spaces without a policy, and tasks that hold random keys.
     """
+    like = jax.eval_shape(trained_on.sample_task, jax.random.key(0))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(like):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            where = f"task{jax.tree_util.keystr(path)}"
+            raise ValueError(f"oracle reads the task as numbers, but {where} is of random keys; draw with it in sample_task.")
 
     def flat(task):
         return jnp.concatenate([jnp.ravel(leaf).astype(float) for leaf in jax.tree.leaves(task)])

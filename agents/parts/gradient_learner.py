@@ -10,6 +10,7 @@ from agents.agent import Adaptation, InnerLoop, OnPolicy, Training
 from agents.parts.acting import by_gradients
 from agents.parts.networks import Network
 from agents.parts.normalization import carry, remember, view
+from agents.parts.problems import MEASURED
 from agents.parts.world import BASELINES, STEP_WEIGHTS, World
 from metarl import gains, outer, rules
 from metarl.advantages import common_scale, normalize
@@ -168,6 +169,7 @@ def adaptation(inner: Inner, theta: Theta, task: Task, key: Key, num_steps: int)
     path = adapt(rule, problem.inner_loss, theta, experience.support)
     _, metrics = problem.outer_loss(path, experience)
     score, rounds = metrics["score"], jnp.arange(num_steps + 1)
+    measures = {name.removeprefix(MEASURED): value for name, value in metrics.items() if name.startswith(MEASURED)}
     num_shots = jax.tree.leaves(experience.support)[0].shape[1]
     used = (rounds if resample else jnp.minimum(rounds, 1)) * num_shots
     if problem.evaluate is None:
@@ -176,8 +178,10 @@ def adaptation(inner: Inner, theta: Theta, task: Task, key: Key, num_steps: int)
     keys = jax.random.split(key_evaluate, num_steps + 1)
     sampled, greedy, error = jax.vmap(problem.evaluate, (0, None, 0))(path, task, keys)
     # Where steps draw their own batches, these have already shown the return after each of them.
-    score, gain_error = (score, metrics.get("gain_error")) if resample else (sampled, gains.error_of_means(error))
-    return AdaptationCurve(score, path, experience, used, greedy, gain_error)
+    gain_error = metrics.get("gain_error")
+    if not resample:
+        (score, measures), gain_error = sampled, gains.error_of_means(error)
+    return AdaptationCurve(score, path, experience, used, greedy.score, gain_error, measures, greedy.measures)
 
 
 def predictions(network: Network) -> Callable[[Path, Task, jax.Array], jax.Array]:
@@ -198,6 +202,7 @@ def report(per_task: Metrics, num_steps: int) -> Metrics:
             raise ValueError(f"outer_loss gives no {name!r} among its metrics ({', '.join(metrics)}); see metarl.Problem.")
     samples = jnp.sum(jnp.asarray(metrics.pop("num_samples")).astype(jnp.int32))  # beyond 2^24 float32 would round
     scores = metrics.pop("score")
+    measures = {name: metrics.pop(name) for name in list(metrics) if name.startswith(MEASURED)}
     error = jnp.asarray(metrics.pop("gain_error", jnp.zeros_like(scores)))
     hurt = jnp.mean(gains.clearly_worse(scores[:, -1] - scores[:, 0], error[:, -1]))
     score = jnp.mean(scores, axis=0)
@@ -205,5 +210,7 @@ def report(per_task: Metrics, num_steps: int) -> Metrics:
     means = {name: jnp.mean(value) for name, value in metrics.items()}
     indices = range(num_steps + 1) if score.shape[0] == num_steps + 1 else (0, num_steps)
     steps = {f"inner/step_{k}": score[i] for i, k in enumerate(indices)}
+    for name, value in measures.items():
+        means |= {f"{name}_pre": jnp.mean(value[:, 0]), f"{name}_post": jnp.mean(value[:, -1])}
     ends = {"meta/pre": score[0], "meta/post": score[-1], "meta/gain": score[-1] - score[0], "meta/hurt": hurt}
     return means | steps | ends | {"time/env_steps": samples}

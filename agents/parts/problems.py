@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from agents.parts.networks import Network, Policy, one_line
 from agents.parts.normalization import merged, seen_in
 from metarl import advantages, gains
-from metarl.interfaces import Experience, Problem, Trajectory
+from metarl.interfaces import Experience, Outcome, Problem, Trajectory
 from metarl.meta import last
 from metarl.sampler import rollout
 from metarl.surrogates import Surrogate, over_scale, relative_scale
@@ -23,13 +23,22 @@ class Episodes(NamedTuple):
         advantage: [N, T], zero after the end.
         episode_return: [N], undiscounted.
         explained_variance: [N], the share of the returns' variance that the baseline explains, one number for the batch.
+        measures: name -> [N], what else the family measures of the episodes.
     """
 
     trajectory: Trajectory
     advantage: jax.Array
     episode_return: jax.Array
     explained_variance: jax.Array
+    measures: dict[str, jax.Array]
 
+
+def measures_of(family: Any, trajectory: Trajectory) -> dict[str, jax.Array]:
+    """Name -> [...], what a family measures of episodes [..., T] beside their return; empty if nothing."""
+    return family.episode_measures(trajectory.info, trajectory.mask) if trajectory.info else {}
+
+
+MEASURED = "measures/"  # how metrics of what the family measures begin
 
 # observation [N, T, ...], target [N, T], mask [N, T] -> value [N, T]
 Baseline = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
@@ -101,14 +110,20 @@ def policy_gradient(
         advantage = jax.vmap(advantages.generalized_advantage, (0, 0, None, None))(trajectory.reward, value, gamma, gae_lambda)
         advantage = scale(advantage, trajectory.mask)
         episode_return = jnp.sum(trajectory.reward, axis=1)
-        return Episodes(trajectory, advantage, episode_return, jnp.broadcast_to(explained, episode_return.shape))
+        explained = jnp.broadcast_to(explained, episode_return.shape)
+        return Episodes(trajectory, advantage, episode_return, explained, measures_of(family, trajectory))
 
     def evaluate(params, task, key):
         key_sample, key_greedy = jax.random.split(key)
-        returns = [
-            jnp.sum(play(params, task, k, how).reward, axis=1) for k, how in ((key_sample, sample), (key_greedy, greedy))
-        ]
-        return jnp.mean(returns[0]), jnp.mean(returns[1]), gains.standard_error(returns[0])
+
+        def outcome(key_episodes, choose):
+            trajectory = play(params, task, key_episodes, choose)
+            means = {name: jnp.mean(value) for name, value in measures_of(family, trajectory).items()}
+            returns = jnp.sum(trajectory.reward, axis=1)
+            return Outcome(jnp.mean(returns), means), gains.standard_error(returns)
+
+        sampled, error = outcome(key_sample, sample)
+        return sampled, outcome(key_greedy, greedy)[0], error
 
     def log_prob_of(params, trajectory):
         distribution = policy.distribution(policy.network.apply(params, trajectory.observation))
@@ -139,6 +154,8 @@ def policy_gradient(
             "baseline/explained_variance_pre": before.explained_variance[0, 0],
             "baseline/explained_variance_post": query.explained_variance[0],
         }
+        for name, value in query.measures.items():
+            metrics[MEASURED + name] = jnp.append(jnp.mean(support.measures[name], axis=1), jnp.mean(value))
         if jax.tree.leaves(path)[0].shape[0] == num_steps + 1:  # a meta-gradient may know the ends of the path alone
             moved = jax.vmap(kl)(jax.tree.map(lambda x: x[1:], path), jax.tree.map(lambda x: x[:, :1], support.trajectory))
             metrics |= {f"inner/kl_{k + 1}": moved[k] for k in range(num_steps)}

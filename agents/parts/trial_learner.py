@@ -9,7 +9,7 @@ from agents.parts.acting import by_memory
 from agents.parts.actor_critic import ActorCritic, measured, normalizing
 from agents.parts.gradient_learner import report
 from agents.parts.normalization import seen_in
-from agents.parts.problems import Episodes
+from agents.parts.problems import MEASURED, Episodes, measures_of
 from agents.parts.trials import ReturnScale, act_greedily, advantages_of, explained_by_episode, play_trials, record
 from agents.parts.world import World
 from metarl import gains
@@ -77,6 +77,8 @@ def trial_learner(
         explained = explained_by_episode(rollouts, reward, value.reshape(reward.shape), mask, scale)
         metrics |= {"score": jnp.mean(returns, axis=-1), "gain_error": jax.vmap(gains.error_of_trials)(returns)}
         metrics |= {"num_samples": jnp.sum(trials.trajectory.mask)}
+        found = measures_of(rollouts.family, trials.trajectory)
+        metrics |= {MEASURED + name: jnp.mean(value, axis=1) for name, value in found.items()}
         metrics |= {"baseline/explained_variance_pre": explained[0], "baseline/explained_variance_post": explained[-1]}
         return MetaState(theta, (opt_state, scale), state.iteration + 1), report(metrics, trial_episodes - 1)
 
@@ -102,7 +104,8 @@ def trial_learner(
         advantage = advantages_of(rollouts, reward, flat_value, mask, scale).reshape(value.shape)
         explained = explained_by_episode(rollouts, trajectory.reward, value, trajectory.mask, scale)
         explained = jnp.broadcast_to(explained, trajectory.reward.shape[:-1])
-        episodes = Episodes(trajectory, advantage, jnp.sum(trajectory.reward, axis=-1), explained)
+        measures = measures_of(rollouts.family, trajectory)
+        episodes = Episodes(trajectory, advantage, jnp.sum(trajectory.reward, axis=-1), explained, measures)
         episodes = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), episodes)  # [K+1, N, ...]
         support, query = jax.tree.map(lambda x: x[:-1], episodes), jax.tree.map(lambda x: x[-1], episodes)
         repeated = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_steps + 1, *x.shape)), state.theta)
@@ -115,6 +118,8 @@ def trial_learner(
             used=jnp.arange(num_steps + 1),
             greedy_score=jnp.mean(jnp.sum(greedy.trajectory.reward, axis=-1), axis=0),
             gain_error=gains.error_of_trials(episodes.episode_return),
+            measures=jax.tree.map(lambda x: jnp.mean(x, axis=1), episodes.measures),
+            greedy_measures=jax.tree.map(lambda x: jnp.mean(x, axis=0), measures_of(rollouts.family, greedy.trajectory)),
         )
 
     def predict(path, task, x):

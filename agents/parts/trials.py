@@ -94,7 +94,8 @@ def record(
         iteration: how many there were.
     """
     num_trials, steps = value.shape[1], trials.trajectory._asdict()
-    del steps["last_observation"], steps["terminated"]
+    for name in ("last_observation", "terminated", "info", "key"):
+        del steps[name]
     # [M, N, E, T] -> [B, S]: trials of all tasks, the steps of all episodes in a row.
     steps |= {"feedback": trials.feedback, "value": value}
     steps = jax.tree.map(lambda x: x.reshape(x.shape[0] * x.shape[1], x.shape[2] * x.shape[3], *x.shape[4:]), steps)

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from gymnasium.utils.env_checker import check_env
 
-from envs.check.evidence import MAX_STEPS, SEEDS, Evidence, same
+from envs.check.evidence import MAX_STEPS, Evidence, repeated, same
 from envs.contract import explain
 from envs.family import TaskFamily, can_render
 from envs.to_gymnasium.task_env import TaskEnv
@@ -18,11 +18,11 @@ OTHER_KEY = 7
 
 def reset_keeps_the_task(evidence: Evidence) -> None:
     """`reset` changes the task only if ``options`` gives one, which then stays."""
-    backwards = jax.tree.map(lambda leaf: np.repeat(leaf[::-1], len(SEEDS), axis=0), evidence.tasks)
+    backwards = repeated(jax.tree.map(lambda leaf: leaf[::-1], evidence.tasks))
     for env, given in ((evidence.env, evidence.task(1)), (evidence.vector, backwards)):
         for seed, options in ((0, {"task": given}), (1, None), (None, {}), (1, None)):
             env.reset(seed=seed, options=options)
-            if not same(jax.device_get(env.task), given, 1e-6):
+            if not same(env.task, given, 1e-6):
                 raise ValueError(
                     f"{evidence.name}: {type(env).__name__}.reset made the task {env.task}, but it was {given}; only options "
                     "may change it."

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from gymnasium.spaces import Box
 
@@ -27,8 +28,8 @@ def everything_is_finite(evidence: Evidence) -> None:
     episodes = evidence.episodes
     series = {"observation": ~np.isfinite(episodes.observation), "reward": ~np.isfinite(episodes.reward)}
     for path, leaf in jax.tree_util.tree_leaves_with_path(episodes.state):
-        if np.issubdtype(leaf.dtype, np.floating):
-            series[f"transition (state{jax.tree_util.keystr(path)})"] = np.isnan(leaf)[None]
+        if jnp.issubdtype(leaf.dtype, jnp.inexact):
+            series[f"transition (state{jax.tree_util.keystr(path)})"] = np.asarray(jnp.isnan(leaf))[None]
     for method, bad in series.items():
         if bad.any():
             t, task, seed = np.argwhere(bad)[0][:3]

@@ -11,6 +11,7 @@ from gymnasium.spaces import Box
 
 from envs.contract import explain
 from envs.family import Task, TaskFamily, can_render
+from envs.keys import is_key, numbers
 from envs.mujoco import compiled
 from envs.to_gymnasium.task_env import TaskEnv
 from envs.to_gymnasium.task_vector_env import TaskVectorEnv
@@ -84,7 +85,7 @@ class Evidence:
         """Training and held-out tasks of the same keys, drawn under jit and vmap: leaves [NUM_SAMPLES, ...]."""
         draw = lambda key: (self.family.sample_task(key), self.family.sample_held_out_task(key))
         try:
-            return jax.device_get(jax.jit(jax.vmap(draw))(self.keys))
+            return on_host(jax.jit(jax.vmap(draw))(self.keys))
         except Exception as error:  # whatever a user's function raises becomes one line
             raise ValueError(f"{self.name}.sample_task or sample_held_out_task fails under vmap: {explain(error)}") from error
 
@@ -107,7 +108,7 @@ class Evidence:
     @functools.cached_property
     def vector(self) -> TaskVectorEnv:
         """Every chosen task under every seed."""
-        each = jax.tree.map(lambda leaf: np.repeat(leaf, len(SEEDS), axis=0), self.tasks)
+        each = repeated(self.tasks)
         return TaskVectorEnv(self.family, len(self.chosen) * len(SEEDS), task=each)
 
     @functools.cached_property
@@ -154,6 +155,11 @@ class Evidence:
         return observations, steps
 
 
+def repeated(tasks: Task) -> Task:
+    """Leaves [M, ...] -> [M * S, ...], each task under every seed."""
+    return jax.tree.map(lambda leaf: leaf[np.repeat(np.arange(leaf.shape[0]), len(SEEDS))], tasks)
+
+
 def random_actions(family: TaskFamily, num_steps: int, seed: int) -> np.ndarray:
     """[T, S, ...] actions from the family's space; of the last seed's, those of a box reach beyond it."""
     space = family.action_space
@@ -180,13 +186,24 @@ def is_jaxpr(value: Any) -> bool:
     return isinstance(value, jax.extend.core.Jaxpr | jax.extend.core.ClosedJaxpr)
 
 
+def on_host(tree: Any) -> Any:
+    """The same tree with NumPy arrays, but for typed keys, which NumPy does not know."""
+    return jax.tree.map(lambda leaf: leaf if is_key(leaf) else jax.device_get(leaf), tree)
+
+
 def as_rows(tasks: Task) -> np.ndarray:
-    """Tasks as a matrix, to compare them: [tasks, numbers]."""
-    leaves = [np.asarray(jnp.asarray(leaf)) for leaf in jax.tree.leaves(tasks)]
-    return np.concatenate([leaf.reshape(len(leaf), -1).astype(np.float64) for leaf in leaves], axis=1)
+    """Tasks as a matrix of bytes, to compare them whatever types JAX has for them: [tasks, bytes]."""
+    leaves = [np.asarray(jnp.asarray(leaf)) for leaf in jax.tree.leaves(numbers(tasks))]
+    wide = [leaf.astype(np.complex128 if np.iscomplexobj(leaf) else np.float64) + 0.0 for leaf in leaves]  # no -0.0
+    return np.concatenate([leaf.reshape(len(leaf), -1).view(np.uint8) for leaf in wide], axis=1)
 
 
 def same(a: Any, b: Any, tolerance: float) -> bool:
-    """Whether two trees of one structure hold the same numbers."""
-    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(np.allclose(x, y, rtol=tolerance, atol=tolerance, equal_nan=True) for x, y in pairs)
+    """Whether two trees of one structure hold the same numbers, and the same keys."""
+
+    def alike(x: Any, y: Any) -> bool:
+        if jnp.issubdtype(jnp.result_type(x), jnp.inexact):
+            return bool(jnp.allclose(x, y, rtol=tolerance, atol=tolerance, equal_nan=True))
+        return np.array_equal(x, y)
+
+    return all(map(alike, *map(jax.tree.leaves, (numbers(a), numbers(b)))))

@@ -1,12 +1,14 @@
 """Checks of what a family is and of the tasks it draws. Each raises ValueError, or returns a note or nothing."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
-from envs.check.evidence import NUM_SAMPLES, Evidence, as_rows, same
+from envs.check.evidence import NUM_SAMPLES, Evidence, as_rows, on_host, same
 from envs.contract import check_family
 from envs.family import check_task_space
+from envs.keys import numbers
 
 
 def functions_shapes_and_dtypes(evidence: Evidence) -> None:
@@ -42,7 +44,7 @@ def tasks_under_jit_and_vmap(evidence: Evidence) -> None:
     tasks, _ = evidence.samples
     for i in range(2):
         alone = [evidence.family.sample_task(evidence.keys[i]) for _ in range(2)]
-        first, second = (jax.device_get(task) for task in alone)
+        first, second = map(on_host, alone)
         if not same(first, second, 0.0):
             raise ValueError(
                 f"{evidence.name}.sample_task gives {first} and then {second} for the same key; use no state or random "
@@ -59,8 +61,8 @@ def tasks_under_jit_and_vmap(evidence: Evidence) -> None:
 def tasks_are_numbers(evidence: Evidence) -> None:
     """No leaf of a sampled task is NaN."""
     for method, tasks in zip(("sample_task", "sample_held_out_task"), evidence.samples, strict=True):
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tasks):
-            if np.isnan(leaf).any():
+        for path, leaf in jax.tree_util.tree_leaves_with_path(numbers(tasks)):
+            if jnp.issubdtype(leaf.dtype, jnp.inexact) and jnp.isnan(leaf).any():
                 raise ValueError(f"{evidence.name}.{method}: task{jax.tree_util.keystr(path)} is nan for some keys; mend it.")
 
 

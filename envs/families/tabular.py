@@ -30,6 +30,11 @@ class MDP(NamedTuple):
     reward: jax.Array
 
 
+def sums_to_one(x: np.ndarray) -> np.ndarray:
+    """Whether each row [...] of probabilities [..., S] is a distribution."""
+    return np.abs(x.sum(axis=-1) - 1.0) < TOLERANCE
+
+
 class TabularMDP(TaskFamily):
     """The random MDPs of Duan et al. 2016 (RL2), Section 3.2, and of tristandeleu/pytorch-maml-rl.
 
@@ -54,7 +59,7 @@ class TabularMDP(TaskFamily):
         self.action_space = Discrete(actions)
         probabilities: Any = Such(
             Box(0.0, 1.0, (states, actions, states), np.float32),
-            lambda x: np.abs(x.sum(axis=-1) - 1.0) < TOLERANCE,
+            sums_to_one,
             "each row (last axis) with sum 1",
         )
         self.task_space = MDP(probabilities, finite(states, actions))

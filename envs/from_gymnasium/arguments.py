@@ -1,7 +1,7 @@
 """Validation of the arguments of `from_gymnasium`, which would otherwise fail later, in a worker or a compiled program."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,26 @@ def check_apply_task(apply_task: Any) -> None:
         raise ValueError(f"from_gymnasium: apply_task is {apply_task!r}, but must be a function or one of {', '.join(WAYS)}.")
 
 
+def check_env_options(env_options: Any) -> None:
+    """Names and values."""
+    named = isinstance(env_options, Mapping) and all(isinstance(name, str) for name in env_options)
+    if env_options is not None and not named:
+        raise ValueError(f"from_gymnasium: env_options is {env_options!r}, but must be a dict of the constructor's arguments.")
+
+
 def check_workers(vectorization: Any, num_workers: Any, timeout: Any) -> None:
     """Values may come from JSON on the command line, so types are looked at too."""
     if vectorization not in ("sync", "async"):
         raise ValueError(f"from_gymnasium: vectorization is {vectorization!r}, but must be 'sync' or 'async'.")
     if num_workers is not None and not _whole(num_workers):
         raise ValueError(f"from_gymnasium: num_workers is {num_workers!r}, but must be a whole number of at least 1, or None.")
-    if not isinstance(timeout, int | float) or isinstance(timeout, bool) or not (timeout > 0 and math.isfinite(timeout)):
+    seconds = isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0 and math.isfinite(timeout)
+    if timeout is not None and not seconds:
         raise ValueError(f"from_gymnasium: timeout is {timeout!r}, but must be a positive number of seconds.")
+    if vectorization == "sync":
+        for name, value in (("num_workers", num_workers), ("timeout", timeout)):
+            if value is not None:
+                raise ValueError(f"from_gymnasium: {name} is {value!r}, but 'sync' has no workers; take 'async'.")
 
 
 def check_horizon(horizon: Any) -> None:

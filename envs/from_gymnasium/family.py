@@ -15,17 +15,24 @@ from gymnasium import spaces
 
 from envs import task_lists
 from envs.family import TaskFamily
+from envs.forks import refuse_fork
 from envs.from_gymnasium import arguments
 from envs.from_gymnasium import source as sources
 from envs.from_gymnasium import spaces as layouts
 from envs.from_gymnasium.pool import Pool
 from envs.from_gymnasium.processes import Processes
 from envs.from_gymnasium.worker import Environments, HostError, Recipe, task_of
+from envs.measures import read_measures
 from envs.processors import num_processors
+
+TIMEOUT = 60.0  # seconds
 
 
 class HostState(NamedTuple):
-    """What the last step returned, and the number by which the host finds the episode's environment."""
+    """What the last step returned, and the number by which the host finds the episode's environment.
+
+    ``info`` holds what the family measures, name -> scalar; nothing if it measures nothing.
+    """
 
     episode: jax.Array
     t: jax.Array
@@ -33,6 +40,7 @@ class HostState(NamedTuple):
     reward: jax.Array
     terminated: jax.Array
     truncated: jax.Array
+    info: dict[str, jax.Array]
 
 
 class HostFamily(TaskFamily):
@@ -44,6 +52,7 @@ class HostFamily(TaskFamily):
     - Action: the environment's, Discrete or Box; what lies outside is clipped. Policies have numbers from 0, or [-1, 1] in the
       place of each axis's finite range; axes without finite bounds take the policy's action as it is.
     - Reward: the environment's. End: terminated, or truncated by the environment itself before the horizon.
+    - Measures: of the environment's ``info`` after each step, what ``measures`` names; `transition_info` gives it.
     - Horizon: the time limit of the environment's registration, or the one given, which then replaces it.
 
     An episode's randomness comes from `seed_of` its first key alone: ``env.reset(seed=seed_of(key))``. States are plain arrays
@@ -65,8 +74,10 @@ class HostFamily(TaskFamily):
         observation_space: spaces.Box,
         action_space: spaces.Box | spaces.Discrete,
         horizon: int,
+        measures: Mapping[str, str],
     ):
         super().__init__(horizon)
+        self.measures = measures
         self.train_task_space, self.held_out_task_space = task_space, held_out_task_space
         self.task_space = dict(task_space.spaces) if held_out_task_space is None else None  # _refuse_outside knows both
         self.held_out_list = task_lists.all_of(held_out_task_space or task_space)
@@ -92,19 +103,20 @@ class HostFamily(TaskFamily):
             dict(params),
             vmap_method="broadcast_all",
         )
-        nothing = jnp.zeros((), jnp.int32), observation, jnp.zeros((), jnp.float32), jnp.asarray(False), jnp.asarray(False)
-        return HostState(number, *nothing)
+        zero, no = jnp.zeros((), jnp.float32), jnp.asarray(False)
+        return HostState(number, jnp.zeros((), jnp.int32), observation, zero, no, no, {name: zero for name in self.measures})
 
     def transition(self, state, action, rng, params):
         ended = state.terminated | state.truncated | (state.t >= self.horizon)
-        scalar = _like(None, jnp.float32), _like(None, bool), _like(None, bool)
-        shapes = _like(None, jnp.int32), _like(self.pool.recipe.observed.size, jnp.float32), *scalar
+        number, flag = _like(None, jnp.float32), _like(None, bool)
+        seen, info = _like(self.pool.recipe.observed.size, jnp.float32), {name: number for name in self.measures}
+        shapes = _like(None, jnp.int32), seen, number, flag, flag, info
         answer = jax.pure_callback(
             self._step, shapes, state.episode, state.t, ended, jnp.asarray(action), vmap_method="broadcast_all"
         )
-        number, observation, reward, terminated, truncated = answer
+        number, *rest = answer
         stood = state._replace(reward=jnp.zeros((), jnp.float32))
-        moved = HostState(number, state.t + 1, observation, reward, terminated, truncated)
+        moved = HostState(number, state.t + 1, *rest)
         return jax.tree.map(lambda old, new: jnp.where(ended, old, new), stood, moved)
 
     def observation(self, state, rng, params):
@@ -128,6 +140,9 @@ class HostFamily(TaskFamily):
         flat = isinstance(observation, np.ndarray) and observation.shape == self.observation_space.shape
         return observation if flat else self.pool.recipe.observed(observation)
 
+    def transition_info(self, state, action, next_state, params):
+        return next_state.info
+
     def close(self) -> None:
         """End the environments and worker processes; they begin anew when needed."""
         self.pool.close()
@@ -144,7 +159,8 @@ class HostFamily(TaskFamily):
         batch = np.shape(numbers)
         actions = np.asarray(actions, self.action_space.dtype).reshape(-1, *(self.action_space.shape or ()))
         numbers, t, ended = (np.asarray(x).reshape(-1) for x in (numbers, t, ended))
-        return _shaped(batch, self.pool.step(numbers, t, ended, actions))
+        *answer, info = _shaped(batch, self.pool.step(numbers, t, ended, actions))
+        return *answer, {name: info[..., i] for i, name in enumerate(self.measures)}
 
     def _refuse_outside(self, tasks: dict[str, np.ndarray]) -> None:
         wrong = dict(layouts.outside(self.train_task_space, tasks))
@@ -181,8 +197,9 @@ def from_gymnasium(
     env_options: Mapping[str, Any] | None = None,
     vectorization: str = "sync",
     num_workers: int | None = None,
-    timeout: float = 60.0,
+    timeout: float | None = None,
     drop: str | Sequence[str] = (),
+    measures: Mapping[str, str] | None = None,
 ) -> HostFamily:
     """Wrap an ordinary Gymnasium environment as a task family that every agent can train on.
 
@@ -198,21 +215,27 @@ def from_gymnasium(
         env_options: keyword arguments of the environment's constructor.
         vectorization: "sync", all environments in this process, or "async", in worker processes: faster where CPUs are free.
         num_workers: number of worker processes of "async"; one per CPU if None.
-        timeout: of "async": seconds for one step of a batch, ten times that for a reset, before the workers count as hanging.
-            With "sync" an environment that hangs is not noticed.
-        drop: observation field or fields that cannot be flattened, such as "mission", to be left out without a warning.
+        timeout: of "async": seconds for one step of a batch, ten times that for a reset, before the workers count as hanging;
+            60 if None. With "sync" an environment that hangs is not noticed.
+        drop: field or fields of a Dict observation that agents are not to see, such as "desired_goal"; "camera.left" is a field
+            of a field. Fields that cannot be flattened to numbers are left out anyway, with a warning where not named here.
+        measures: entries of ``info`` to report beside the return, and how an episode's number is made of its steps':
+            ``{"success": "any", "distance": "last"}``; see `TaskFamily`. Every step's info must have them.
 
     Raises:
         ValueError: one line that names the environment and what to change.
     """
+    refuse_fork()
     tasks = layouts.read_task_space("task_space", task_space)
     held_out = None
     if held_out_task_space is not None:
         held_out = layouts.read_task_space("held_out_task_space", held_out_task_space)
         arguments.check_held_out(held_out, tasks)
     arguments.check_apply_task(apply_task)
+    arguments.check_env_options(env_options)
     arguments.check_workers(vectorization, num_workers, timeout)
     drop = arguments.read_drop(drop)
+    measures = read_measures("from_gymnasium", {} if measures is None else measures)
 
     source = sources.find(env)
     name = env if isinstance(env, str) else getattr(env, "__name__", type(env).__name__)
@@ -222,16 +245,19 @@ def from_gymnasium(
     with contextlib.closing(one):
         horizon = sources.horizon_of(name, source, one) if horizon is None else horizon
         arguments.check_horizon(horizon)
-        observed = layouts.observed(name, one.observation_space)
+        observed = layouts.observed(name, one.observation_space, drop)
         sources.warn_dropped(name, observed.dropped, drop)
+        sources.try_measures(name, one, tuple(measures))
         action_space = layouts.suitable_actions(name, one.action_space)
         family = DrawnHostFamily if sources.can_draw(source, one) else HostFamily
-    recipe = Recipe(name, functools.partial(sources.make, source, options), apply_task, observed, one.action_space)
+    make = functools.partial(sources.make, source, options)
+    recipe = Recipe(name, make, apply_task, observed, one.action_space, tuple(measures))
     opened: Callable[[], Any] = functools.partial(Environments, recipe)
     if vectorization == "async":
-        opened = functools.partial(Processes, recipe, num_processors() if num_workers is None else num_workers, timeout)
+        seconds = TIMEOUT if timeout is None else timeout
+        opened = functools.partial(Processes, recipe, num_processors() if num_workers is None else num_workers, seconds)
     record = np.zeros((horizon, *(action_space.shape or ())), action_space.dtype)
-    return family(Pool(recipe, record, opened), tasks, held_out, layouts.flat_space(observed), action_space, horizon)
+    return family(Pool(recipe, record, opened), tasks, held_out, layouts.flat_space(observed), action_space, horizon, measures)
 
 
 def seed_of(key: jax.Array) -> jax.Array:

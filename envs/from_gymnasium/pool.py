@@ -49,6 +49,9 @@ class Pool:
 
     def __init__(self, recipe: Recipe, actions: np.ndarray, open_environments: Callable[[], Any]):
         self.recipe, self._actions, self._open = recipe, actions, open_environments
+        self._begin()
+
+    def _begin(self) -> None:
         self._lock = threading.RLock()
         self._next = 0
         self._drawn: tuple[int, int, Environments] | None = None  # episode, t, and where it is drawn
@@ -66,6 +69,15 @@ class Pool:
             found, self._not_finite = self._not_finite, None
             return found
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What the environments are made of. Episodes stay behind: a step of one, elsewhere, says that it is not kept."""
+        return {name: getattr(self, name) for name in ("recipe", "_actions", "_open")}
+
+    def __setstate__(self, stored: dict[str, Any]) -> None:
+        """What `__getstate__` gave."""
+        vars(self).update(stored)
+        self._begin()
+
     def reset(self, seeds: np.ndarray, tasks: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Begin episodes: their numbers [B] and first observations [B, O]."""
         with self._lock, _Closing(self):
@@ -79,9 +91,7 @@ class Pool:
             self._note("reset", numbers, observation)
             return np.asarray(numbers, np.int32), observation
 
-    def step(
-        self, numbers: np.ndarray, t: np.ndarray, ended: np.ndarray, actions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def step(self, numbers: np.ndarray, t: np.ndarray, ended: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, ...]:
         """Step the episodes that have not ended.
 
         Args:
@@ -91,7 +101,8 @@ class Pool:
             actions: [B, ...].
 
         Returns:
-            numbers [B], observation [B, O], reward [B], terminated [B], truncated [B]; zeros for those that have ended.
+            numbers [B], observation [B, O], reward [B], terminated [B], truncated [B], what is measured [B, Q]; zeros for those
+            that have ended.
         """
         with self._lock, _Closing(self):
             self._largest = max(self._largest, len(numbers))
@@ -111,7 +122,7 @@ class Pool:
             if going:
                 self._play(going)
             answers = [None if done else self._episodes[number].answer for number, done in zip(called, ended, strict=True)]
-        return np.asarray(called, np.int32), *_gather(answers, self.recipe.observed.size)
+        return np.asarray(called, np.int32), *_gather(answers, self.recipe.observed.size, len(self.recipe.measures))
 
     def render(self, number: int, t: int) -> np.ndarray:
         """The picture [height, width, 3] of an episode after ``t`` steps, played again in an environment that draws."""
@@ -146,7 +157,8 @@ class Pool:
 
     def _record(self, slot: int, seed: int, task: dict[str, np.ndarray], observation: np.ndarray) -> int:
         number, self._next = self._next, (self._next + 1) % 2**31
-        answer = observation.copy(), 0.0, False, False  # a view would keep the whole batch
+        info = np.zeros(len(self.recipe.measures), np.float32)
+        answer = observation.copy(), 0.0, False, False, info  # a view would keep the whole batch
         self._episodes[number] = self._playing[number] = Episode(slot, seed, task, answer, self._actions.copy())
         while len(self._episodes) > max(MAX_EPISODES * self._largest, MIN_EPISODES):
             self._release(next(iter(self._episodes)))
@@ -171,27 +183,35 @@ class Pool:
         sane = np.isfinite(actions).reshape(len(actions), -1).all(axis=1)
         for number in [number for number, good in zip(going, sane, strict=True) if not good]:
             # From a policy that has diverged: no environment can answer, and training says what to do.
-            going[number].answer = going[number].answer[0], float("nan"), False, True
+            seen, *_, info = going[number].answer
+            going[number].answer = seen, float("nan"), False, True, np.full_like(info, np.nan)
             self._release(number)
             del going[number]
         if not going:
             return
         answer = self._environments.step([episode.slot for episode in going.values()], actions[sane])
-        self._note("step", list(going), answer[0], answer[1])
-        for (number, episode), (observation, reward, terminated, truncated) in zip(
-            going.items(), zip(answer[0], *(part.tolist() for part in answer[1:]), strict=True), strict=True
-        ):
+        self._note("step", list(going), answer[0], answer[1], answer[4])
+        rows = zip(answer[0], *(part.tolist() for part in answer[1:4]), answer[4], strict=True)
+        for (number, episode), (observation, reward, terminated, truncated, info) in zip(going.items(), rows, strict=True):
             last = episode.length == len(episode.actions)
             truncated = truncated and not last  # a time limit inside says nothing new there
-            episode.answer = observation.copy(), reward, terminated, truncated
+            episode.answer = observation.copy(), reward, terminated, truncated, info.copy()
             if last or terminated or truncated:
                 self._release(number)
 
-    def _note(self, call: str, numbers: list[int], observation: np.ndarray, reward: np.ndarray | None = None) -> None:
+    def _note(
+        self,
+        call: str,
+        numbers: list[int],
+        observation: np.ndarray,
+        reward: np.ndarray | None = None,
+        info: np.ndarray | None = None,
+    ) -> None:
         """Remember the first answer with a number that is not finite."""
         if self._not_finite is not None:
             return
-        for values, what in ((observation, "an observation with {} at place {}"), (reward, "the reward {}")):
+        seen, paid, told = "an observation with {} at place {}", "the reward {}", "{} as number {} of its measures"
+        for values, what in ((observation, seen), (reward, paid), (info, told)):
             if values is not None and not np.isfinite(values).all():
                 i, *place = np.argwhere(~np.isfinite(values))[0].tolist()
                 episode = self._episodes[numbers[i]]
@@ -261,7 +281,7 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
     return np.array_equal(a, b, equal_nan=True)
 
 
-def _gather(answers: list[Any], size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    nothing = np.zeros(size, np.float32), 0.0, False, False
-    observation, reward, terminated, truncated = zip(*(nothing if a is None else a for a in answers), strict=True)
-    return np.asarray(observation), np.asarray(reward, np.float32), np.asarray(terminated), np.asarray(truncated)
+def _gather(answers: list[Any], size: int, num_measures: int) -> tuple[np.ndarray, ...]:
+    nothing = np.zeros(size, np.float32), 0.0, False, False, np.zeros(num_measures, np.float32)
+    observation, reward, *ends, info = zip(*(nothing if a is None else a for a in answers), strict=True)
+    return np.asarray(observation), np.asarray(reward, np.float32), *map(np.asarray, ends), np.asarray(info)

@@ -1,5 +1,6 @@
 """Finding and making the ordinary environment behind a family, with one line for whatever is wrong with it."""
 
+import copy
 import difflib
 import importlib
 import inspect
@@ -11,7 +12,7 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
 from envs.from_gymnasium.spaces import Misshapen
-from envs.from_gymnasium.worker import begin
+from envs.from_gymnasium.worker import begin, items, measured
 from envs.optional import EXTRAS, extra_of, install
 
 Source = EnvSpec | Callable[..., gymnasium.Env]
@@ -77,6 +78,19 @@ def try_out(name: str, source: Source, options: Mapping[str, Any], apply_task: A
         env.close()
         raise
     return env
+
+
+def try_measures(name: str, env: gymnasium.Env, measures: tuple[str, ...]) -> None:
+    """Take one step of an environment that has begun, and refuse info keys that it does not give."""
+    if not measures:
+        return
+    try:
+        action = copy.deepcopy(env.action_space).sample()  # a space may belong to the class, with its random numbers
+        measured(measures, items(env.step(action), 5)[-1])
+    except Misshapen as error:
+        raise ValueError(f"from_gymnasium: step of {name} gives {error}.") from error
+    except Exception as error:  # whatever a stranger's step raises becomes one line
+        raise ValueError(f"from_gymnasium: a step of {name} fails: {_line(error)}") from error
 
 
 def horizon_of(name: str, source: Source, env: gymnasium.Env) -> int:

@@ -1,6 +1,6 @@
 """An environment's spaces: observations as flat float32 for agents, and actions on their way back."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,17 +12,19 @@ class Misshapen(ValueError):
 
 
 class Observed(NamedTuple):
-    """An environment's observation -> [O] float32; leaves out fields that cannot be numbers.
+    """An environment's observation -> [O] float32; leaves out fields that cannot be numbers or are not to be seen.
 
     Attributes:
         space: of the environment, without those fields.
         size: O.
-        dropped: names of the fields left out.
+        dropped: names of the fields left out because they cannot be numbers.
+        whole: whether no field was left out.
     """
 
     space: spaces.Space
     size: int
     dropped: tuple[str, ...]
+    whole: bool
 
     def __call__(self, observation: Any) -> np.ndarray:
         """Flatten one observation.
@@ -33,7 +35,7 @@ class Observed(NamedTuple):
         _refuse_misshapen(self.space, observation, "")
         if isinstance(self.space, spaces.Box):  # most environments; gymnasium's general function takes longer
             return np.asarray(observation, np.float32).reshape(-1)
-        if self.dropped and isinstance(self.space, spaces.Dict):
+        if not self.whole and isinstance(self.space, spaces.Dict):
             observation = _without(self.space, observation)
         return np.asarray(spaces.utils.flatten(self.space, observation), np.float32)
 
@@ -53,17 +55,25 @@ def _refuse_misshapen(space: spaces.Space, value: Any, path: str) -> None:
         raise Misshapen(f"{what} of shape {np.shape(value)}, expected {space.shape}")
 
 
-def observed(name: str, space: spaces.Space) -> Observed:
-    """How observations of ``space`` are flattened.
+def observed(name: str, space: spaces.Space, drop: Sequence[str] = ()) -> Observed:
+    """How observations of ``space`` are flattened, without the fields that ``drop`` names.
 
     Raises:
-        ValueError: nothing of it can be.
+        ValueError: nothing of it can be, or ``drop`` names what it does not have.
     """
-    kept, dropped = _numbers(space, "")
+    known = list(_fields(space, ""))
+    for field in drop:
+        if field not in known:
+            has = f"its fields: {', '.join(known)}" if known else f"its observations have no fields: {space}"
+            raise ValueError(f"from_gymnasium: drop names {field!r}, but {name} has no such observation field; {has}.")
+    left = _left(space, "", drop)
+    if left is None:
+        raise ValueError(f"from_gymnasium: drop names every observation field of {name}; leave agents something to see.")
+    kept, dropped = _numbers(left, "")
     if kept is None:
         raise ValueError(f"from_gymnasium: {name} has observation_space {space}, which cannot be flattened to numbers.")
     flat = spaces.utils.flatten_space(kept)
-    return Observed(kept, int(np.prod(flat.shape or (1,))), tuple(dropped))
+    return Observed(kept, int(np.prod(flat.shape or (1,))), tuple(dropped), whole=kept == space)
 
 
 def flat_space(observed: Observed) -> spaces.Box:
@@ -72,6 +82,26 @@ def flat_space(observed: Observed) -> spaces.Box:
     assert isinstance(flat, spaces.Box)
     low, high = (np.asarray(bound, np.float32).reshape(observed.size) for bound in (flat.low, flat.high))
     return spaces.Box(low, high, dtype=np.float32)
+
+
+def _fields(space: spaces.Space, path: str) -> Iterator[str]:
+    """Names of all fields, those of fields as "outer.inner"."""
+    if isinstance(space, spaces.Dict):
+        for name, part in space.spaces.items():
+            field = f"{path}.{name}" if path else name
+            yield field
+            yield from _fields(part, field)
+
+
+def _left(space: spaces.Space, path: str, drop: Sequence[str]) -> spaces.Space | None:
+    """What is left of a space without these fields; None if nothing is."""
+    if path in drop:
+        return None
+    if not isinstance(space, spaces.Dict):
+        return space
+    parts = {name: _left(part, f"{path}.{name}" if path else name, drop) for name, part in space.spaces.items()}
+    kept = {name: part for name, part in parts.items() if part is not None}
+    return spaces.Dict(kept) if kept else None
 
 
 def _numbers(space: spaces.Space, path: str) -> tuple[spaces.Space | None, list[str]]:

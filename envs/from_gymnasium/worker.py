@@ -31,6 +31,7 @@ class Recipe(NamedTuple):
         apply_task: a function ``(env, task) -> None``, or "options", "set_task" or "attributes".
         observed: env's observation -> [O] float32.
         action_space: the environment's own.
+        measures: keys of the steps' info that are measured.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Recipe(NamedTuple):
     apply_task: str | Callable[[gymnasium.Env, dict[str, Any]], None]
     observed: Observed
     action_space: gymnasium.Space
+    measures: tuple[str, ...] = ()
 
 
 def task_of(tasks: Mapping[str, np.ndarray], index: int) -> dict[str, Any]:
@@ -70,6 +72,23 @@ def items(answer: Any, expected: int) -> Any:
     return answer
 
 
+def measured(names: tuple[str, ...], info: Mapping[str, Any]) -> list[float]:
+    """The numbers of a step's info under these names."""
+    found = []
+    for name in names:
+        if name not in info:
+            raise Misshapen(f"no info[{name!r}], which measures asks of every step; it has {_keys(info)}")
+        value = info[name]
+        if np.ndim(value) or np.asarray(value).dtype.kind not in "biuf":
+            raise Misshapen(f"{value!r} as info[{name!r}], which measures expects to be one number or bool")
+        found.append(float(value))
+    return found
+
+
+def _keys(info: Mapping[str, Any]) -> str:
+    return ", ".join(map(str, info)) or "no keys"
+
+
 class Environments:
     """Environments by slot, each reset and stepped on its own."""
 
@@ -92,20 +111,22 @@ class Environments:
                 raise self._failed("reset", slot, error) from error
         return observation
 
-    def step(self, slots: list[int], actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Step each slot: observation [B, O], reward [B], terminated [B], truncated [B]."""
+    def step(self, slots: list[int], actions: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Step each slot: observation [B, O], reward [B], terminated [B], truncated [B], and what is measured [B, Q]."""
         observation = np.empty((len(slots), self.recipe.observed.size), np.float32)
         reward = np.empty(len(slots), np.float32)
+        info = np.empty((len(slots), len(self.recipe.measures)), np.float32)
         terminated, truncated = np.empty((2, len(slots)), bool)
         actions = read_actions(self.recipe.action_space, actions)
         for i, slot in enumerate(slots):
             env = self.envs[slot]
             try:
-                seen, reward[i], terminated[i], truncated[i], _ = items(env.step(actions[i]), 5)
+                seen, reward[i], terminated[i], truncated[i], told = items(env.step(actions[i]), 5)
                 observation[i] = self.recipe.observed(seen)
+                info[i] = measured(self.recipe.measures, told)
             except (Exception, SystemExit) as error:
                 raise self._failed("step", slot, error) from error
-        return observation, reward, terminated, truncated
+        return observation, reward, terminated, truncated, info
 
     def render(self, slot: int) -> np.ndarray:
         """The picture [height, width, 3] of a slot made with "rgb_array"."""

@@ -8,12 +8,15 @@ import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
 from envs.family import TaskFamily, can_render, check_task
+from envs.forks import refuse_fork
 from envs.from_gymnasium.family import host_error
-from envs.registration import build_family
+from envs.to_gymnasium.conventions import check_render_mode, limit_of_make, limited, read_action, read_info, tells, told_spec
 
 MAX_SEED = 2**31 - 1
+NOT_PICKLED = ("_first", "_next", "_state_info", "_transition_info", "_render_state")
 
 
 def first_step(family: TaskFamily, key, task):
@@ -65,32 +68,58 @@ class TaskEnv(gymnasium.Env):
         family: a `TaskFamily`, or what makes one (a class, a function, or "module:name").
         task: the task; without it the family's fixed default task.
         render_mode: None or "rgb_array".
-        **family_options: passed to the family's constructor, such as ``horizon``.
+        **family_options: passed to the family's constructor, such as ``horizon``. ``max_episode_steps`` of `gymnasium.make` is
+            the horizon, too.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 - as Gymnasium declares it
 
     def __init__(self, family: Any, task: Any = None, render_mode: str | None = None, **family_options: Any):
-        self.family = build_family(family, **family_options)
+        self.family = limited(family, limit_of_make(), family_options)
         if not can_render(self.family):
             self.metadata = {**self.metadata, "render_modes": []}
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ValueError(
-                f"{type(self.family).__name__}: render_mode is {render_mode!r}, but the family "
-                + ("draws rgb_array only." if can_render(self.family) else "has no render_image; leave render_mode out.")
-            )
+        check_render_mode(self.family, render_mode)
         self.render_mode = render_mode
         self.observation_space = self.family.observation_space
         self.action_space = self.family.action_space
         self.task = self.family.default_params if task is None else check_task(self.family, task)
-        family_ = self.family
-        self._first = jax.jit(lambda key, task: first_step(family_, key, task))
-        self._next = jax.jit(lambda key, t, state, action, task: next_step(family_, key, t, state, action, task))
+        self._spec: EnvSpec | None = None
+        self._compile()
         self.key: Any = None
+
+    def _compile(self) -> None:
+        family = self.family
+
+        self._first = jax.jit(lambda key, task: first_step(family, key, task))
+        self._next = jax.jit(lambda key, t, state, action, task: next_step(family, key, t, state, action, task))
+        # Asked only of families that have something to tell.
+        self._state_info = jax.jit(family.state_info) if tells(family, "state_info") else None
+        self._transition_info = jax.jit(family.transition_info) if tells(family, "transition_info") else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but what is compiled and a picture that is being drawn; the episode goes on where it is read again."""
+        return {name: value for name, value in vars(self).items() if name not in NOT_PICKLED}
+
+    def __setstate__(self, stored: dict[str, Any]) -> None:
+        """What `__getstate__` gave."""
+        vars(self).update(stored)
+        self._compile()
+        if self.key is not None and self.render_mode is not None:
+            self._render_state = self.family.render_init(self.task)
+
+    @property
+    def spec(self) -> EnvSpec | None:  # type: ignore[override]
+        """As Gymnasium's; ``max_episode_steps`` is the horizon."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, value: EnvSpec | None) -> None:
+        self._spec = told_spec(value, self.family, self.task)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         """Begin an episode of the current task, or of ``options["task"]``, which then stays until another is given."""
         super().reset(seed=seed)
+        refuse_fork()
         given = read_options(options, ("task",)).get("task")
         if given is not None:
             self.task = check_task(self.family, given)
@@ -98,21 +127,30 @@ class TaskEnv(gymnasium.Env):
         with plain_host_errors():
             self.state, observation = self._first(self.key, self.task)
         self.t, self._over, self._last = 0, (False, False), np.asarray(observation)
+        self._info = read_info(self._state_info(self.state, self.task)) if self._state_info else {}
         if self.render_mode is not None:
             self._render_state = self.family.render_init(self.task)
-        return np.asarray(observation), {}
+        return np.asarray(observation), dict(self._info)
 
     def step(self, action):
-        """Take one step; truncated at the horizon, unless the episode ended there by itself. Then nothing moves or pays."""
+        """Take one step; truncated at the horizon, unless the episode ended there by itself. Then nothing moves or pays.
+
+        Raises:
+            ValueError: an action of another shape, or a discrete one that there is not.
+        """
         if self.key is None:
             raise gymnasium.error.ResetNeeded("step: call reset first, which begins an episode.")
+        refuse_fork()
+        action = read_action(self.action_space, action)
         if any(self._over):
-            return self._last.copy(), 0.0, *self._over, {}
+            return self._last.copy(), 0.0, *self._over, dict(self._info)
         with plain_host_errors():
             moved = self._next(self.key, self.t, self.state, action, self.task)
-        self.state, observation, reward, terminated, truncated = moved
+        before, (self.state, observation, reward, terminated, truncated) = self.state, moved
         self.t, self._over, self._last = self.t + 1, (bool(terminated), bool(truncated)), np.asarray(observation)
-        return np.asarray(observation), float(reward), *self._over, {}
+        told = self._transition_info(before, action, self.state, self.task) if self._transition_info else {}
+        self._info = read_info(told)
+        return np.asarray(observation), float(reward), *self._over, dict(self._info)
 
     def render(self):
         """The current state as an image [height, width, 3] of uint8, in mode "rgb_array"."""

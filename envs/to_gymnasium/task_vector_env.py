@@ -6,11 +6,14 @@ import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from envs.family import TaskFamily, can_render, check_task
-from envs.registration import build_family
+from envs.family import TaskFamily, check_task, task_leaves
+from envs.forks import refuse_fork
+from envs.options import whole_number
+from envs.to_gymnasium.conventions import check_render_mode, limited, read_action, told_spec
 from envs.to_gymnasium.task_env import MAX_SEED, first_step, next_step, plain_host_errors, read_options
 
 NEXT_EPISODE = 3  # an episode's key is split in three (see `metarl.sampler`); its successor's key is the fourth
@@ -36,13 +39,22 @@ def _step_one(family: TaskFamily, episode: Episode, action, task):
         return jnp.where(over, fresh, stepped)
 
     terminated, truncated = terminated & ~over, truncated & ~over
+    told = ~over, family.transition_info(state, action, next_state, task)
     state = jax.tree.map(choose, fresh_state, next_state)
     episode = Episode(choose(key_next, key), choose(0, t + 1), state, terminated | truncated)
-    return episode, (choose(fresh_observation, observation), choose(0.0, reward), terminated, truncated)
+    return episode, (choose(fresh_observation, observation), choose(0.0, reward), terminated, truncated), told
+
+
+def _infos(told: Any, info: dict[str, Any]) -> dict[str, Any]:
+    """Info as Gymnasium's vector environments give it: name -> [num_envs, ...], "_name" -> for which of them it is told."""
+    each = {name: np.asarray(value) for name, value in info.items()}
+    return each | {f"_{name}": np.asarray(told) for name in each}
 
 
 class TaskVectorEnv(gymnasium.vector.VectorEnv):
     """``num_envs`` environments of one family. ``task`` is one task for all, or one each with a leading axis.
+
+    ``max_episode_steps``, which `gymnasium.make_vec` hands on, is the horizon.
 
     Sub-environment i of ``reset(seed=s)`` plays the same first episode as ``TaskEnv.reset(seed=s + i)``. After `reset`,
     ``episode`` is the `Episode` of each.
@@ -54,30 +66,66 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         "render_fps": 20,
     }
 
-    def __init__(self, family: Any, num_envs: int = 1, task: Any = None, render_mode: str | None = None, **family_options: Any):
-        self.family = build_family(family, **family_options)
-        if render_mode is not None and not can_render(self.family):
-            raise ValueError(f"{type(self.family).__name__} has no render_image, so render_mode must be None.")
-        self.num_envs = num_envs
+    def __init__(
+        self,
+        family: Any,
+        num_envs: int = 1,
+        task: Any = None,
+        render_mode: str | None = None,
+        max_episode_steps: int | None = None,
+        **family_options: Any,
+    ):
+        self.family = limited(family, max_episode_steps, family_options)
+        check_render_mode(self.family, render_mode)
+        self.num_envs = whole_number(type(self.family).__name__, "num_envs", num_envs, 1)
         self.render_mode = render_mode
         self.single_observation_space = self.family.observation_space
         self.single_action_space = self.family.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.task = self._one_each(self.family.default_params if task is None else task)
-        family_ = self.family
-        self._first = jax.jit(jax.vmap(lambda key, task: first_step(family_, key, task)))
-        self._next = jax.jit(jax.vmap(lambda episode, action, task: _step_one(family_, episode, action, task)))
+        self._spec: EnvSpec | None = None
+        self.episode: Any = None
+        self._compile()
+
+    def _compile(self) -> None:
+        family = self.family
+
+        def first(key, task):
+            state, observation = first_step(family, key, task)
+            return state, observation, family.state_info(state, task)
+
+        self._first = jax.jit(jax.vmap(first))
+        self._next = jax.jit(jax.vmap(lambda episode, action, task: _step_one(family, episode, action, task)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but what is compiled; the episodes go on where it is read again."""
+        return {name: value for name, value in vars(self).items() if name not in ("_first", "_next")}
+
+    def __setstate__(self, stored: dict[str, Any]) -> None:
+        """What `__getstate__` gave."""
+        vars(self).update(stored)
+        self._compile()
+
+    @property
+    def spec(self) -> EnvSpec | None:  # type: ignore[override]
+        """As Gymnasium's; ``max_episode_steps`` is the horizon."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, value: EnvSpec | None) -> None:
+        self._spec = told_spec(value, self.family, self.task)
 
     def _one_each(self, task: Any) -> Any:
-        like = jax.tree.leaves(self.family.default_params)
-        if all(np.shape(a) == np.shape(b) for a, b in zip(jax.tree.leaves(task), like, strict=False)):
+        parts, like = task_leaves(self.family, task), jax.tree.leaves(self.family.default_params)
+        if all(np.ndim(a) == np.ndim(b) for a, b in zip(parts, like, strict=True)):
             task = check_task(self.family, task)
             return jax.tree.map(lambda x: jnp.broadcast_to(x, (self.num_envs, *x.shape)), task)
         return check_task(self.family, task, leading=(self.num_envs,))
 
     def reset(self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None):
         """Begin an episode everywhere; tasks stay unless ``options["task"]`` gives one, or one each."""
+        refuse_fork()
         given = read_options(options, ("task",)).get("task")
         if given is not None:
             self.task = self._one_each(given)
@@ -92,17 +140,25 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
             super().reset(seed=seeds[0])
         keys = jax.vmap(jax.random.key)(jnp.asarray([seed % 2**32 for seed in seeds], jnp.uint32))
         with plain_host_errors():
-            state, observation = self._first(keys, self.task)
+            state, observation, info = self._first(keys, self.task)
         zeros = jnp.zeros(self.num_envs, jnp.int32)
         self.episode = Episode(keys, zeros, state, zeros.astype(bool))
-        return np.asarray(observation), {}
+        return np.asarray(observation), _infos(~self.episode.over, info)
 
     def step(self, actions):
-        """Step all; a sub-environment whose episode ended on the last call begins anew and ignores its action."""
+        """Step all; a sub-environment whose episode ended on the last call begins anew and ignores its action.
+
+        Raises:
+            ValueError: actions of another shape, or discrete ones that there are not.
+        """
+        if self.episode is None:
+            raise gymnasium.error.ResetNeeded("step: call reset first, which begins an episode.")
+        refuse_fork()
+        actions = read_action(self.single_action_space, actions, (self.num_envs,))
         with plain_host_errors():
-            self.episode, step = self._next(self.episode, actions, self.task)
+            self.episode, step, (told, info) = self._next(self.episode, actions, self.task)
         observation, reward, terminated, truncated = map(np.asarray, step)
-        return observation, reward, terminated, truncated, {}
+        return observation, reward, terminated, truncated, _infos(told, info)
 
     def render(self):
         """One image per sub-environment, in mode "rgb_array"."""

@@ -9,6 +9,7 @@ import re
 import sys
 import typing
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
@@ -48,6 +49,14 @@ def parse(config: type[Config], args: Sequence[str] | None, prog: str, descripti
         if stop.code in (0, None):
             raise
         raise UserError(_one_line(errors.getvalue())) from None
+
+
+def with_paths(config: Any, *names: str) -> None:
+    """Let a Python program give folders of a frozen dataclass as text too: for its ``__post_init__``."""
+    for name in names:
+        value = getattr(config, name)
+        paths = tuple(map(Path, value)) if isinstance(value, tuple | list) else value
+        object.__setattr__(config, name, Path(value) if isinstance(value, str) else paths)
 
 
 def given_flags(args: Sequence[str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 import envs
+from envs.keys import is_key, numbers
 from envs.to_gymnasium.task_env import first_step, next_step
 from experiments.evaluation.rollout_video import GAP, LAST_FRAMES, MAX_FRAMES, SECONDS, beside, film
 from experiments.evaluation.trained import Trained
@@ -52,21 +53,27 @@ def strip(path: Path, agent: Trained, tasks: Any, num_steps: int = 1, count: int
 def distinct(tasks: Any, count: int) -> list[int]:
     """Indices of the first ``count`` different tasks, leaves [M, ...]; fewer if there are no more."""
     seen: dict[bytes, int] = {}
-    for i in range(jax.tree.leaves(tasks)[0].shape[0]):
-        seen.setdefault(b"".join(np.asarray(leaf[i]).tobytes() for leaf in jax.tree.leaves(tasks)), i)
+    leaves = jax.tree.leaves(numbers(tasks))
+    for i in range(leaves[0].shape[0]):
+        seen.setdefault(b"".join(np.asarray(leaf[i]).tobytes() for leaf in leaves), i)
     return list(seen.values())[:count]
 
 
 def films_of(agent: Trained, task: Any, num_steps: int) -> dict[str, list[np.ndarray]]:
     """Caption -> pictures of an episode of one task, before adaptation and after each number of inner steps shown."""
     curve = agent.adapt(task, num_steps=num_steps)
-    about = ", ".join(" ".join(f"{x:+.2f}" for x in np.ravel(leaf)) for leaf in jax.tree.leaves(task) if np.size(leaf) <= 2)
+    about = ", ".join(" ".join(f"{x:+.2f}" for x in np.ravel(leaf)) for leaf in jax.tree.leaves(task) if told(leaf))
     after = "after one step" if num_steps == 1 else f"after {num_steps} steps"
     found = {}
     for words, step in (("before", 0), (after, num_steps)):
         states, total = greedy_episode(agent, curve, task, step)
         found[f"{words}: {total:.1f}" + f" (task {about})" * bool(about)] = film(agent.family, task, states)
     return found
+
+
+def told(leaf: Any) -> bool:
+    """Whether a caption has room for a part of a task."""
+    return np.size(leaf) <= 2 and not is_key(leaf)
 
 
 def greedy_episode(agent: Trained, curve: Any, task: Any, step: int) -> tuple[list[Any], float]:

@@ -14,12 +14,13 @@ import envs
 from agents.agent import hyperparameters
 from experiments.cli.errors import UserError
 from experiments.cli.family_errors import NotFinite, explained
-from experiments.cli.flags import at_least, between
+from experiments.cli.flags import at_least, between, with_paths
 from experiments.cli.luxuries import luxury
 from experiments.evaluation import film, rollout_video, wandb_evaluation
 from experiments.evaluation.trained import Trained, load
 from experiments.reporting import figures
 from experiments.reporting.intervals import bootstrap_ci95, hurt_over_seeds, iqm, task_hash
+from experiments.reporting.measures import SHARE, mean_intervals, share_intervals
 from experiments.reporting.tables import Table, show
 from experiments.runs import checkpoint
 from experiments.runs.folder import write_json
@@ -57,6 +58,10 @@ class EvaluateConfig:
     step_scale: tuple[float, ...] | None = None
     """How far each inner step goes, relative to training; as the run was set if not given. 1 0.5 halves it after the first."""
 
+    def __post_init__(self) -> None:
+        """Take a folder's name as text."""
+        with_paths(self, "run_dir")
+
 
 def evaluate(agent: Trained, *, num_tasks: int = 100, num_steps: int = 3) -> dict[str, Any]:
     """An agent on held-out tasks.
@@ -85,7 +90,8 @@ def _evaluated(agent: Trained, num_tasks: int, num_steps: int) -> tuple[dict[str
             raise UserError(f"{name} is {value}, but must be at least {least}.")
     tasks = envs.held_out_tasks(agent.family, num_tasks)
     curves = adapt_all(agent, tasks, num_steps)
-    sound = np.all(np.isfinite(curves["returns"]) & np.isfinite(curves["greedy_returns"]), axis=1)
+    numbers = jax.tree.leaves([curves[name] for name in ("returns", "greedy_returns", "measures", "greedy_measures")])
+    sound = np.all([np.isfinite(each).all(axis=1) for each in numbers], axis=0)
     if not sound.any():
         raise NotFinite(
             f"all {num_tasks} held-out tasks give returns that are not finite.",
@@ -96,8 +102,9 @@ def _evaluated(agent: Trained, num_tasks: int, num_steps: int) -> tuple[dict[str
     tasks, curves = jax.tree.map(lambda leaf: leaf[sound], (tasks, curves)) if left_out else (tasks, curves)
     num_tasks = int(sound.sum())
     summary = summarise(*(curves[name].astype(np.float64) for name in ("returns", "greedy_returns", "gain_error")))
+    measures = summarise_measures(agent.family, curves["measures"], curves["greedy_measures"])
     result = {"iteration": agent.iteration, "num_tasks": num_tasks, "episodes": curves["used"][0].tolist()}
-    return result | left_out | summary | {"task_hash": task_hash(tasks)}, tasks, curves
+    return result | left_out | summary | measures | {"task_hash": task_hash(tasks)}, tasks, curves
 
 
 def evaluate_run(config: EvaluateConfig, run_config: dict[str, Any]) -> None:
@@ -159,6 +166,8 @@ def evaluate_into(folder: Path, agent: Trained, config: EvaluateConfig, settings
             f"{', '.join(map(str, which))} of the family's list."
         )
     show(table_of(result))
+    if "measures" in result:
+        show(table_of_measures(result))
     picture, video = folder / "adaptation.png", folder / "rollout.gif"
     with luxury(picture.name, picture):
         draw(picture, agent.family, tasks, result, curves)
@@ -168,6 +177,9 @@ def evaluate_into(folder: Path, agent: Trained, config: EvaluateConfig, settings
         recorded = rollout_video.write(video, agent.family, first["tasks"], episodes)
         if not recorded and declaration.adapts_by == "gradient":
             film.write(video, agent, tasks, num_steps=config.num_steps)
+        elif not recorded:  # chance decided how they went: the keys tell
+            keys = {name: jax.random.wrap_key_data(first["keys"][i]) for i, name in enumerate(episodes)}
+            rollout_video.write(video, agent.family, first["tasks"], episodes, keys)
     return result
 
 
@@ -176,9 +188,11 @@ def adapt_all(agent: Trained, tasks: Any, num_steps: int) -> dict[str, Any]:
 
     Returns:
         "returns" [M, K+1], mean over N episodes after 0..K inner steps; "greedy_returns" [M, K+1], the same without
-        sampling; "gain_error" [M, K+1], the standard error of each return minus the first; "used" [M, K+1], episodes used
+        sampling; "gain_error" [M, K+1], the standard error of each return minus the first; "measures" and
+        "greedy_measures", name -> [M, K+1], what else the family measures of both; "used" [M, K+1], episodes used
         by then; "before" and "after", the first episode with the unadapted and with the last parameters: (observation
-        [M, T, ...], mask [M, T], last observation [M, ...]); "actions", those of both, as the family took them.
+        [M, T, ...], mask [M, T], last observation [M, ...]); "actions", those of both, as the family took them; "keys", the
+        words of those that both were drawn with.
     """
     return jax.device_get(adapter(agent.learner, num_steps)(agent.state, tasks))
 
@@ -194,9 +208,11 @@ def adapter(learner: MetaLearner, num_steps: int) -> Callable[[Any, Any], dict[s
         first = query if num_steps == 0 else jax.tree.map(lambda x: x[0], support)
         episodes = {"before": first_episode(first), "after": first_episode(query)}
         episodes["actions"] = tuple(learner.to_action(batch.trajectory.action[0]) for batch in (first, query))
+        episodes["keys"] = tuple(batch.trajectory.key[0] for batch in (first, query))
+        measured = {"measures": curve.measures, "greedy_measures": curve.greedy_measures}
         error = jnp.zeros_like(curve.score) if curve.gain_error is None else curve.gain_error
         found = {"returns": curve.score, "greedy_returns": curve.greedy_score, "gain_error": error}
-        return found | {"used": curve.used} | episodes
+        return found | {"used": curve.used} | measured | episodes
 
     def first_episode(batch: Any) -> tuple[jax.Array, ...]:
         trajectory = batch.trajectory
@@ -235,6 +251,26 @@ def summarise(returns: np.ndarray, greedy_returns: np.ndarray, gain_error: np.nd
     }
 
 
+def summarise_measures(family: Any, sampled: dict[str, np.ndarray], greedy: dict[str, np.ndarray]) -> dict[str, Any]:
+    """What evaluation.json holds of a family's measures, given name -> [M, K+1] of both kinds of episodes; {} without any."""
+    if not sampled:
+        return {}
+    found = {}
+    for name, reduction in family.measures.items():
+        values, modes = sampled[name].astype(np.float64), greedy[name].astype(np.float64)
+        ci95 = share_intervals if reduction == SHARE else mean_intervals
+        found[name] = {
+            "reduction": reduction,
+            "mean": values.mean(axis=0).tolist(),
+            "ci95": ci95(values),
+            "greedy_mean": modes.mean(axis=0).tolist(),
+            "greedy_ci95": ci95(modes),
+            "values": values.tolist(),
+            "greedy_values": modes.tolist(),
+        }
+    return {"measures": found}
+
+
 def draw(path: Path, family: Any, tasks: Any, result: dict[str, Any], curves: dict[str, Any]) -> None:
     """The adaptation curve and, where the family lies in a plane, paths before and after adaptation."""
     episodes = None
@@ -270,3 +306,16 @@ def sentence_of_hurt(result: dict[str, Any]) -> str:
         f"clearly worse after the last than at first: {result['hurt']:.1%} of tasks [{low:.0%}, {high:.0%}]; "
         f"{result['hurt_by_chance']:.1%} by chance alone"
     )
+
+
+def table_of_measures(result: dict[str, Any]) -> Table:
+    """What the family measures beside the return, with intervals: a row per measure and adaptation step."""
+    rows = [
+        (name, measure["reduction"], str(k), f"{mean:.4g}", f"[{low:.4g}, {high:.4g}]", f"{greedy:.4g}")
+        for name, measure in result["measures"].items()
+        for k, (mean, (low, high), greedy) in enumerate(
+            zip(measure["mean"], measure["ci95"], measure["greedy_mean"], strict=True)
+        )
+    ]
+    step = "episode" if result["adapts_by"] == "memory" else "inner step"
+    return Table(("measure", "of steps", step, "mean", "95 % interval", "greedy"), rows, words=(0, 1))

@@ -1,5 +1,6 @@
 """``rollout.gif``: a held-out task before and after adaptation, side by side, as the family itself draws it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,13 @@ GAP = 6  # pixels between them
 LAST_FRAMES = 8  # how long the end stays, in frames
 
 
-def write(path: Path, family: Any, task: Any, episodes: dict[str, tuple[Any, Any, Any]], key: jax.Array | None = None) -> bool:
+def write(
+    path: Path,
+    family: Any,
+    task: Any,
+    episodes: dict[str, tuple[Any, Any, Any]],
+    keys: Mapping[str, jax.Array] | None = None,
+) -> bool:
     """Draw recorded episodes of one task beside each other. Their states are found by playing the recorded actions again.
 
     Args:
@@ -25,7 +32,7 @@ def write(path: Path, family: Any, task: Any, episodes: dict[str, tuple[Any, Any
         family: the environments.
         task: the task of all episodes.
         episodes: caption -> (observation [T, ...], action [T, ...], mask [T]).
-        key: that the episodes were drawn with; not needed by a family without randomness of its own.
+        keys: caption -> key that the episode was drawn with; not needed by a family without randomness of its own.
 
     Returns:
         Whether it was written. Not if the family cannot draw itself, nor if playing the actions again does not give the
@@ -35,8 +42,9 @@ def write(path: Path, family: Any, task: Any, episodes: dict[str, tuple[Any, Any
     if not envs.family.can_render(family):
         return False
     films = []
-    for observation, action, mask in episodes.values():
-        states = replay(family, task, action[: int(mask.sum())], observation, jax.random.key(0) if key is None else key)
+    for caption, (observation, action, mask) in episodes.items():
+        key = jax.random.key(0) if keys is None else keys[caption]
+        states = replay(family, task, action[: int(mask.sum())], observation, key)
         if states is None:
             return False
         films.append(film(family, task, states))

@@ -38,6 +38,11 @@ def numbers(result: dict[str, Any]) -> dict[str, float]:
         found["eval/hurt"] = result["hurt"]
     if result.get("greedy_mean"):
         found["eval/greedy_post"] = result["greedy_mean"][-1]
+    for name, measure in result.get("measures", {}).items():
+        start = f"eval/measures/{name}"
+        found |= {f"{start}_pre": measure["mean"][0], f"{start}_post": measure["mean"][-1]}
+        found |= {f"{start}_post_low": measure["ci95"][-1][0], f"{start}_post_high": measure["ci95"][-1][1]}
+        found[f"{start}_greedy_post"] = measure["greedy_mean"][-1]
     return found
 
 

@@ -9,6 +9,7 @@ from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError
 from experiments.cli.flags import flag
 from experiments.reporting.intervals import algorithm_ci95, bootstrap_ci95, hurt_over_seeds, iqm
+from experiments.reporting.measures import measures_over_seeds
 from experiments.runs.folder import EXECUTION, NOT_SETTINGS, load_json, read_config
 from experiments.runs.metrics_file import sound_lines
 
@@ -166,7 +167,8 @@ def over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
         tasks; algorithm_ci95 [K+1, 2], for seeds that were not drawn, None for one seed;
         seed_means [S][K+1] and seed_spread [K+1], their standard deviation (None for one seed); greedy_mean and
         greedy_ci95, or None; hurt_by_step [K+1] with hurt and hurt_ci95 of the last step, beside hurt_by_chance: the share of
-        tasks that adaptation made clearly worse, None for evaluations from before standard errors were recorded.
+        tasks that adaptation made clearly worse, None for evaluations from before standard errors were recorded;
+        measures, name -> what `measures_over_seeds` gives.
     """
     per_seed = [np.asarray(result["returns"]) for result in results]
     seed_means = np.stack([returns.mean(axis=0) for returns in per_seed])
@@ -186,6 +188,7 @@ def over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
         **hurt_over_seeds(per_seed, errors),
         "seed_means": seed_means.tolist(),
         "seed_spread": seed_means.std(axis=0, ddof=1).tolist() if len(results) > 1 else None,
+        "measures": measures_over_seeds(results),
     }
 
 

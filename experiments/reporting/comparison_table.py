@@ -27,12 +27,14 @@ class Cells(NamedTuple):
         headings: of the columns; the first two are the agent and its number of seeds.
         groups: agent -> its rows.
         notes: heading -> what it means.
+        measures: the last of the headings, which say what was measured beside the return.
     """
 
     title: str
     headings: tuple[str, ...]
     groups: dict[str, list[tuple[str, ...]]]
     notes: dict[str, str]
+    measures: tuple[str, ...] = ()
 
 
 def cells(comparison: Comparison) -> Cells:
@@ -42,8 +44,10 @@ def cells(comparison: Comparison) -> Cells:
         groups = {agent: _error_rows(agent, row) for agent, row in comparison.rows.items()}
         return Cells(comparison.title, headings, groups, {name: NOTES[name] for name in ("95 % interval", "algorithm")})
     headings = ("agent", "seeds", "episodes", "mean", "95 % interval", "algorithm", "IQM", "mode", "hurt", "seed sd")
-    groups = {agent: _return_rows(agent, row) for agent, row in comparison.rows.items()}
-    return Cells(comparison.title, headings, groups, NOTES)
+    measures = list(dict.fromkeys(name for row in comparison.rows.values() for name in row["measures"]))
+    groups = {agent: _return_rows(agent, row, measures) for agent, row in comparison.rows.items()}
+    told = {name: "measured beside the return: mean and 95 % interval" for name in measures}
+    return Cells(comparison.title, (*headings, *measures), groups, NOTES | told, tuple(measures))
 
 
 def _error_rows(agent: str, row: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -62,7 +66,14 @@ def _error_rows(agent: str, row: dict[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
-def _return_rows(agent: str, row: dict[str, Any]) -> list[tuple[str, ...]]:
+def _measured(row: dict[str, Any], name: str, k: int) -> str:
+    if name not in row["measures"]:
+        return NONE
+    measure = row["measures"][name]
+    return f"{measure['mean'][k]:.3g} [{measure['ci95'][k][0]:.3g}, {measure['ci95'][k][1]:.3g}]"
+
+
+def _return_rows(agent: str, row: dict[str, Any], measures: list[str]) -> list[tuple[str, ...]]:
     pick = lambda name, k: NONE if row[name] is None else number(row[name][k])
     return [
         (
@@ -76,6 +87,7 @@ def _return_rows(agent: str, row: dict[str, Any]) -> list[tuple[str, ...]]:
             pick("greedy_mean", k),
             share(row["hurt_by_step"][k] if k and row["hurt_by_step"] else None),
             pick("seed_spread", k),
+            *(_measured(row, name, k) for name in measures),
         )
         for k, episodes in enumerate(row["episodes"])
         if k == 0 or row["adapts_by"] != "nothing"  # the same again
@@ -87,7 +99,24 @@ def wide(found: Cells) -> Table:
     return Table(found.headings, _grouped(list(found.groups.values())), found.title)
 
 
-def narrow(found: Cells) -> Table:
+def narrow(found: Cells) -> list[Table]:
+    """The returns, and in a table of its own what was measured beside them, if anything."""
+    count = len(found.headings) - len(found.measures)
+    returns = found._replace(
+        headings=found.headings[:count],
+        groups={agent: [row[:count] for row in rows] for agent, rows in found.groups.items()},
+        notes={name: meaning for name, meaning in found.notes.items() if name not in found.measures},
+    )
+    beside = found._replace(
+        title="",
+        headings=(*found.headings[:3], *found.measures),
+        groups={agent: [(*row[:3], *row[count:]) for row in rows] for agent, rows in found.groups.items()},
+        notes={name: meaning for name, meaning in found.notes.items() if name in found.measures},
+    )
+    return [_narrow(returns), _narrow(beside)] if found.measures else [_narrow(returns)]
+
+
+def _narrow(found: Cells) -> Table:
     """The agent once, with its number of seeds, and no `ROOMY` columns: at most 80 characters, for returns above -1000."""
     kept = [i for i, name in enumerate(found.headings) if i > 1 and name not in ROOMY]
     groups = [

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from scipy import stats
 
+from envs.keys import numbers
 from metarl.gains import BY_CHANCE, clearly_worse
 
 NUM_RESAMPLES = 2000
@@ -152,7 +153,7 @@ def iqm(values: np.ndarray) -> np.ndarray:
 def task_hash(tasks: Any) -> str:
     """SHA-256 of a tree of task arrays: structure, shapes, dtypes and bytes."""
     digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tasks):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(numbers(tasks)):
         array = np.asarray(leaf)
         digest.update(f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype}".encode())
         digest.update(array.tobytes())

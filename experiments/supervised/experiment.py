@@ -10,7 +10,7 @@ import agents
 from agents.agent import Kind, Training
 from envs.families.regression import RegressionFamily
 from experiments.cli.errors import UserError
-from experiments.cli.flags import MAX_SEED, at_least, between, multiple
+from experiments.cli.flags import MAX_SEED, at_least, between, multiple, with_paths
 from experiments.runs.checkpoint import KEEP
 from experiments.training import loop, settings
 from experiments.training.devices import choose_devices, spread
@@ -63,6 +63,10 @@ class SupervisedConfig:
     """Replace the run in run_dir."""
     own: Any = None
     """The agent's hyperparameters; its defaults if None."""
+
+    def __post_init__(self) -> None:
+        """Take a folder's name as text."""
+        with_paths(self, "run_dir")
 
 
 class Built(NamedTuple):

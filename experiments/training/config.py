@@ -16,7 +16,7 @@ from agents.agent import Kind
 from envs import registration
 from envs.options import from_flags
 from experiments.cli.errors import UserError
-from experiments.cli.flags import MAX_SEED, at_least, between, flag
+from experiments.cli.flags import MAX_SEED, at_least, between, flag, with_paths
 from experiments.training import settings
 from experiments.training.settings import find_users_modules
 from metarl.advantages import MOST_OBSERVED, is_large
@@ -98,6 +98,10 @@ class TrainConfig(ReinforcementSettings):
     those of that run; the network must be the same, and optimiser and iterations begin anew."""
     own: Any = None
     """The agent's hyperparameters; its defaults if None."""
+
+    def __post_init__(self) -> None:
+        """Take a folder's name as text."""
+        with_paths(self, "run_dir")
 
 
 class Built(NamedTuple):

@@ -30,7 +30,8 @@ class Locomotion(TaskFamily):
     def __init__(self, horizon: int | None = None, backend: str = "auto", iterations: int = 4, threads: int | None = None):
         """See `envs.mujoco.physics.make_physics` for ``backend``, ``iterations`` and ``threads``."""
         super().__init__(horizon)
-        self.physics = make_physics(type(self).__name__, self.robot, backend, iterations, threads)
+        self._made_with = backend, iterations, threads
+        self.physics = make_physics(type(self).__name__, self.robot, *self._made_with)
         self.calls_host = self.physics.calls_host
         model = self.physics.model
         self.start = jnp.asarray(model.qpos0, jnp.float32)
@@ -38,6 +39,21 @@ class Locomotion(TaskFamily):
         self.action_space = Box(-1.0, 1.0, (model.nu,), np.float32)
         size = model.nq - self.robot.unobserved + model.nv
         self.observation_space = Box(-np.inf, np.inf, (size,), np.float32)
+
+    def __getstate__(self):
+        """Everything but the physics, which holds threads and the model: it is made anew where this is read again."""
+        return {name: value for name, value in vars(self).items() if name != "physics"}
+
+    def __setstate__(self, stored):
+        """What `__getstate__` gave."""
+        vars(self).update(stored)
+        self.physics = make_physics(type(self).__name__, self.robot, *self._made_with)
+
+    def __copy__(self):
+        """One that shares the physics."""
+        copied = object.__new__(type(self))
+        vars(copied).update(vars(self))
+        return copied
 
     def change(self, params):
         """How the task changes the model; None if it does not."""

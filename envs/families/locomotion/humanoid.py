@@ -15,7 +15,14 @@ HUMANOID = Robot("humanoid.xml", 5, uniform_noise(1e-2), place="mass centre", un
 FORWARD, ALIVE, EFFORT_COST = 1.25, 5.0, 0.1  # Gymnasium's, and 0.25 times five physics steps in ProMP's code
 CTRL_RANGE = 0.4  # of every actuator
 TOLERANCE = 1e-3  # how far from 1 the length of a given direction may be
-UNIT: Any = Such(Box(-1.0, 1.0, (2,), np.float32), lambda x: np.abs(np.linalg.norm(x) - 1.0) < TOLERANCE, "of length 1")
+
+
+def is_unit(x: np.ndarray) -> Any:
+    """Whether it is of length 1."""
+    return np.abs(np.linalg.norm(x) - 1.0) < TOLERANCE
+
+
+UNIT: Any = Such(Box(-1.0, 1.0, (2,), np.float32), is_unit, "of length 1")
 
 
 class Heading(NamedTuple):

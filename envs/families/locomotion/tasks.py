@@ -23,7 +23,12 @@ class Direction(NamedTuple):
     sign: jax.Array
 
 
-SIGN: Any = Such(Box(-1.0, 1.0, (), np.float32), lambda x: np.abs(x) == 1.0, "either -1 or 1")
+def is_sign(x: np.ndarray) -> Any:
+    """Whether it is -1 or 1."""
+    return np.abs(x) == 1.0
+
+
+SIGN: Any = Such(Box(-1.0, 1.0, (), np.float32), is_sign, "either -1 or 1")
 SPEEDS, DIRECTIONS = Speed(finite()), Direction(SIGN)  # any velocity may be tried
 _SIGNS: Any = np.array([1.0, -1.0], np.float32)
 BOTH = Direction(_SIGNS)  # there are no other directions to hold out

@@ -1,0 +1,118 @@
+"""What Gymnasium asks of its environments beside the functions of a family: actions, info, specifications, time limits."""
+
+import dataclasses
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium import Space
+from gymnasium.envs import registration
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.experimental.functional import FuncEnv
+from gymnasium.spaces import Box, Discrete
+
+from envs.family import TaskFamily, can_render, task_by_names
+from envs.registration import build_family
+
+
+def read_action(space: Space, action: Any, leading: tuple[int, ...] = ()) -> Any:
+    """An action, or one each with ``leading`` axes, as an array; lists are welcome. Boxes may be left: families clip.
+
+    Raises:
+        ValueError: another shape, no numbers, or a discrete action that there is not.
+    """
+    if not isinstance(space, Box | Discrete):
+        return action
+    try:
+        array = np.asarray(action)
+    except ValueError:  # rows of different lengths
+        array = np.empty(0, object)
+    whole, shape = np.issubdtype(space.dtype, np.integer), (*leading, *(space.shape or ()))
+    if array.dtype.kind not in ("iub" if whole else "iubf") or array.shape != shape:
+        told = "whole numbers" if whole else "numbers"
+        raise ValueError(f"step: the action is {_shown(action)}, but must be {told} of shape {shape}, for {space}.")
+    if isinstance(space, Discrete) and np.any((array < space.start) | (array >= space.start + space.n)):
+        last = space.start + space.n - 1
+        raise ValueError(f"step: the action is {_shown(action)}, but actions are {space.start} to {last} ({space}).")
+    return array if array.dtype.kind == "f" else array.astype(space.dtype)
+
+
+def _shown(action: Any) -> str:
+    return " ".join(repr(action).split())
+
+
+def tells(family: TaskFamily, method: str) -> bool:
+    """Whether a family has a ``state_info`` or ``transition_info`` of its own."""
+    return getattr(type(family), method) is not getattr(FuncEnv, method)
+
+
+def read_info(info: Mapping[str, Any]) -> dict[str, Any]:
+    """Info of one environment as Gymnasium's have it: Python numbers, and NumPy arrays where there are axes."""
+    return {name: np.asarray(value).item() if np.ndim(value) == 0 else np.asarray(value) for name, value in info.items()}
+
+
+def check_render_mode(family: TaskFamily, render_mode: Any) -> None:
+    """None, or "rgb_array" of a family that draws itself."""
+    if render_mode is not None and not (can_render(family) and render_mode == "rgb_array"):
+        raise ValueError(
+            f"{type(family).__name__}: render_mode is {render_mode!r}, but the family "
+            + ("draws rgb_array only." if can_render(family) else "has no render_image; leave render_mode out.")
+        )
+
+
+def limited(family: Any, limit: int | None, options: dict[str, Any]) -> TaskFamily:
+    """A family whose horizon is ``limit``, where there is one: what Gymnasium calls max_episode_steps.
+
+    Raises:
+        ValueError: as `build_family`; or ``options`` have another horizon.
+    """
+    built = build_family(family, **options)
+    if limit is None or limit == built.horizon:
+        return built
+    if options.get("horizon") is not None:
+        raise ValueError(
+            f"{type(built).__name__}: horizon is {options['horizon']}, but max_episode_steps is {limit}; give one of them."
+        )
+    return build_family(family, **options | {"horizon": limit})
+
+
+def limit_of_make() -> int | None:
+    """``max_episode_steps`` of the `gymnasium.make` that is making the environment whose constructor asks; None without one.
+
+    Gymnasium hands it to its own wrapper alone, which can shorten an episode but not prolong it, so it is read where it stands.
+    """
+    here = inspect.currentframe()
+    maker = here and here.f_back and here.f_back.f_back
+    if maker is None or maker.f_code is not registration.make.__code__:
+        return None
+    given = maker.f_locals.get("max_episode_steps")
+    given = getattr(maker.f_locals.get("env_spec"), "max_episode_steps", None) if given is None else given
+    return None if given is None or given == -1 else given  # -1: as long as the environment says
+
+
+def told_spec(spec: EnvSpec | None, family: TaskFamily, task: Any) -> EnvSpec | None:
+    """A specification that says how long episodes are, and that `EnvSpec.to_json` can write: a task as plain lists by name."""
+    if spec is None:
+        return None
+    kwargs = dict(spec.kwargs)
+    if kwargs.get("task") is not None:
+        kwargs["task"] = task_by_names(task)
+    if spec.max_episode_steps not in (None, family.horizon) or "max_episode_steps" in kwargs:
+        kwargs["horizon"] = family.horizon
+    return dataclasses.replace(
+        spec, max_episode_steps=family.horizon, kwargs=kwargs | {"family": _by_name(kwargs.get("family"))}
+    )
+
+
+def _by_name(maker: Any) -> Any:
+    """The "module:name" of a class or function that can be found there, else itself."""
+    module, name = getattr(maker, "__module__", None), getattr(maker, "__qualname__", None)
+    if not module or not name or module == "__main__":
+        return maker
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError:
+        return maker
+    return f"{module}:{name}" if found is maker else maker

@@ -1,0 +1,40 @@
+"""Means and intervals of what families measure beside the return, such as success."""
+
+from typing import Any
+
+import numpy as np
+
+from envs.measures import SHARE
+from experiments.reporting.intervals import bootstrap_ci95, share_ci95
+
+
+def mean_intervals(*per_seed: np.ndarray) -> list[list[float]]:
+    """95 % intervals [K+1][2] of the mean over tasks, from values [M, K+1] of each seed."""
+    return bootstrap_ci95(per_seed).tolist()
+
+
+def share_intervals(*per_seed: np.ndarray) -> list[list[float]]:
+    """The same of shares of episodes; where all tasks say 0, or all 1, the exact interval for that many tasks."""
+    found = mean_intervals(*per_seed)
+    for k, column in enumerate(zip(*(values.T for values in per_seed), strict=True)):
+        if np.min(column) == np.max(column) and np.max(column) in (0.0, 1.0):
+            found[k] = share_ci95(list(column))
+    return found
+
+
+def measures_over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Name -> reduction, mean and ci95 [K+1], and the same of greedy episodes, of what all seeds of an agent measured."""
+    shared = [name for name in results[0].get("measures", {}) if all(name in result.get("measures", {}) for result in results)]
+    found = {}
+    for name in shared:
+        each = [result["measures"][name] for result in results]
+        ci95 = share_intervals if each[0]["reduction"] == SHARE else mean_intervals
+        values, modes = ([np.asarray(one[which]) for one in each] for which in ("values", "greedy_values"))
+        found[name] = {
+            "reduction": each[0]["reduction"],
+            "mean": np.mean([v.mean(axis=0) for v in values], axis=0).tolist(),
+            "ci95": ci95(*values),
+            "greedy_mean": np.mean([v.mean(axis=0) for v in modes], axis=0).tolist(),
+            "greedy_ci95": ci95(*modes),
+        }
+    return found
