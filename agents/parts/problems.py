@@ -30,7 +30,7 @@ class Episodes(NamedTuple):
     advantage: jax.Array
     episode_return: jax.Array
     explained_variance: jax.Array
-    measures: dict[str, jax.Array]
+    measures: dict[str, jax.Array] = {}  # noqa: RUF012 - never changed
 
 
 def measures_of(family: Any, trajectory: Trajectory) -> dict[str, jax.Array]:
