@@ -162,7 +162,7 @@ def test_a_family_of_an_ordinary_environment_is_pickled():
     first, _ = env.reset(seed=1)
     again = pickle.loads(pickle.dumps(env))
     with pytest.raises(RuntimeError, match="Reset again"):
-        again.step(0)
+        again.step(1)
     np.testing.assert_array_equal(again.reset(seed=1)[0], first)
 
 
