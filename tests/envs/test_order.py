@@ -7,7 +7,7 @@ import pytest
 
 ROOM = Path(__file__).parent.parent.parent / "envs"
 ORDER = [
-    "processors optional options task_spaces drawing",
+    "processors optional options task_spaces drawing forks keys measures",
     "family",
     "contract task_lists scales",
     "registration",
