@@ -10,6 +10,7 @@ from typing import Any
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
+from gymnasium.wrappers import NormalizeObservation, NormalizeReward
 
 from envs.from_gymnasium.spaces import Misshapen
 from envs.from_gymnasium.worker import begin, items, measured
@@ -47,6 +48,19 @@ def make(source: Source, options: Mapping[str, Any], render_mode: str | None = N
     return source(**given)
 
 
+def refuse_statistics(name: str, env: gymnasium.Env) -> None:
+    """Refuse wrappers whose statistics go on from one episode to the next: an episode must follow from its seed."""
+    wrapped = env
+    while isinstance(wrapped, gymnasium.Wrapper):
+        if isinstance(wrapped, NormalizeObservation | NormalizeReward):
+            wrapper = type(wrapped).__name__
+            raise ValueError(
+                f"from_gymnasium: {name} is wrapped in {wrapper}, whose statistics change from episode to episode; leave it "
+                "out, agents have --normalize-observations and --normalize-rewards of their own."
+            )
+        wrapped = wrapped.env
+
+
 def try_out(name: str, source: Source, options: Mapping[str, Any], apply_task: Any, task: dict[str, Any]) -> gymnasium.Env:
     """Make one environment and begin an episode of one task, so that mistakes show before anything compiles."""
     try:
@@ -62,6 +76,7 @@ def try_out(name: str, source: Source, options: Mapping[str, Any], apply_task: A
     if not isinstance(env, gymnasium.Env):
         raise ValueError(f"from_gymnasium: {name} made a {type(env).__name__}, but must make a gymnasium.Env.")
     try:
+        refuse_statistics(name, env)
         if apply_task == "attributes":
             for field in task:
                 if not hasattr(env.unwrapped, field):

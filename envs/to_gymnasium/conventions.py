@@ -106,6 +106,18 @@ def told_spec(spec: EnvSpec | None, family: TaskFamily, task: Any) -> EnvSpec | 
     )
 
 
+def _spec(env: Any) -> EnvSpec | None:
+    return env._spec
+
+
+def _set_spec(env: Any, value: EnvSpec | None) -> None:
+    env._spec = told_spec(value, env.family, env.task)
+
+
+# The ``spec`` of an environment, in the place of Gymnasium's plain attribute; its constructor sets ``_spec`` to None.
+SPEC: Any = property(_spec, _set_spec, doc="As Gymnasium's; ``max_episode_steps`` is the horizon.")
+
+
 def _by_name(maker: Any) -> Any:
     """The "module:name" of a class or function that can be found there, else itself."""
     module, name = getattr(maker, "__module__", None), getattr(maker, "__qualname__", None)

@@ -13,7 +13,7 @@ from gymnasium.envs.registration import EnvSpec
 from envs.family import TaskFamily, can_render, check_task
 from envs.forks import refuse_fork
 from envs.from_gymnasium.family import host_error
-from envs.to_gymnasium.conventions import check_render_mode, limit_of_make, limited, read_action, read_info, tells, told_spec
+from envs.to_gymnasium.conventions import SPEC, check_render_mode, limit_of_make, limited, read_action, read_info, tells
 
 MAX_SEED = 2**31 - 1
 NOT_PICKLED = ("_first", "_next", "_state_info", "_transition_info", "_render_state")
@@ -74,6 +74,8 @@ class TaskEnv(gymnasium.Env):
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 - as Gymnasium declares it
 
+    spec = SPEC
+
     def __init__(self, family: Any, task: Any = None, render_mode: str | None = None, **family_options: Any):
         self.family = limited(family, limit_of_make(), family_options)
         if not can_render(self.family):
@@ -106,15 +108,6 @@ class TaskEnv(gymnasium.Env):
         self._compile()
         if self.key is not None and self.render_mode is not None:
             self._render_state = self.family.render_init(self.task)
-
-    @property
-    def spec(self) -> EnvSpec | None:  # type: ignore[override]
-        """As Gymnasium's; ``max_episode_steps`` is the horizon."""
-        return self._spec
-
-    @spec.setter
-    def spec(self, value: EnvSpec | None) -> None:
-        self._spec = told_spec(value, self.family, self.task)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         """Begin an episode of the current task, or of ``options["task"]``, which then stays until another is given."""

@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 from envs.family import TaskFamily, check_task, task_leaves
 from envs.forks import refuse_fork
 from envs.options import whole_number
-from envs.to_gymnasium.conventions import check_render_mode, limited, read_action, told_spec
+from envs.to_gymnasium.conventions import SPEC, check_render_mode, limited, read_action
 from envs.to_gymnasium.task_env import MAX_SEED, first_step, next_step, plain_host_errors, read_options
 
 NEXT_EPISODE = 3  # an episode's key is split in three (see `metarl.sampler`); its successor's key is the fourth
@@ -66,6 +66,8 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         "render_fps": 20,
     }
 
+    spec = SPEC
+
     def __init__(
         self,
         family: Any,
@@ -106,15 +108,6 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         """What `__getstate__` gave."""
         vars(self).update(stored)
         self._compile()
-
-    @property
-    def spec(self) -> EnvSpec | None:  # type: ignore[override]
-        """As Gymnasium's; ``max_episode_steps`` is the horizon."""
-        return self._spec
-
-    @spec.setter
-    def spec(self, value: EnvSpec | None) -> None:
-        self._spec = told_spec(value, self.family, self.task)
 
     def _one_each(self, task: Any) -> Any:
         parts, like = task_leaves(self.family, task), jax.tree.leaves(self.family.default_params)

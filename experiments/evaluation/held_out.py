@@ -21,7 +21,7 @@ from experiments.evaluation.trained import Trained, load
 from experiments.reporting import figures
 from experiments.reporting.intervals import bootstrap_ci95, hurt_over_seeds, iqm, task_hash
 from experiments.reporting.measures import SHARE, mean_intervals, share_intervals
-from experiments.reporting.tables import Table, show
+from experiments.reporting.tables import Table, show, tasks_of
 from experiments.runs import checkpoint
 from experiments.runs.folder import write_json
 from experiments.runs.strangers import modules_of
@@ -50,7 +50,8 @@ class EvaluateConfig:
     trust: tuple[str, ...] = ()
     """Modules of others that the run may have imported, if they do not lie in the folder where you are."""
     num_tasks: int = 100
-    """M: held-out tasks; the first M of the family's fixed list."""
+    """M: held-out tasks; the first M of the family's fixed list. Where it has fewer, each is evaluated as often as the
+    others."""
     num_steps: int = 3
     """K: inner steps, more than trained if you like."""
     num_episodes: int | None = None
@@ -88,6 +89,8 @@ def _evaluated(agent: Trained, num_tasks: int, num_steps: int) -> tuple[dict[str
     for name, value, least in (("num_tasks", num_tasks, 1), ("num_steps", num_steps, 0)):
         if value < least:
             raise UserError(f"{name} is {value}, but must be at least {least}.")
+    of_task = repeats(agent.family, num_tasks)
+    num_tasks = num_tasks if of_task is None else len(of_task)
     tasks = envs.held_out_tasks(agent.family, num_tasks)
     curves = adapt_all(agent, tasks, num_steps)
     numbers = jax.tree.leaves([curves[name] for name in ("returns", "greedy_returns", "measures", "greedy_measures")])
@@ -100,11 +103,22 @@ def _evaluated(agent: Trained, num_tasks: int, num_steps: int) -> tuple[dict[str
         )
     left_out = {"not_finite": np.flatnonzero(~sound).tolist()} if not sound.all() else {}
     tasks, curves = jax.tree.map(lambda leaf: leaf[sound], (tasks, curves)) if left_out else (tasks, curves)
-    num_tasks = int(sound.sum())
-    summary = summarise(*(curves[name].astype(np.float64) for name in ("returns", "greedy_returns", "gain_error")))
-    measures = summarise_measures(agent.family, curves["measures"], curves["greedy_measures"])
+    num_tasks, of_task = int(sound.sum()), None if of_task is None else of_task[sound]
+    returns, greedy, error = (curves[name].astype(np.float64) for name in ("returns", "greedy_returns", "gain_error"))
+    summary = summarise(returns, greedy, error, of_task)
+    measures = summarise_measures(agent.family, curves["measures"], curves["greedy_measures"], of_task)
     result = {"iteration": agent.iteration, "num_tasks": num_tasks, "episodes": curves["used"][0].tolist()}
+    result |= {} if of_task is None else {"of_task": of_task.tolist()}
     return result | left_out | summary | measures | {"task_hash": task_hash(tasks)}, tasks, curves
+
+
+def repeats(family: Any, num_tasks: int) -> np.ndarray | None:
+    """Where more evaluations are asked for than a family lists held-out tasks: the number of the task of each, [M].
+
+    M is ``num_tasks``, or less, so that every task is evaluated as often as the others. None where all tasks differ.
+    """
+    listed = None if family.held_out_list is None else len(jax.tree.leaves(family.held_out_list)[0])
+    return None if listed is None or listed >= num_tasks else np.arange(num_tasks - num_tasks % listed) % listed
 
 
 def evaluate_run(config: EvaluateConfig, run_config: dict[str, Any]) -> None:
@@ -227,7 +241,9 @@ def adapter(learner: MetaLearner, num_steps: int) -> Callable[[Any, Any], dict[s
     return all_tasks
 
 
-def summarise(returns: np.ndarray, greedy_returns: np.ndarray, gain_error: np.ndarray) -> dict[str, Any]:
+def summarise(
+    returns: np.ndarray, greedy_returns: np.ndarray, gain_error: np.ndarray, of_task: np.ndarray | None = None
+) -> dict[str, Any]:
     """Means, intervals and the share of tasks hurt, under the names of evaluation.json.
 
     A task is hurt where its gain, the last return minus the first, lies 1.96 standard errors below zero. Where adaptation does
@@ -237,13 +253,14 @@ def summarise(returns: np.ndarray, greedy_returns: np.ndarray, gain_error: np.nd
         returns: [M, K+1], of sampled actions.
         greedy_returns: [M, K+1], of the policy's mode.
         gain_error: [M, K+1], standard errors of each return minus the first, over episodes.
+        of_task: see `repeats`.
     """
     return {
         "return_mean": returns.mean(axis=0).tolist(),
-        "return_ci95": bootstrap_ci95([returns]).tolist(),
+        "return_ci95": bootstrap_ci95([returns], of_task).tolist(),
         "return_iqm": iqm(returns).tolist(),
         "greedy_mean": greedy_returns.mean(axis=0).tolist(),
-        "greedy_ci95": bootstrap_ci95([greedy_returns]).tolist(),
+        "greedy_ci95": bootstrap_ci95([greedy_returns], of_task).tolist(),
         **{name: value for name, value in hurt_over_seeds([returns], [gain_error]).items() if name != "hurt_by_step"},
         "returns": returns.tolist(),
         "greedy_returns": greedy_returns.tolist(),
@@ -251,7 +268,9 @@ def summarise(returns: np.ndarray, greedy_returns: np.ndarray, gain_error: np.nd
     }
 
 
-def summarise_measures(family: Any, sampled: dict[str, np.ndarray], greedy: dict[str, np.ndarray]) -> dict[str, Any]:
+def summarise_measures(
+    family: Any, sampled: dict[str, np.ndarray], greedy: dict[str, np.ndarray], of_task: np.ndarray | None
+) -> dict[str, Any]:
     """What evaluation.json holds of a family's measures, given name -> [M, K+1] of both kinds of episodes; {} without any."""
     if not sampled:
         return {}
@@ -262,9 +281,9 @@ def summarise_measures(family: Any, sampled: dict[str, np.ndarray], greedy: dict
         found[name] = {
             "reduction": reduction,
             "mean": values.mean(axis=0).tolist(),
-            "ci95": ci95(values),
+            "ci95": ci95(values, of_task=of_task),
             "greedy_mean": modes.mean(axis=0).tolist(),
-            "greedy_ci95": ci95(modes),
+            "greedy_ci95": ci95(modes, of_task=of_task),
             "values": values.tolist(),
             "greedy_values": modes.tolist(),
         }
@@ -290,7 +309,7 @@ def table_of(result: dict[str, Any]) -> Table:
     return Table(
         headings=(step, "episodes", "return", "95 % interval", "IQM", "greedy"),
         rows=rows,
-        title=f"{result['agent']} on {result['num_tasks']} held-out tasks of {result['env']}",
+        title=f"{result['agent']} on {tasks_of(result)} of {result['env']}",
         words=(),
         caption="episodes: used on the new task by then; IQM: interquartile mean; greedy: by the policy's mode, not sampled.\n"
         + sentence_of_hurt(result),

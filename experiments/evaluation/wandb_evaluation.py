@@ -5,6 +5,7 @@ from typing import Any
 
 import wandb
 
+from experiments.reporting.tables import tasks_of
 from experiments.runs import wandb_run
 
 COLUMNS: list[str | int] = ["task", "step", "episodes", "return", "greedy_return"]
@@ -55,7 +56,7 @@ def media(run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
         for task, returns in enumerate(result["returns"])
         for k, value in enumerate(returns)
     ]
-    title = f"{result['agent']} on {result['num_tasks']} held-out tasks"
+    title = f"{result['agent']} on {tasks_of(result)}"
     found = {
         "eval/adaptation": wandb.plot.line(curve, "episodes", "return", title=title),
         "eval/returns": wandb.Table(columns=COLUMNS, data=rows),

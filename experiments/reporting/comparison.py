@@ -10,6 +10,7 @@ from experiments.cli.errors import UserError
 from experiments.cli.flags import flag
 from experiments.reporting.intervals import algorithm_ci95, bootstrap_ci95, hurt_over_seeds, iqm
 from experiments.reporting.measures import measures_over_seeds
+from experiments.reporting.tables import tasks_of
 from experiments.runs.folder import EXECUTION, NOT_SETTINGS, load_json, read_config
 from experiments.runs.metrics_file import sound_lines
 
@@ -88,8 +89,8 @@ def gather(folders: tuple[Path, ...]) -> Comparison:
     supervised = "returns" not in like
     pool = errors_over_seeds if supervised else over_seeds
     rows = {agent: pool([run.result for run in its]) for agent, its in by_agent.items()}
-    what = "mean squared error" if supervised else "return"
-    return Comparison(f"Held-out {what} on {like['env']}, {like['num_tasks']} tasks", rows, by_agent, supervised)
+    what = "Mean squared error" if supervised else "Return"
+    return Comparison(f"{what} on {like['env']}, {tasks_of(like)}", rows, by_agent, supervised)
 
 
 def find_runs(folder: Path) -> list[Path]:
@@ -174,17 +175,17 @@ def over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
     seed_means = np.stack([returns.mean(axis=0) for returns in per_seed])
     errors = [np.asarray(result.get("gain_se") or np.full(np.shape(result["returns"]), np.nan), float) for result in results]
     modes = [np.asarray(result["greedy_returns"]) for result in results if result.get("greedy_returns")]
-    has_modes = len(modes) == len(results)
+    has_modes, of_task = len(modes) == len(results), results[0].get("of_task")
     return {
         "seeds": [result["seed"] for result in results],
         "adapts_by": adapts_by(results[0]),
         "episodes": results[0]["episodes"],
         "return_mean": seed_means.mean(axis=0).tolist(),
-        "return_ci95": bootstrap_ci95(per_seed).tolist(),
-        "algorithm_ci95": _listed(algorithm_ci95(per_seed)),
+        "return_ci95": bootstrap_ci95(per_seed, of_task).tolist(),
+        "algorithm_ci95": _listed(algorithm_ci95(per_seed, of_task)),
         "return_iqm": iqm(np.concatenate(per_seed)).tolist(),
         "greedy_mean": np.mean([m.mean(axis=0) for m in modes], axis=0).tolist() if has_modes else None,
-        "greedy_ci95": bootstrap_ci95(modes).tolist() if has_modes else None,
+        "greedy_ci95": bootstrap_ci95(modes, of_task).tolist() if has_modes else None,
         **hurt_over_seeds(per_seed, errors),
         "seed_means": seed_means.tolist(),
         "seed_spread": seed_means.std(axis=0, ddof=1).tolist() if len(results) > 1 else None,

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import EngFormatter
 
-from experiments.reporting.tables import counted
+from experiments.reporting.tables import counted, tasks_of
 
 DPI = 110
 
@@ -34,7 +34,7 @@ def adaptation(path: Path, result: dict[str, Any], family: Any, tasks: Any, epis
     figure, axes = plt.subplots(
         1, 1 if episodes is None else 2, figsize=(5.5 if episodes is None else 10.5, 4.6), squeeze=False
     )
-    _curve(axes[0, 0], result, f"{result['agent']}, {result['num_tasks']} held-out tasks")
+    _curve(axes[0, 0], result, f"{result['agent']}, {tasks_of(result)}")
     axes[0, 0].set_title(f"Adaptation on {result['env']}")
     if episodes is not None:
         num_steps, step = len(result["episodes"]) - 1, "episode" if result.get("adapts_by") == "memory" else "inner step"
@@ -96,7 +96,7 @@ def comparison(path: Path, like: dict[str, Any], rows: dict[str, Any], training:
     legend_rows = -(-len(rows) // 4)
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.4 + 0.25 * legend_rows))
     adaptation_curves(left, rows)
-    left.set_title(f"{like['num_tasks']} held-out tasks of {like['env']}")
+    left.set_title(f"{tasks_of(like)} of {like['env']}")
     for index, seeds_rows in enumerate(training.values()):
         for lines in seeds_rows:
             steps = [line["time/env_steps"] for line in lines]

@@ -15,7 +15,7 @@ NUM_RESAMPLES = 2000
 QUANTILES = (0.025, 0.975)
 
 
-def bootstrap_ci95(per_seed: Sequence[np.ndarray]) -> np.ndarray:
+def bootstrap_ci95(per_seed: Sequence[np.ndarray], of_task: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
     """95 % bootstrap interval of the mean over tasks, for given seeds: the percentile interval, stretched.
 
     Seeds are strata: they stay as they are. Tasks are resampled, the same ones for every seed, because all seeds are evaluated
@@ -26,9 +26,13 @@ def bootstrap_ci95(per_seed: Sequence[np.ndarray]) -> np.ndarray:
     are moved away from the mean by that factor (`stretch`). What is then held, of 95 %, is in the tests: of normal values
     95 % already with 10; of lognormal ones, which no symmetric factor helps, 84 % with 10, 90 % with 40 and 92 % with 100.
 
+    Where rows are repeats of a few tasks, which are all there are, tasks are strata too: repeats are resampled within each. The
+    interval is then that of these tasks' mean, had they been played more often.
+
     Args:
         per_seed: one array [M, ...] per seed; row m of each belongs to the same task. The statistic is the mean over seeds of
             the mean over tasks.
+        of_task: [M], the number of the task in a finite list that each row belongs to; all differ if None.
 
     Returns:
         [..., 2], low and high. With one task there is nothing to resample: both equal the mean.
@@ -38,11 +42,11 @@ def bootstrap_ci95(per_seed: Sequence[np.ndarray]) -> np.ndarray:
     """
     by_task = np.mean(_alike(per_seed), axis=0)  # a mean over seeds of the same resampled tasks
     mean = by_task.mean(axis=0)
-    low, high = np.quantile(mean + _deviations(by_task, np.random.default_rng(0)), QUANTILES, axis=0)
+    low, high = np.quantile(mean + _over_tasks(by_task, of_task, np.random.default_rng(0)), QUANTILES, axis=0)
     return np.stack([low, high], axis=-1)
 
 
-def algorithm_ci95(per_seed: Sequence[np.ndarray]) -> np.ndarray | None:
+def algorithm_ci95(per_seed: Sequence[np.ndarray], of_task: Sequence[int] | np.ndarray | None = None) -> np.ndarray | None:
     """95 % bootstrap interval of the mean over seeds and tasks, for seeds and tasks that were not drawn: the algorithm's.
 
     Two levels are resampled, seeds and tasks, crossed as they are: a task is the same one for all seeds. Each level is
@@ -51,6 +55,7 @@ def algorithm_ci95(per_seed: Sequence[np.ndarray]) -> np.ndarray | None:
 
     Args:
         per_seed: as for `bootstrap_ci95`.
+        of_task: the same.
 
     Returns:
         [..., 2], or None for a single seed, which says nothing of others.
@@ -62,7 +67,7 @@ def algorithm_ci95(per_seed: Sequence[np.ndarray]) -> np.ndarray | None:
     if len(values) < 2:
         return None
     rng = np.random.default_rng(0)
-    deviations = _deviations(values.mean(axis=1), rng) + _deviations(values.mean(axis=0), rng)
+    deviations = _deviations(values.mean(axis=1), rng) + _over_tasks(values.mean(axis=0), of_task, rng)
     low, high = np.quantile(values.mean(axis=(0, 1)) + deviations, QUANTILES, axis=0)
     return np.stack([low, high], axis=-1)
 
@@ -81,6 +86,15 @@ def _alike(per_seed: Sequence[np.ndarray]) -> np.ndarray:
     if len({np.shape(values) for values in per_seed}) != 1:
         raise ValueError(f"seeds must share their tasks; their shapes are {[np.shape(values) for values in per_seed]}.")
     return np.asarray(per_seed, np.float64)
+
+
+def _over_tasks(values: np.ndarray, of_task: Sequence[int] | np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+    """`_deviations` of rows [M, ...], or of the repeats within each task, where each has some."""
+    strata = [] if of_task is None else [values[np.asarray(of_task) == task] for task in np.unique(of_task)]
+    if not strata or min(map(len, strata)) < 2:
+        return _deviations(values, rng)
+    parts = [len(rows) / len(values) * _deviations(rows, rng) for rows in strata]
+    return np.sum(parts, axis=0)
 
 
 def _deviations(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:

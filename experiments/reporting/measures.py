@@ -1,5 +1,6 @@
 """Means and intervals of what families measure beside the return, such as success."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,14 +9,14 @@ from envs.measures import SHARE
 from experiments.reporting.intervals import bootstrap_ci95, share_ci95
 
 
-def mean_intervals(*per_seed: np.ndarray) -> list[list[float]]:
-    """95 % intervals [K+1][2] of the mean over tasks, from values [M, K+1] of each seed."""
-    return bootstrap_ci95(per_seed).tolist()
+def mean_intervals(*per_seed: np.ndarray, of_task: Sequence[int] | np.ndarray | None = None) -> list[list[float]]:
+    """95 % intervals [K+1][2] of the mean over tasks, from values [M, K+1] of each seed; see `bootstrap_ci95`."""
+    return bootstrap_ci95(per_seed, of_task).tolist()
 
 
-def share_intervals(*per_seed: np.ndarray) -> list[list[float]]:
+def share_intervals(*per_seed: np.ndarray, of_task: Sequence[int] | np.ndarray | None = None) -> list[list[float]]:
     """The same of shares of episodes; where all tasks say 0, or all 1, the exact interval for that many tasks."""
-    found = mean_intervals(*per_seed)
+    found = mean_intervals(*per_seed, of_task=of_task)
     for k, column in enumerate(zip(*(values.T for values in per_seed), strict=True)):
         if np.min(column) == np.max(column) and np.max(column) in (0.0, 1.0):
             found[k] = share_ci95(list(column))
@@ -25,7 +26,7 @@ def share_intervals(*per_seed: np.ndarray) -> list[list[float]]:
 def measures_over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
     """Name -> reduction, mean and ci95 [K+1], and the same of greedy episodes, of what all seeds of an agent measured."""
     shared = [name for name in results[0].get("measures", {}) if all(name in result.get("measures", {}) for result in results)]
-    found = {}
+    found, of_task = {}, results[0].get("of_task")
     for name in shared:
         each = [result["measures"][name] for result in results]
         ci95 = share_intervals if each[0]["reduction"] == SHARE else mean_intervals
@@ -33,8 +34,8 @@ def measures_over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
         found[name] = {
             "reduction": each[0]["reduction"],
             "mean": np.mean([v.mean(axis=0) for v in values], axis=0).tolist(),
-            "ci95": ci95(*values),
+            "ci95": ci95(*values, of_task=of_task),
             "greedy_mean": np.mean([v.mean(axis=0) for v in modes], axis=0).tolist(),
-            "greedy_ci95": ci95(*modes),
+            "greedy_ci95": ci95(*modes, of_task=of_task),
         }
     return found

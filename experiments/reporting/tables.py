@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import rich.table
 from rich import box
@@ -87,8 +87,14 @@ def html(table: Table, wrap: Sequence[int] = ()) -> str:
 
 
 def number(value: float) -> str:
-    """Two decimals, or none where they would mean nothing."""
-    return f"{value:.2f}" if abs(value) < 1000 else f"{value:.0f}"
+    """Two decimals; none where they would mean nothing, and three digits of what they would hide.
+
+    >>> number(-3.234), number(1234567.8), number(0.000123)
+    ('-3.23', '1,234,568', '0.000123')
+    """
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if 0 < abs(value) < 0.005 else f"{value:.2f}"
 
 
 def digits(value: float, count: int = 3) -> str:
@@ -109,6 +115,18 @@ def estimates(means: Sequence[float], intervals: Sequence[Sequence[float]]) -> l
 def share(value: float | None) -> str:
     """A share in per cent, or the sign for what is not known."""
     return NONE if value is None else f"{value:.0%}"
+
+
+def tasks_of(result: dict[str, Any]) -> str:
+    """How many held-out tasks an evaluation had, and how often each if they are all there are.
+
+    >>> tasks_of({"num_tasks": 40}), tasks_of({"num_tasks": 4, "of_task": [0, 1, 0, 1]})
+    ('40 held-out tasks', '2 held-out tasks, each evaluated 2 times')
+    """
+    distinct = len(set(result.get("of_task") or range(result["num_tasks"])))
+    times = f"{result['num_tasks'] / distinct:.3g}"
+    words = counted(distinct, "held-out task")
+    return words if times == "1" else f"{words}, each evaluated {times} times"
 
 
 def counted(count: int, noun: str) -> str:

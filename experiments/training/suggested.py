@@ -100,11 +100,13 @@ def measured(given: dict[str, str], agent: str, found: dict[str, Any]) -> dict[s
     known = {"normalize_observations", *hyperparameters(declared(agent, KIND), KIND)}
     said = {name.removeprefix("no_") for name in given} | set(found)
     open_ = [name for name in ("normalize_observations", "normalize_rewards") if name in known and name not in said]
+    if not open_:
+        return {}
     try:
         family = _family(given)
     except ValueError:
         return {}  # a mistake that is told where the run begins
-    if not open_ or (open_ == ["normalize_observations"] and bounded_near_one(family.observation_space)):
+    if open_ == ["normalize_observations"] and bounded_near_one(family.observation_space):
         return {}
     size = _scales(family)
     far = {"normalize_observations": far_from_one(size.observation), "normalize_rewards": far_from_one(size.reward)}

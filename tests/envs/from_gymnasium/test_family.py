@@ -572,3 +572,12 @@ def test_a_function_that_makes_a_host_family_is_an_entry_point():
 
 def test_only_errors_of_the_host_are_read_as_such():
     assert host_error(HostError("x")) == "x" and host_error(ValueError("x")) is None
+
+
+@pytest.mark.parametrize("wrapper", [gymnasium.wrappers.NormalizeObservation, gymnasium.wrappers.NormalizeReward])
+def test_statistics_that_outlive_an_episode_are_refused(wrapper):
+    """An episode would not follow from its seed."""
+    env = lambda **options: gymnasium.wrappers.ClipReward(wrapper(gymnasium.make("Pendulum-v1", **options)), -1, 1)
+    with pytest.raises(ValueError, match=f"is wrapped in {wrapper.__name__}, whose statistics change") as error:
+        envs.from_gymnasium(env, task_space={"g": Box(5.0, 15.0, ())}, apply_task="attributes", horizon=5)
+    assert "\n" not in str(error.value)

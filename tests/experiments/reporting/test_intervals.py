@@ -98,3 +98,22 @@ def test_shares_have_exact_intervals_also_where_no_task_or_every_task_counts():
     assert low <= 0.5 <= high
     low, high = share_ci95([np.arange(5) == 0, np.arange(5) == 9])
     assert low == 0 < high < 1, "a share has no interval beyond its ends"
+
+
+def test_repeats_of_the_only_tasks_are_no_other_tasks():
+    """Two tasks far apart, 20 noisy repeats of each: the interval is that of the noise, which 95 % of 300 tries hold."""
+    rng = np.random.default_rng(2)
+    of_task = np.arange(40) % 2
+    values = np.where(of_task, 100.0, -100.0)[:, None] + rng.normal(size=(40, 300))
+    found = bootstrap_ci95([values], of_task)
+    assert 0.91 <= coverage(found) <= 0.98
+    half = stats.t.ppf(0.975, 19) * 1.0 / np.sqrt(40)
+    np.testing.assert_allclose(np.diff(found, axis=-1).mean(), 2 * half, rtol=0.05)
+    assert np.diff(bootstrap_ci95([values]), axis=-1).mean() > 50 * half, "as if the two were a sample of many"
+    both = algorithm_ci95([values, values + 1.0], of_task)
+    assert np.diff(both, axis=-1).mean() > np.diff(bootstrap_ci95([values, values + 1.0], of_task), axis=-1).mean()
+
+
+def test_tasks_evaluated_once_are_a_sample():
+    values = np.random.default_rng(3).normal(size=(5, 4))
+    np.testing.assert_array_equal(bootstrap_ci95([values], np.arange(5)), bootstrap_ci95([values]))
