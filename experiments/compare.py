@@ -43,12 +43,14 @@ def compare(config: CompareConfig) -> None:
     (config.out / "table.md").write_text(comparison_table.document(table))
     for shown in comparison_table.narrow(table):
         show(shown)
-    with luxury("comparison.png", config.out / "comparison.png"):
-        draw(config.out / "comparison.png", comparison)
+    picture, page = config.out / "comparison.png", config.out / "comparison.html"
+    page.unlink(missing_ok=True)  # an earlier one, of other runs
+    with luxury(picture.name, picture):
+        draw(picture, comparison)
     if config.html:
-        with luxury("comparison.html", config.out / "comparison.html"):
+        with luxury(page.name, page):
             write_page(config.out, comparison)
-    names = [name for name in ("table.md", "table.json", "comparison.png", "comparison.html") if (config.out / name).is_file()]
+    names = [name for name in ("table.md", "table.json", picture.name, page.name) if (config.out / name).is_file()]
     print(f"wrote {', '.join(names)} to {config.out}")
 
 

@@ -20,19 +20,21 @@ from experiments.training.devices import choose_batch, choose_devices, spread
 from experiments.training.experiment import Experiment
 from experiments.training.session import one_per_seed, train_and_evaluate
 from experiments.training.settings import declared, flat, parse_run, stored_as
-from experiments.training.suggested import from_family, told
+from experiments.training.suggested import from_family, from_table, told
+from metarl.tasks import TaskMap
 
 
 def train(config: TrainConfig) -> None:
     """Meta-train as ``config`` says and write the run folder, or one for each of several seeds."""
-    with group.joined(config.hosts, config.hosts_wait, flat(config, KIND)) as (processes, theirs):
-        if theirs is not None:
-            mine = {"run_dir": Path(theirs["run_dir"]), "hosts": config.hosts, "hosts_wait": config.hosts_wait}
-            config = stored_as(TrainConfig, KIND, theirs | mine)
+    with group.joined(config.hosts, config.hosts_wait) as processes:
         _train(config, processes)
 
 
 def _train(config: TrainConfig, processes: group.Group) -> None:
+    settings = processes.announce(flat(config, KIND))
+    if not processes.is_first():
+        mine = {"run_dir": Path(settings["run_dir"]), "hosts": config.hosts, "hosts_wait": config.hosts_wait}
+        config = stored_as(TrainConfig, KIND, settings | mine)
     given, config = config, resolve(config)
     if said := chosen(given, config):
         print(said, flush=True)
@@ -50,7 +52,8 @@ def _train(config: TrainConfig, processes: group.Group) -> None:
         if processes.is_first() and not config.resume:  # what does not fit is refused before a folder is made
             start()
     schedule = loop.Schedule(config.num_iterations, log_every=1, checkpoint_every=config.checkpoint_every)
-    with explained(config.env, built.family, lambda watched: build(config, family=watched).learner):
+    alone = TaskMap(batch_size=config.task_batch)  # on one device, in the memory that the run has there
+    with explained(config.env, built.family, lambda watched: build(config, family=watched, task_map=alone).learner):
         train_and_evaluate(
             EXPERIMENT,
             config,
@@ -113,15 +116,20 @@ def refuse_without_effect(config: TrainConfig, given: dict[str, str]) -> None:
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
     args = sys.argv[1:] if args is None else args
-    config = parse_run(TrainConfig, args, command_line("train"), KIND, from_family, from_source)
     given = given_flags(args)
+    parsed = functools.partial(parse_run, TrainConfig, args, command_line("train"), KIND, source=from_source)
+    # Nothing may compute before several processes have met.
+    config = parsed(defaults=from_table if "hosts" in given else from_family)
     refuse_without_effect(config, given)
-    if not config.resume and config.start_from is None:
-        for line in told(given, config.env, config.agent):
-            print(line, flush=True)
-    elif not config.resume:
-        print(f"Settings not given are those of {config.start_from}.", flush=True)
-    train(config)
+    with group.joined(config.hosts, config.hosts_wait) as processes:
+        config = parsed(defaults=from_family) if "hosts" in given else config
+        if not config.resume:
+            taken = from_source(given)
+            if taken:
+                print(f"Settings not given are those of {config.start_from}.", flush=True)
+            for line in told(given, config.env, config.agent, taken):
+                print(line, flush=True)
+        _train(config, processes)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import jax
 
@@ -37,16 +37,13 @@ def explained(
     Args:
         env: the family's id.
         family: on which something is trained or evaluated.
-        rebuild: makes the learner anew on a copy of the family that watches its numbers, to repeat what gave bad ones. Without
-        it,
-            random episodes are looked at.
+        rebuild: makes the learner anew on a copy of the family that watches its numbers, to repeat what gave bad ones. Random
+            episodes are looked at without it, or where that fails.
     """
-    log = logging.getLogger("jax._src.callback")
-    before = log.level
-    log.setLevel(logging.CRITICAL)  # its traceback: our line says the same
     forget_not_finite(family)
     try:
-        yield
+        with quiet_callbacks():
+            yield
     except NotFinite as error:
         raise _explanation(error, env, family, rebuild) from error
     except jax.errors.JaxRuntimeError as error:
@@ -55,6 +52,16 @@ def explained(
         if "Traceback (most recent call last)" not in str(error):
             raise
         raise UserError(f"{env} fails on the host: {explain(error)}") from error
+
+
+@contextmanager
+def quiet_callbacks() -> Iterator[None]:
+    """Without the traceback that JAX logs of what a callback raises: one line of ours says the same."""
+    log = logging.getLogger("jax._src.callback")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
     finally:
         log.setLevel(before)
 
@@ -66,10 +73,12 @@ def _explanation(
     further = f"({command_line('check')} {env} looks further)"
     again = error.again
     if again is not None and rebuild is not None:
-        cause = not_finite_in(family, lambda copied: again(rebuild(copied)))
+        cause = None
+        with suppress(Exception), quiet_callbacks():  # such as too little memory: what happened is what to say
+            cause = not_finite_in(family, lambda copied: again(rebuild(copied)))
         if cause is not None:
             return UserError(f"{error.message} The cause is in the family: {cause} {further}")
     cause = not_finite(family)
     if cause is not None:
         return UserError(f"{error.message} The cause may be in the family: {cause} {further}")
-    return error
+    return UserError(str(error))  # its cause was looked for: nobody has to do so again

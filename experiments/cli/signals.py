@@ -67,6 +67,7 @@ class Watch:
         self.ending = self.ending or number
         if not self._over.wait(GRACE):
             _say(f"{number.name}: ended in the midst of its work; {GO_ON}")
+            _flush()
             os._exit(128 + number)
 
 
@@ -75,6 +76,19 @@ def _say(line: str) -> None:
     writing = threading.Thread(target=print, args=(f"\n{line}",), kwargs={"file": sys.stderr, "flush": True}, daemon=True)
     writing.start()
     writing.join(0.5)
+
+
+def _flush() -> None:
+    """Hand on what was printed, unless nobody reads it any more."""
+
+    def flush() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+
+    handing = threading.Thread(target=flush, daemon=True)
+    handing.start()
+    handing.join(0.5)
 
 
 _watch: Watch | None = None
@@ -103,7 +117,7 @@ def ended_by_sigterm() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    outermost = _watch is None
+    outermost = _watch is None and experiments.is_command  # anybody else's process is not ours to end
     before = signal.signal(signal.SIGTERM, end)
     if outermost:
         _watch = Watch()
@@ -132,9 +146,7 @@ def leave(status: int) -> NoReturn:
     which ends in a segmentation fault.
     """
     if experiments.is_command:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
-                stream.flush()
+        _flush()
         os._exit(status)
     sys.exit(status)
 

@@ -5,7 +5,6 @@ devices; `jax.distributed` moves the data.
 """
 
 import contextlib
-import json
 import signal
 import time
 import traceback
@@ -111,7 +110,7 @@ ALONE = Group()
 
 
 @contextlib.contextmanager
-def joined(hosts: str | None, seconds: float, settings: dict[str, Any]) -> Iterator[tuple[Group, dict[str, Any] | None]]:
+def joined(hosts: str | None, seconds: float) -> Iterator[Group]:
     """Be one of the processes that ``--hosts`` names. Before anything computes.
 
     What goes wrong in one process ends all of them, each with one line.
@@ -119,29 +118,23 @@ def joined(hosts: str | None, seconds: float, settings: dict[str, Any]) -> Itera
     Args:
         hosts: the flag; None for a run of a single process.
         seconds: to wait for the others at the start.
-        settings: of this process, such that JSON can hold them.
-
-    Yields:
-        The group, and the settings of process 0; None in process 0 itself, whose own they are.
     """
     if not seconds >= 0:
         raise UserError(f"--hosts-wait is {seconds}, but must be at least 0.")
     here = place(hosts) if hosts else None
     if here is None or here.num_processes == 1:
-        yield ALONE, None
+        yield ALONE
         return
-    theirs = None
     if here.process == 0:
         links = rendezvous.gather(here, seconds)
         port = rendezvous.free_port()
         coordinator = f"{here.address}:{port}"
         for link in links.values():
-            link.send(coordinator=port, settings=json.loads(json.dumps(settings)))
+            link.send(coordinator=port)
     else:
         link, welcome = rendezvous.come(here, seconds)
         links = {0: link}
         coordinator = f"{LOOPBACK}:{relay.start(here.address, welcome['coordinator'])}"
-        theirs = welcome["settings"]
     line = heartbeat.Lifeline(here.process, links)
     with _ending_together(line):
         jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM away from us
@@ -155,7 +148,7 @@ def joined(hosts: str | None, seconds: float, settings: dict[str, Any]) -> Itera
         )
         if jax.device_count() != jax.local_device_count() * here.num_processes:
             raise UserError("--hosts: the processes have different numbers of devices; give all the same.")
-        yield Group(line), theirs
+        yield Group(line)
 
 
 @contextlib.contextmanager

@@ -11,10 +11,9 @@ import numpy as np
 
 import envs
 from agents.parts.trials import act_by_sampling, act_greedily
+from envs.to_gymnasium.task_vector_env import NEXT_EPISODE
 from experiments.cli.errors import UserError
 from metarl.interfaces import Acting, MetaLearner, Trajectory
-
-NEXT_EPISODE = 3  # folded into an episode's key, which has three parts (see `metarl.sampler`): the key of the next one
 
 
 class Episode(NamedTuple):
@@ -60,7 +59,7 @@ class Compiled(NamedTuple):
         begin: (state, task) -> (params, memory).
         after: (path, k) -> (params, memory).
         learn: (state, batches) -> (params, memory); None where nothing adapts.
-        act_at: (path, task, k, observation) -> greedy action after k steps.
+        act_at: (path, k, observation) -> greedy action after k steps.
     """
 
     act: Callable[..., Any]
@@ -170,7 +169,7 @@ class Actor:
         self._params, self._memory = start.params, self._each(start.memory)
         lead = () if batch is None else (batch,)
         self._over = np.zeros(lead, bool)
-        self._t = np.zeros(lead, np.int32)
+        self._t = self._asked = np.zeros(lead, np.int32)
         self._key: Any = None
         self._decided: tuple[Any, Step, np.ndarray] | None = None
         self._played: list[list[tuple[Any, ...]]] = [[] for _ in range(batch or 1)]  # of running episodes, their steps
@@ -199,7 +198,7 @@ class Actor:
     def act(self, observation: Any) -> Any:
         """The action for an observation of the environment: NumPy, in ``env.action_space``. An int for discrete actions.
 
-        Asked again before `observe`, it decides again: the earlier action counts as not taken.
+        Asked again before `observe`, it draws anew: the earlier action counts as not taken.
 
         Raises:
             UserError: no episode has begun, or the observation does not fit.
@@ -211,8 +210,8 @@ class Actor:
         seen = read_observation(self._family, observation, self._over.shape)
         functions = self._functions
         act = functions.act if self._batch is None else functions.act_all
-        memory, step = act(self._params, self._memory, seen, self._key, self._t, self._greedy)
-        self._t = self._t + np.int32(1)
+        memory, step = act(self._params, self._memory, seen, self._key, self._asked, self._greedy)
+        self._asked = self._asked + np.int32(1)
         self._decided = memory, step, seen
         return in_space(self._family.action_space, step.taken)
 
@@ -232,6 +231,7 @@ class Actor:
         except (TypeError, ValueError) as error:
             wanted = f"{self._batch} numbers" if self._batch else "one number"
             raise UserError(f"observe: reward is {reward!r}, but must be {wanted}, as must both ends.") from error
+        self._t = self._t + np.int32(1)
         ended = terminated | (truncated & (self._t < self._family.horizon))
         if self._remembers:
             observe = self._functions.observe if self._batch is None else self._functions.observe_all
@@ -263,7 +263,8 @@ class Actor:
             fold = functools.partial(jax.random.fold_in, data=NEXT_EPISODE)
             key = fold(self._key) if self._batch is None else jax.vmap(fold)(self._key)
         self._key = key if begins.all() else jnp.where(begins, key, self._key)
-        self._over, self._t = self._over & ~begins, np.where(begins, np.int32(0), self._t)
+        self._over = self._over & ~begins
+        self._t, self._asked = (np.where(begins, np.int32(0), count) for count in (self._t, self._asked))
         if self._remembers:
             reset = self._functions.reset if self._batch is None else self._functions.reset_all
             memory = reset(self._memory)

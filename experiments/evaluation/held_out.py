@@ -93,8 +93,8 @@ def _evaluated(agent: Trained, num_tasks: int, num_steps: int) -> tuple[dict[str
     num_tasks = num_tasks if of_task is None else len(of_task)
     tasks = envs.held_out_tasks(agent.family, num_tasks)
     curves = adapt_all(agent, tasks, num_steps)
-    numbers = jax.tree.leaves([curves[name] for name in ("returns", "greedy_returns", "measures", "greedy_measures")])
-    sound = np.all([np.isfinite(each).all(axis=1) for each in numbers], axis=0)
+    digest = task_hash(tasks)  # of all that were asked for, or runs that lost others could not be compared
+    sound = np.all([np.isfinite(curves[name]).all(axis=1) for name in ("returns", "greedy_returns")], axis=0)
     if not sound.any():
         raise NotFinite(
             f"all {num_tasks} held-out tasks give returns that are not finite.",
@@ -109,7 +109,7 @@ def _evaluated(agent: Trained, num_tasks: int, num_steps: int) -> tuple[dict[str
     measures = summarise_measures(agent.family, curves["measures"], curves["greedy_measures"], of_task)
     result = {"iteration": agent.iteration, "num_tasks": num_tasks, "episodes": curves["used"][0].tolist()}
     result |= {} if of_task is None else {"of_task": of_task.tolist()}
-    return result | left_out | summary | measures | {"task_hash": task_hash(tasks)}, tasks, curves
+    return result | left_out | summary | measures | {"task_hash": digest}, tasks, curves
 
 
 def repeats(family: Any, num_tasks: int) -> np.ndarray | None:
@@ -188,12 +188,11 @@ def evaluate_into(folder: Path, agent: Trained, config: EvaluateConfig, settings
     first = jax.tree.map(lambda x: x[0], curves | {"tasks": tasks})
     episodes = {name: (first[name][0], first["actions"][i], first[name][1]) for i, name in enumerate(("before", "after"))}
     with luxury(video.name, video):
-        recorded = rollout_video.write(video, agent.family, first["tasks"], episodes)
-        if not recorded and declaration.adapts_by == "gradient":
+        filmed_anew = declaration.adapts_by == "gradient"  # where chance decided how the episodes went
+        keys = {name: jax.random.wrap_key_data(first["keys"][i]) for i, name in enumerate(episodes)}
+        recorded = rollout_video.write(video, agent.family, first["tasks"], episodes, None if filmed_anew else keys)
+        if not recorded and filmed_anew:
             film.write(video, agent, tasks, num_steps=config.num_steps)
-        elif not recorded:  # chance decided how they went: the keys tell
-            keys = {name: jax.random.wrap_key_data(first["keys"][i]) for i, name in enumerate(episodes)}
-            rollout_video.write(video, agent.family, first["tasks"], episodes, keys)
     return result
 
 
@@ -276,6 +275,10 @@ def summarise_measures(
         return {}
     found = {}
     for name, reduction in family.measures.items():
+        unsound = ~np.isfinite(np.concatenate([sampled[name], greedy[name]], axis=1)).all(axis=1)
+        if unsound.any():
+            checkpoint.warn(f"{name} is left out of the evaluation: it is not finite on {unsound.sum()} held-out tasks.")
+            continue
         values, modes = sampled[name].astype(np.float64), greedy[name].astype(np.float64)
         ci95 = share_intervals if reduction == SHARE else mean_intervals
         found[name] = {
@@ -287,7 +290,7 @@ def summarise_measures(
             "values": values.tolist(),
             "greedy_values": modes.tolist(),
         }
-    return {"measures": found}
+    return {"measures": found} if found else {}
 
 
 def draw(path: Path, family: Any, tasks: Any, result: dict[str, Any], curves: dict[str, Any]) -> None:

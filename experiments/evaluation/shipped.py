@@ -21,7 +21,7 @@ import numpy as np
 from experiments.cli.errors import UserError
 from experiments.evaluation.trained import Trained, load, trained
 from experiments.reporting.comparison import read_evaluation, read_lines
-from experiments.runs.folder import CONFIG, load_json, read_config, write_json
+from experiments.runs.folder import CONFIG, NOT_SETTINGS, load_json, read_config, write_json
 from experiments.training.config import KIND, TrainConfig, build
 from experiments.training.settings import changed, stored_as
 
@@ -29,7 +29,7 @@ FOLDER = Path(__file__).parents[1] / "pretrained"
 PARAMETERS = "parameters.npz"
 EVALUATION = "evaluation.json"
 CURVES = {"iteration": "iteration", "env_steps": "time/env_steps", "pre": "meta/pre", "post": "meta/post"}
-LEFT_OUT = ("run_dir", "seeds", "resume", "overwrite", "profile", "hosts", "hosts_wait", "devices", "task_batch")
+LEFT_OUT = (*NOT_SETTINGS, "seeds", "start_from", "devices", "task_batch")
 
 
 def names() -> list[str]:

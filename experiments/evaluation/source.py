@@ -8,17 +8,18 @@ import numpy as np
 
 from experiments.cli.errors import UserError
 from experiments.evaluation import shipped
-from experiments.evaluation.trained import Trained, load
+from experiments.evaluation.trained import Trained, load, refuse_other_spaces
+from experiments.runs.checkpoint import warn
 from experiments.runs.checkpoint_format import difference, shapes
-from experiments.runs.folder import CONFIG, NOT_SETTINGS, load_json, read_config
+from experiments.runs.folder import CONFIG, EVALUATION, NOT_SETTINGS, load_json, read_config
 from experiments.runs.seed_folders import seed_folders
-from experiments.training.config import KIND, TrainConfig
+from experiments.training.config import KIND, TrainConfig, family_of
 from experiments.training.resume import Start
 from experiments.training.settings import declared
 from metarl.interfaces import MetaLearner
 
 # Settings that a new run does not take from where it begins, and those that belong to the family there.
-NOT_TAKEN = (*NOT_SETTINGS, "start_from", "devices", "task_batch", "seed", "seeds")
+NOT_TAKEN = (*NOT_SETTINGS, *EVALUATION, "start_from", "devices", "task_batch", "seed", "seeds")
 OF_FAMILY = ("horizon", "env_options", "initial_std")
 
 
@@ -78,7 +79,8 @@ def _of_run(config: TrainConfig, run_dir: Path, learner: MetaLearner) -> Start:
     for own in {config.run_dir, *seed_folders(config.run_dir).values()}:
         if own.resolve() == run_dir.resolve():
             raise UserError(f"--start-from is {run_dir}, the run that is to be made; give another --run-dir, or --resume it.")
-    return _start(config, str(run_dir), load(run_dir), learner, {"wandb_id": read_config(run_dir)["wandb_id"]})
+    about = {"wandb_id": read_config(run_dir)["wandb_id"]}
+    return _start(config, str(run_dir), load(run_dir, trust=config.trust), learner, about)
 
 
 def _start(config: TrainConfig, name: str, agent: Trained, learner: MetaLearner, about: dict[str, Any]) -> Start:
@@ -94,6 +96,10 @@ def _start(config: TrainConfig, name: str, agent: Trained, learner: MetaLearner,
     trouble = difference(*(_shapes(theta) for theta in (agent.state.theta, here)))
     if trouble:
         raise UserError(f"--start-from {name} does not fit: {trouble}. Give the network and a family of the spaces it has.")
+    try:
+        refuse_other_spaces(agent.family, family_of(config))
+    except UserError as error:  # training may well make up for it
+        warn(f"--start-from {name}: {error}")
     about = {"run": name, "iteration": agent.iteration, "env_steps": agent.env_steps} | about
     return Start(agent.state.theta, about | {what: getattr(agent.config, what) for what in ("env", "agent", "seed")})
 

@@ -187,7 +187,7 @@ def load(
     if isinstance(family, str):
         family = named_family(family, {})
     if family is not None:
-        _refuse_other_spaces(built.family, family)
+        refuse_other_spaces(built.family, family)
         built = build(config, family=family)
     _, state, env_steps = checkpoint.load(run_dir, built.learner)
     return trained(built.family, built.learner, state, env_steps=env_steps, config=config)
@@ -229,7 +229,7 @@ def restore(folder: str | Path, family: envs.TaskFamily, learner: MetaLearner) -
     return trained(family, learner, state, env_steps=env_steps)
 
 
-def _refuse_other_spaces(trained: envs.TaskFamily, other: envs.TaskFamily) -> None:
+def refuse_other_spaces(trained: envs.TaskFamily, other: envs.TaskFamily) -> None:
     """Numbers of another range, or of other fields, would mean something else to the agent.
 
     A family and one derived from it mean the same by their observations, whose bounds may follow from options: where one can

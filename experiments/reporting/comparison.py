@@ -80,6 +80,7 @@ def gather(folders: tuple[Path, ...]) -> Comparison:
     runs = [Run(run, read_config(run), read_evaluation(run), read_lines(run)) for run in found]
     refuse_unlike(runs)
     refuse_other_settings(runs)
+    runs, left_out = finite_everywhere(runs)
     like = runs[0].result
     if not {"returns", "mse"} & set(like):
         raise UserError(f"{runs[0].folder} is a {like['env']} run; compare has tables for meta-RL and sinusoid runs only.")
@@ -90,7 +91,34 @@ def gather(folders: tuple[Path, ...]) -> Comparison:
     pool = errors_over_seeds if supervised else over_seeds
     rows = {agent: pool([run.result for run in its]) for agent, its in by_agent.items()}
     what = "Mean squared error" if supervised else "Return"
-    return Comparison(f"{what} on {like['env']}, {tasks_of(like)}", rows, by_agent, supervised)
+    title = f"{what} on {like['env']}, {tasks_of(like)}"
+    if left_out:
+        title += f" ({left_out} more gave some run numbers that are not finite)"
+    return Comparison(title, rows, by_agent, supervised)
+
+
+def finite_everywhere(runs: list[Run]) -> tuple[list[Run], int]:
+    """The runs with those rows of their evaluations that are finite in all of them, and how many rows are left out.
+
+    An evaluation has rows for the tasks that were finite there, and "not_finite" says which of the asked ones were not.
+    """
+    lost = set().union(*(run.result.get("not_finite", ()) for run in runs))
+    return [run._replace(result=_without(run.result, lost)) for run in runs] if lost else runs, len(lost)
+
+
+def _without(result: dict[str, Any], lost: set[int]) -> dict[str, Any]:
+    asked = result["num_tasks"] + len(result.get("not_finite", ()))
+    there = sorted(set(range(asked)) - set(result.get("not_finite", ())))
+    kept = [row for row, task in enumerate(there) if task not in lost]
+    if not kept:
+        raise UserError("no held-out task gave finite numbers in all of these runs; compare fewer of them.")
+    pick = lambda rows: [rows[row] for row in kept]
+    per_task = {name: pick(result[name]) for name in ("returns", "greedy_returns", "gain_se", "of_task") if result.get(name)}
+    measures = {
+        name: measure | {which: pick(measure[which]) for which in ("values", "greedy_values")}
+        for name, measure in result.get("measures", {}).items()
+    }
+    return result | per_task | {"num_tasks": len(kept)} | ({"measures": measures} if measures else {})
 
 
 def find_runs(folder: Path) -> list[Path]:
@@ -151,6 +179,9 @@ def refuse_other_settings(runs: list[Run]) -> None:
     first: dict[str, tuple[Path, dict[str, Any]]] = {}
     for run in runs:
         settings = {k: v for k, v in run.config["settings"].items() if k not in (*NOT_SETTINGS, *FREE)}
+        if "start_from" in settings:  # each seed may have begun where another run's seed ended
+            began = run.config.get("started_from") or {}
+            settings["start_from"] = {name: began.get(name) for name in ("env", "agent", "iteration")}
         other, expected = first.setdefault(settings["agent"], (run.folder, settings))
         for name, value in settings.items():
             if name in expected and value != expected[name]:  # older runs also name settings that their agent does not have
@@ -199,9 +230,14 @@ def errors_over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "seeds": [result["seed"] for result in results],
         "mse_mean": {s: np.mean([e.mean(axis=0) for e in errors], axis=0).tolist() for s, errors in per_seed.items()},
-        "mse_ci95": {s: bootstrap_ci95(errors).tolist() for s, errors in per_seed.items()},
-        "mse_algorithm_ci95": {s: _listed(algorithm_ci95(errors)) for s, errors in per_seed.items()},
+        "mse_ci95": {s: _listed(_errors(bootstrap_ci95(errors))) for s, errors in per_seed.items()},
+        "mse_algorithm_ci95": {s: _listed(_errors(algorithm_ci95(errors))) for s, errors in per_seed.items()},
     }
+
+
+def _errors(interval: np.ndarray | None) -> np.ndarray | None:
+    """Squared errors are not below zero, to where a stretched interval may reach."""
+    return None if interval is None else np.maximum(interval, 0)
 
 
 def _listed(interval: np.ndarray | None) -> list[Any] | None:

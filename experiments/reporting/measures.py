@@ -16,7 +16,7 @@ def mean_intervals(*per_seed: np.ndarray, of_task: Sequence[int] | np.ndarray | 
 
 def share_intervals(*per_seed: np.ndarray, of_task: Sequence[int] | np.ndarray | None = None) -> list[list[float]]:
     """The same of shares of episodes; where all tasks say 0, or all 1, the exact interval for that many tasks."""
-    found = mean_intervals(*per_seed, of_task=of_task)
+    found = np.clip(mean_intervals(*per_seed, of_task=of_task), 0, 1).tolist()
     for k, column in enumerate(zip(*(values.T for values in per_seed), strict=True)):
         if np.min(column) == np.max(column) and np.max(column) in (0.0, 1.0):
             found[k] = share_ci95(list(column))

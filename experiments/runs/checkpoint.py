@@ -158,6 +158,8 @@ def restore(
     try:
         template = content_of.like(learner)
     except (MemoryError, ValueError) as error:
+        if isinstance(error, ValueError) and "Maximum allowed dimension" not in str(error) and "too big" not in str(error):
+            raise
         raise UserError(
             f"{where} does not fit: the run's settings ask for more than memory holds ({first_line(error)})."
         ) from error

@@ -30,8 +30,9 @@ NOT_SETTINGS = (
     "profile",
     "hosts",
     "hosts_wait",
+    "trust",
 )  # how a run is started, not what it computes
-OF_ONE_START = ("hosts", "hosts_wait")  # flags that a resumed run does not keep
+OF_ONE_START = ("hosts", "hosts_wait", "trust")  # flags that a resumed run does not keep
 EXECUTION = ("devices", "task_batch", "remat", "on_nonfinite")  # how it is carried out: may change when it is resumed
 EVALUATION = ("eval_tasks", "eval_steps", "eval_episodes")  # how it is evaluated at the end: the same
 CONFIG = "config.json"

@@ -10,6 +10,9 @@ from typing import Any
 class JsonLines:
     """An open metrics.jsonl. After a crash, lines already written keep their bytes and are not written again."""
 
+    last_iteration: int
+    last_seconds: float
+
     def __init__(self, path: Path):
         """Open ``path``, dropping an incomplete last line and what a power cut may have left at the end.
 
@@ -23,9 +26,8 @@ class JsonLines:
             aside.write_bytes(rest)
             where = f"{path} is damaged after line {len(rows)}"
             print(f"warning: {where}; the rest of it is now in {aside.name}.", file=sys.stderr, flush=True)
-        last = rows[-1] if rows else {"iteration": 0, "time/seconds": 0.0}
         self.path = path
-        self.last_iteration, self.last_seconds = int(last["iteration"]), float(last["time/seconds"])
+        self._note(rows)
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - held open as long as the run
         self._size = size
         if rest:
@@ -50,6 +52,20 @@ class JsonLines:
             self._size += len(data)
             self.last_iteration = new[-1]["iteration"]
         return new
+
+    def forget(self, iteration: int) -> None:
+        """Remove the lines of later iterations: they will be others."""
+        whole = self.path.read_bytes()
+        rows = sound_lines(whole)[1]
+        kept = [row for row in rows if row["iteration"] <= iteration]
+        if len(kept) < len(rows):
+            self._size = len(b"".join(whole.splitlines(keepends=True)[: len(kept)]))
+            self._file.truncate(self._size)
+            self._note(kept)
+
+    def _note(self, rows: list[dict[str, Any]]) -> None:
+        last = rows[-1] if rows else {"iteration": 0, "time/seconds": 0.0}
+        self.last_iteration, self.last_seconds = int(last["iteration"]), float(last["time/seconds"])
 
     def sync(self) -> None:
         """Return when the disk has all lines."""

@@ -12,6 +12,7 @@ from experiments.cli.errors import UserError
 OURS = ("metarl", "envs", "agents", "experiments")
 NAMING = ("env", "agent", "network")  # settings that may say "module:name"
 HOW = "give --trust {module}; in Python, trust=({module!r},)"
+MAX_REKEYED = 16  # times that a run may go on with other random numbers
 _told: set[str] = set()
 WORD = re.compile(r"[\w.-]{1,64}", re.ASCII)
 TYPES: dict[str, type | tuple[type, ...]] = {
@@ -42,8 +43,9 @@ def refuse_crafted(path: Path, config: dict[str, Any]) -> None:
         value = config.get(name)
         if value is not None and not (WORD.fullmatch(value) and value.strip(".")):
             raise UserError(f"{path}: {name} is {_shown(value)}, which no run of metarl has.")
-    if not all(type(each) is int and 0 <= each < 2**31 for each in config.get("rekeyed", ())):
-        raise UserError(f"{path}: rekeyed is {_shown(config['rekeyed'])}, but must be iterations.")
+    rekeyed = config.get("rekeyed", [])
+    if len(rekeyed) > MAX_REKEYED or not all(type(each) is int and 0 <= each < 2**31 for each in rekeyed):
+        raise UserError(f"{path}: rekeyed is {_shown(rekeyed)}, but must be at most {MAX_REKEYED} iterations.")
 
 
 def refuse_links(run_dir: Path, names: Collection[str]) -> None:

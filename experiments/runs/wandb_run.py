@@ -9,6 +9,7 @@ from typing import Any
 import wandb
 
 from experiments.cli.errors import UserError
+from experiments.cli.luxuries import luxury
 from experiments.runs import wandb_upload
 
 MODES = ("offline", "online", "disabled", "shared")
@@ -30,6 +31,18 @@ def identity() -> dict[str, str | None]:
     }
 
 
+def start_or_do_without(run_dir: Path, config: dict[str, Any], *, agent: str, env: str, job_type: str) -> wandb.Run:
+    """`start_wandb`; where that fails, a warning and a run that writes nothing.
+
+    Raises:
+        UserError: WANDB_MODE is no mode of wandb.
+    """
+    _mode()
+    with luxury("wandb"):
+        return start_wandb(run_dir, config, agent=agent, env=env, job_type=job_type)
+    return wandb.init(mode="disabled", reinit="create_new")
+
+
 def start_wandb(run_dir: Path, config: dict[str, Any], *, agent: str, env: str, job_type: str) -> wandb.Run:
     """Begin a wandb run. It is always written offline: no login prompt, no network, no waiting.
 
@@ -45,9 +58,7 @@ def start_wandb(run_dir: Path, config: dict[str, Any], *, agent: str, env: str, 
         job_type: "train" or "eval".
     """
     os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")  # it takes our package called agents for a language model's
-    mode = os.environ.get("WANDB_MODE") or None
-    if mode not in (None, *MODES):
-        raise UserError(f"WANDB_MODE is {mode!r}; known: {', '.join(MODES)}.")
+    mode = _mode()
     for name in ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH"):
         os.environ.pop(name, None)  # see `identity`
     quiet: Any = "disabled" if mode == "disabled" else "offline"
@@ -82,6 +93,13 @@ def start_wandb(run_dir: Path, config: dict[str, Any], *, agent: str, env: str, 
     if wandb_upload.wanted(mode, in_sweep=bool(config.get("wandb_sweep"))):
         wandb_upload.begin(Path(run.dir).parent)
     return run
+
+
+def _mode() -> str | None:
+    mode = os.environ.get("WANDB_MODE") or None
+    if mode not in (None, *MODES):
+        raise UserError(f"WANDB_MODE is {mode!r}; known: {', '.join(MODES)}.")
+    return mode
 
 
 def finish(run: wandb.Run, run_dir: Path) -> None:

@@ -14,8 +14,7 @@ from experiments.runs import checkpoint, wandb_run
 from experiments.runs.checkpoint_format import RunIdentity
 from experiments.runs.folder import CONFIG, write_json
 from experiments.runs.metrics_file import JsonLines
-
-MAX_REKEYED = 16  # times that a run may go on with other random numbers
+from experiments.runs.strangers import MAX_REKEYED
 
 
 class RunWriter(NamedTuple):
@@ -59,13 +58,15 @@ class RunWriter(NamedTuple):
     def rekey(self, iteration: int) -> bool:
         """Note in config.json that this run draws other random numbers from an iteration (counted from 0) on.
 
-        False where it has done so too often: then what stops it is not chance.
+        Lines of metrics that were written with the earlier ones are removed. False where it has done so too often: then what
+        stops it is not chance.
         """
         rekeyed = [*self.run_config.get("rekeyed", ()), iteration]
         if len(rekeyed) > MAX_REKEYED:
             return False
         self.run_config["rekeyed"] = rekeyed
         write_json(self.lines.path.parent / CONFIG, self.run_config)
+        self.lines.forget(iteration)
         return True
 
     @contextmanager
@@ -101,7 +102,7 @@ def open_writer(
         keep: how many of the newest checkpoints stay; all if None.
     """
     identity = RunIdentity(agent, env, run_config["wandb_id"], run_config["settings"]["seed"])
-    run = wandb_run.start_wandb(run_dir, run_config, agent=agent, env=env, job_type="train")
+    run = wandb_run.start_or_do_without(run_dir, run_config, agent=agent, env=env, job_type="train")
     try:
         with (
             checkpoint.manager(run_dir, writing=True, keep=keep) as checkpoints,

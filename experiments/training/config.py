@@ -96,6 +96,8 @@ class TrainConfig(ReinforcementSettings):
     start_from: str | None = None
     """Begin with the meta-parameters of another run: its folder, or a name as of evaluate --pretrained. Settings not given are
     those of that run; the network must be the same, and optimiser and iterations begin anew."""
+    trust: tuple[str, ...] = ()
+    """Modules of others that the run to go on with or to start from may have imported; see evaluate --help."""
     own: Any = None
     """The agent's hyperparameters; its defaults if None."""
 

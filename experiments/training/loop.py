@@ -268,6 +268,7 @@ def _replay(program: Program, states: Any, call: Call, group: Group) -> Callable
     help.
     """
 
+    @functools.cache  # several seeds may have stopped in the same iteration
     def before(iteration: int) -> Any:
         return jax.device_get(program.call(states, call.first, iteration)[0]) if iteration > call.first else states
 
@@ -283,6 +284,8 @@ def _not_finite(
 ) -> NotFinite:
     """The error; its runs will draw other random numbers when they are resumed, from the iteration that spoiled them on.
 
+    That is the last one, or the one before it: parameters that it spoiled show in the metrics of the next.
+
     Args:
         bad: of `_write`.
         outputs: of the S seeds.
@@ -292,12 +295,12 @@ def _not_finite(
     """
     repeat, noted = None, True
     for i in reversed(bad):  # the first is told about
-        began = iteration
+        began = max(iteration - 1, 0)  # where it cannot be told, both are drawn anew
         if replay is not None:
+            states = replay(iteration)
+            if not nonfinite({}, of_seed(states, i)):
+                began = iteration
             states = replay(began)
-            if nonfinite({}, of_seed(states, i)):  # its metrics are, since its parameters are: those of the one before are not
-                began -= 1
-                states = replay(began)
             key = key_of_iteration(keys_of(outputs[i].seed)[1], began, changes[i])
             repeat = functools.partial(_step_once, of_seed(states, i), key)
         noted &= outputs[i].rekey(began)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.runs.checkpoint_format import keys_of
-from experiments.runs.writer import MAX_REKEYED
+from experiments.runs.strangers import MAX_REKEYED
 from metarl.interfaces import MetaLearner, MetaState, Metrics
 
 

@@ -71,16 +71,18 @@ def parse_run(
     given = given_flags(args)
     stored = to_resume(Path(given.get("run_dir", ""))) if "resume" in given else {}
     begins_from = source(given)
-    named = [given[name].rpartition(":")[0] for name in NAMING if name in given]
+    trusted = [given[name].rpartition(":")[0] for name in NAMING if name in given] + given.get("trust", "").split()
     for folder, settings in ((stored.get("run_dir", ""), stored), (given.get("start_from", ""), begins_from)):
         if settings:
-            admit(Path(folder), {"settings": settings}, named, how="give --{name} {value} as well")
+            admit(Path(folder), {"settings": settings}, trusted)
+            refuse_unfit(config, kind, settings)
     agent = given.get("agent") or stored.get("agent") or begins_from.get("agent") or config.agent
     if stored and stored.get("agent", agent) != agent:
         first = stored["run_dir"]
         raise UserError(f"{first} was made with --agent {stored['agent']}, not {agent}; leave the flag out to resume.")
     declaration = declared(agent, kind)
-    flags = flags_of(config, agent, kind, defaults(given, agent) | begins_from | {"agent": agent} | stored)
+    of_family = defaults({name: begins_from[name] for name in ("env",) if name in begins_from} | given, agent)
+    flags = flags_of(config, agent, kind, of_family | begins_from | {"agent": agent} | stored)
     known = {field.name for field in dataclasses.fields(flags)}
     for name, value in given.items():
         if name not in known:
@@ -165,15 +167,28 @@ def from_flat(config: Any, kind: Kind, settings: dict[str, Any]) -> Any:
 
 def stored_as(config: Any, kind: Kind, settings: dict[str, Any]) -> Any:
     """A configuration from the settings in a config.json; those that the agent does not have are left out."""
+    refuse_unfit(config, kind, settings)
     agent = declared(settings.get("agent", config.agent), kind)
-    fields = {field.name for field in dataclasses.fields(config) if field.name not in HIDDEN and _used(field.name, agent)}
-    known = fields | set(hyperparameters(agent, kind))
-    hints = typing.get_type_hints(config)
-    for name in fields & set(settings):
+    known = _fields(config, agent) | set(hyperparameters(agent, kind))
+    return from_flat(config, kind, {name: value for name, value in settings.items() if name in known})
+
+
+def refuse_unfit(config: Any, kind: Kind, settings: dict[str, Any]) -> None:
+    """Refuse settings from a config.json that are of another type than the configuration's.
+
+    Raises:
+        UserError: one line with the first of them.
+    """
+    agent, hints = declared(settings.get("agent", config.agent), kind), typing.get_type_hints(config)
+    for name in sorted(_fields(config, agent) & set(settings)):
         if not fits(settings[name], hints[name]):
             shown = repr(settings[name])[:60]
             raise UserError(f"the run's {flag(name)} is {shown}, which no run of metarl has; is its {CONFIG} whole?")
-    return from_flat(config, kind, {name: value for name, value in settings.items() if name in known})
+
+
+def _fields(config: Any, agent: Agent) -> set[str]:
+    """The settings of a configuration that an agent uses, without its own."""
+    return {field.name for field in dataclasses.fields(config) if field.name not in HIDDEN and _used(field.name, agent)}
 
 
 def fits(value: Any, hint: Any) -> bool:

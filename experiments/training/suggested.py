@@ -3,14 +3,18 @@
 import dataclasses
 import functools
 import re
+import sys
+from collections.abc import Collection
 from typing import Any
 
 import agents
 from agents.agent import ADAPTS_BY, hyperparameters
 from agents.build import name_of, who_has
+from envs.contract import explain
 from envs.options import from_flags
 from envs.scales import Scales, bounded_near_one, far_from_one, scales
 from experiments.cli.errors import UserError
+from experiments.cli.family_errors import quiet_callbacks
 from experiments.cli.flags import flag
 from experiments.training.config import KIND, TrainConfig, make_family, maker_of
 from experiments.training.settings import PARTS, declared
@@ -62,10 +66,17 @@ def suggested(env: str, agent: str) -> dict[str, Any]:
     return found
 
 
-def told(given: dict[str, str], env: str, agent: str) -> list[str]:
-    """A line for the settings that came from the family, and one for those that were measured, where there are any."""
+def told(given: dict[str, str], env: str, agent: str, taken: Collection[str] = ()) -> list[str]:
+    """A line for the settings that came from the family, and one for those that were measured, where there are any.
+
+    Args:
+        given: flags of a command line.
+        env: the family's id.
+        agent: the agent's name.
+        taken: settings that came from another run.
+    """
     found = suggested(env, agent)
-    unsaid = [_flags(name, value) for name, value in found.items() if not {name, f"no_{name}"} & set(given)]
+    unsaid = [_flags(name, value) for name, value in found.items() if not {name, f"no_{name}"} & {*given, *taken}]
     lines = [f"{env} sets for {name_of(agent)}, where you do not: {' '.join(unsaid)}"] if unsaid else []
     for name in measured(given, agent, found):
         what = name.removeprefix("normalize_")
@@ -82,15 +93,19 @@ def _flags(name: str, value: Any) -> str:
     return f"{flag(name)} {' '.join(map(str, value)) if isinstance(value, tuple) else value}"
 
 
+def from_table(given: dict[str, str], agent: str) -> dict[str, Any]:
+    """`suggested` for the flags of a command line, for `experiments.training.settings.parse_run`."""
+    return suggested(given.get("env", TrainConfig.env), agent)
+
+
 def from_family(given: dict[str, str], agent: str) -> dict[str, Any]:
-    """`suggested` and `measured` for the flags of a command line, for `experiments.training.settings.parse_run`."""
-    env = given.get("env", TrainConfig.env)
-    found = suggested(env, agent)
-    return found | ({} if {"resume", "help", "start_from"} & set(given) else measured(given, agent, found))
+    """`from_table` and what is `measured`, for which episodes are drawn."""
+    found = from_table(given, agent)
+    return found | measured(given, agent, found)
 
 
 def measured(given: dict[str, str], agent: str, found: dict[str, Any]) -> dict[str, Any]:
-    """Which of the agent's normalisations are on because observations or rewards are far from 1.
+    """Which of the agent's normalisations are on because observations or rewards are far from 1; none of another run's.
 
     Args:
         given: flags of a command line; what it or the family decides is not looked at.
@@ -100,7 +115,7 @@ def measured(given: dict[str, str], agent: str, found: dict[str, Any]) -> dict[s
     known = {"normalize_observations", *hyperparameters(declared(agent, KIND), KIND)}
     said = {name.removeprefix("no_") for name in given} | set(found)
     open_ = [name for name in ("normalize_observations", "normalize_rewards") if name in known and name not in said]
-    if not open_:
+    if not open_ or {"resume", "help", "start_from"} & set(given):
         return {}
     try:
         family = _family(given)
@@ -122,8 +137,10 @@ def _family(given: dict[str, str]) -> Any:
 
 @functools.lru_cache(maxsize=8)
 def _scales(family: Any) -> Scales:
-    """Measured once per family; nothing to say of one that cannot be played, which is told where the run begins."""
+    """Measured once per family; taken for near 1, with a warning, where it cannot be played."""
     try:
-        return scales(family)
-    except Exception:  # whatever a user's function raises
+        with quiet_callbacks():
+            return scales(family)
+    except Exception as error:  # whatever a user's function raises, which the run will meet as well
+        print(f"warning: sizes of observations and rewards are not known: {explain(error)}", file=sys.stderr, flush=True)
         return Scales(1.0, 1.0)

@@ -5,11 +5,12 @@ import shutil
 
 import pytest
 
-from experiments import compare, evaluate, sinusoid
+from experiments import compare, evaluate, sinusoid, train
 from experiments.cli import luxuries
 from experiments.evaluation import held_out, rollout_video, wandb_evaluation
 from experiments.reporting import figures
 from experiments.runs import wandb_run
+from tests.experiments.conftest import read_lines, small_run
 
 
 class NoOpenGL(RuntimeError):
@@ -63,6 +64,18 @@ def test_nothing_but_the_numbers_can_be_had(run, broken, capsys):
     compare.main([str(run), "--out", str(run.parent / "out"), "--html"])
     assert sorted(path.name for path in (run.parent / "out").iterdir()) == ["table.json", "table.md"]
     assert capsys.readouterr().err.count("warning: ") == 2
+
+
+def test_training_does_without_wandb(tmp_path, broken, capsys):
+    broken((wandb_run, "start_wandb"))
+    small_run(tmp_path / "run")
+    assert capsys.readouterr().err.count("warning: wandb is left out (NoOpenGL") == 1
+    assert (tmp_path / "run/evaluation.json").is_file() and len(read_lines(tmp_path / "run")) == 4
+
+
+def test_a_mode_that_wandb_does_not_have_is_a_mistake_all_the_same(tmp_path, monkeypatch, error_of):
+    monkeypatch.setenv("WANDB_MODE", "offlin")
+    assert "WANDB_MODE is 'offlin'; known: offline" in error_of(train.main, "--run-dir", tmp_path / "run")
 
 
 def test_the_tutorial_evaluates_before_it_draws(monkeypatch):

@@ -175,7 +175,7 @@ def test_agents_for_regression_say_so(agent, tmp_path, error_of):
         (["--clip", "0.2"], "maml has no use for it; leave it out"),
         (["--agent", "promp", "--clip", "0"], "--clip is 0.0"),
         (["--agent", "imaml", "--dice-lambda", "1"], "imaml has no use for it"),
-        (["--baseline", "lineer"], "--baseline is 'lineer'; known: linear, time"),
+        (["--baseline", "lineer"], "--baseline is 'lineer'; known: auto, linear, time"),
         (["--agent", "pretrained", "--recipe", "cold"], "--recipe is 'cold'; known: plain"),
         (["--agent", "pretrained", "--recipe", "cross-validated"], "it serves regression only"),
         (["--test-step-scale", "1", "0"], "--test-step-scale is 0.0"),

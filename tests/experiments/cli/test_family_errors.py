@@ -72,7 +72,7 @@ def test_training_that_meets_nan_names_the_function(tmp_path, error_of):
 
 
 def test_a_sound_family_is_not_blamed():
-    with pytest.raises(NotFinite, match=r"^too far$"), explained("probe/Guess-v0", Guess()):
+    with pytest.raises(UserError, match=r"^too far$"), explained("probe/Guess-v0", Guess()):
         raise NotFinite("too far")
 
 

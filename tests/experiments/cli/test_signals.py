@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+import experiments
+from experiments.cli import signals
 from tests.conftest import HOME
 
 # What a command may be in the midst of. Each says so, then takes minutes unless something ends it.
@@ -96,6 +98,13 @@ def test_one_signal_ends_other_commands():
         process.send_signal(signal.SIGTERM)
         status, errors = ended(process, 2.0)
     assert status == 143 and "Traceback" not in errors
+
+
+def test_in_a_program_of_somebody_else_a_signal_is_theirs():
+    """The watch that ends a command at once would end a server that trains in a thread of its work."""
+    assert not experiments.is_command
+    with signals.ended_by_sigterm():
+        assert signals._watch is None
 
 
 @pytest.mark.slow

@@ -305,19 +305,39 @@ def test_a_batch_plays_as_many_by_themselves(name):
     assert checked == 3 * copies
 
 
-def test_environments_that_begin_anew_at_once():
-    """``reset(where=...)`` of some copies leaves the others where they are."""
+def test_asked_twice_the_first_answer_was_not_given():
+    """Memory and time are those of the second; a cut at the horizon is a cut, however often it was asked before."""
     agent = agent_on("rl2", drift)
-    actor, one = agent.actor(batch=2), agent.actor()
+    asked, once = agent.actor(), agent.actor()
+    observation = np.array([0.1, 0.2], np.float32)
+    for actor in (asked, once):
+        actor.reset(seed=3)
+    for t in range(HORIZON):
+        asked.act(-observation)
+        np.testing.assert_array_equal(asked.act(observation), once.act(observation))
+        for actor in (asked, once):
+            actor.observe(1.0, False, t + 1 == HORIZON)
+    for actor in (asked, once):
+        actor.reset()
+    np.testing.assert_array_equal(asked.act(observation), once.act(observation))
+
+
+def test_environments_that_begin_anew_at_once():
+    """``reset(where=...)`` of some copies leaves the others where they are; each goes on as one by itself."""
+    agent = agent_on("rl2", drift)
+    actor, ends, lasts = agent.actor(batch=2), agent.actor(), agent.actor()
     observation = np.array([[0.1, 0.2], [0.3, -0.1]], np.float32)
-    actor.reset()
-    one.reset()
+    for each in (actor, ends, lasts):
+        each.reset()
     for _ in range(2):
-        both, alone = actor.act(observation), one.act(observation[1])
-        np.testing.assert_allclose(both[1], alone, atol=1e-6)
+        both = actor.act(observation)
+        np.testing.assert_allclose(both[0], ends.act(observation[0]), atol=1e-6)
+        np.testing.assert_allclose(both[1], lasts.act(observation[1]), atol=1e-6)
         actor.observe([0.0, 0.5], [True, False])
-        one.observe(0.5, False)
+        ends.observe(0.0, True)
+        lasts.observe(0.5, False)
         actor.reset(where=np.array([True, False]))
+        ends.reset()
 
 
 def test_it_is_compiled_once():

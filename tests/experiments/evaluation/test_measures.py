@@ -88,6 +88,9 @@ def test_shares_on_which_all_tasks_agree_have_intervals():
     assert low == 0.0 and 0.1 < high < 0.2
     low, high = share_intervals(np.ones((20, 1)), np.ones((20, 1)))[0]
     assert 0.8 < low < 0.9 and high == 1.0
+    values = np.r_[np.full(19, 1.0), 0.9][:, None]
+    low, high = share_intervals(values)[0]
+    assert 0.9 < low < high == 1.0, "a share is at most one, whatever a wider interval says"
 
 
 def test_gymnasium_s_own_info_is_measured():

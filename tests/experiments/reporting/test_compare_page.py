@@ -31,7 +31,7 @@ def compared(tmp_path_factory):
     return runs, out, returns
 
 
-def test_each_kind_is_shown_at_its_own_episodes(compared, capsys):
+def test_each_kind_is_shown_at_its_own_episodes(compared, tmp_path, capsys):
     runs, out, returns = compared
     rows = json.loads((out / "table.json").read_text())["agents"]
     assert [rows[agent]["episodes"] for agent in ("maml", "rl2", "oracle")] == [[0, 20, 40], [0, 1, 2], [0, 0, 0]]
@@ -44,9 +44,32 @@ def test_each_kind_is_shown_at_its_own_episodes(compared, capsys):
     assert rows["rl2"]["algorithm_ci95"] is None
     np.testing.assert_allclose(rows["rl2"]["greedy_mean"], np.add(rows["rl2"]["return_mean"], 1))
     assert rows["maml"]["greedy_mean"] is None and rows["rl2"]["seed_spread"] is None
-    compare.main([str(runs), "--out", str(out)])
+    compare.main([str(runs), "--out", str(tmp_path)])
     lines = capsys.readouterr().out.split("wrote ")[0].splitlines()
     assert max(map(len, lines)) <= 80 and any("maml (2)" in line and "-" in line for line in lines)
+
+
+def test_tasks_that_some_run_lost_count_in_none(tmp_path):
+    """Each evaluation leaves out the tasks whose returns were not finite there; rows are of the same tasks only without all."""
+    whole = {agent: write_run(tmp_path / agent, agent, 0) for agent in ("maml", "fomaml")}
+    whole["fomaml"] = whole["fomaml"] - 7
+    for agent, lost in (("maml", [2]), ("fomaml", [2, 5])):
+        path = tmp_path / agent / "evaluation.json"
+        kept = np.delete(whole[agent], lost, axis=0).tolist()
+        result = json.loads(path.read_text()) | {"returns": kept, "num_tasks": len(kept), "not_finite": lost}
+        path.write_text(json.dumps(result | {"gain_se": np.ones_like(kept).tolist()}))
+    comparison = gather((tmp_path,))
+    for agent in whole:
+        mean = np.delete(whole[agent], [2, 5], axis=0).mean(axis=0)
+        np.testing.assert_allclose(comparison.rows[agent]["return_mean"], mean)
+    assert "6 held-out tasks" in comparison.title and "2 more" in comparison.title
+
+
+def test_a_page_of_an_earlier_comparison_does_not_stay(tmp_path):
+    write_run(tmp_path / "runs/maml", "maml", 0)
+    compare.main([str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--html"])
+    compare.main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out/comparison.html").exists() and (tmp_path / "out/table.md").exists()
 
 
 def test_budgets_must_agree_among_agents_of_one_kind_and_within_an_agent(tmp_path, error_of):

@@ -34,7 +34,7 @@ def test_every_agent_and_number_of_points_has_a_row(table):
     for protocol, shots in (("maml", 10), ("meta-sgd", 5), ("meta-sgd", 10), ("meta-sgd", 20)):
         rows = text.split(f"## Protocol {protocol}")[1].split("##")[0]
         for agent in AGENTS:
-            assert f"| {agent} | {shots} points |" in rows
+            assert re.search(rf"\| {agent}( †)? \| {shots} points \|", rows)
     assert "| maml, rematerialised |" in text
 
 

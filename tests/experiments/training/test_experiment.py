@@ -51,4 +51,4 @@ def test_a_stranger_s_study_is_evaluated(tmp_path, monkeypatch, error_of):
 )
 def test_one_that_is_not_there_is_told_in_one_line(place, message, tmp_path, error_of):
     (tmp_path / "config.json").write_text(json.dumps({"script": "x", "experiment": place, "settings": {}, "wandb_id": "1"}))
-    assert message in error_of(evaluate.main, "--run-dir", tmp_path)
+    assert message in error_of(evaluate.main, "--run-dir", tmp_path, "--trust", "no_such_module")

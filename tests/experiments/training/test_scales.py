@@ -23,15 +23,15 @@ class Millimetres(Navigation2D):
 
     observation_space = ANYWHERE
 
-    def __init__(self, horizon=None):
+    def __init__(self, horizon=None, factor=FACTOR):
         super().__init__(horizon)
-        self.observation_space = ANYWHERE
+        self.observation_space, self.factor = ANYWHERE, float(factor)
 
     def observation(self, state, rng, params):
-        return FACTOR * super().observation(state, rng, params)
+        return self.factor * super().observation(state, rng, params)
 
     def reward(self, state, action, next_state, rng, params):
-        return FACTOR * super().reward(state, action, next_state, rng, params)
+        return self.factor * super().reward(state, action, next_state, rng, params)
 
 
 class Decided(Millimetres):
@@ -113,7 +113,10 @@ def test_what_somebody_decided_or_needs_nothing_stays(tmp_path, capsys, flags):
 def test_options_of_the_family_count():
     given = {"env": "scales/Millimetres-v0", "horizon": "3"}
     assert suggested.measured(given, "maml", {}) == {"normalize_observations": True}
-    assert suggested.measured(given | {"help": ""}, "maml", {}) == suggested.measured(given, "maml", {})
+    assert suggested.measured(given | {"env_options": "factor=1"}, "maml", {}) == {}
+    short, long = ({"env": "scales/Millimetres-v0", "env_options": "factor=100", "horizon": str(n)} for n in (2, 100))
+    assert suggested.measured(short, "maml", {}) == {}, "begins at the origin"
+    assert suggested.measured(long, "maml", {}) == {"normalize_observations": True}
     assert suggested.from_family(given | {"help": ""}, "maml") == {}, "help waits for nothing"
     assert suggested.measured(given | {"env_options": "nonsense"}, "maml", {}) == {}
     assert suggested.measured({"env": "scales/Broken-v0"}, "maml", {}) == {}, "told where the run begins"

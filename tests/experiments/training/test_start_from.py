@@ -6,11 +6,14 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from gymnasium.spaces import Box
 
+import envs
+from envs.families.navigation import Navigation2D
 from experiments import train
 from experiments.evaluation import load, shipped
 from experiments.evaluation.source import settings_of, starts
-from experiments.training.config import build, resolve, train_config
+from experiments.training.config import TrainConfig, build, resolve, train_config
 from tests.experiments.conftest import read_lines, small_run
 
 BRIEF = ["--num-iterations", "0", "--eval-tasks", "0"]
@@ -63,6 +66,46 @@ def test_an_agent_that_comes_with_the_repository_is_a_source():
     [start] = starts(config, learner, [0])
     assert jax.tree.structure(start.theta) == jax.tree.structure(jax.eval_shape(learner.init, jax.random.key(0)).theta)
     assert start.about["run"] == name and start.about["iteration"] > 0
+
+
+class Bending(Navigation2D):
+    """A family that has something to say about one agent."""
+
+    training_settings = {"any": {"num_episodes": 5}, "promp": {"clip": 0.123}}  # noqa: RUF012
+
+
+envs.register("start/Bending-v0", Bending)
+
+
+def test_another_agent_learns_as_the_family_of_that_run_says(tmp_path, capsys):
+    source, run = tmp_path / "source", tmp_path / "run"
+    small_run(source, "--env", "start/Bending-v0", *BRIEF)
+    capsys.readouterr()
+    train.main(["--run-dir", str(run), "--start-from", str(source), "--agent", "promp", "--num-iterations", "0"])
+    settings = config_of(run)["settings"]
+    assert settings["env"] == "start/Bending-v0" and settings["clip"] == 0.123
+    assert settings["num_episodes"] == 3, "those of that run go before the family's"
+    assert settings["eval_tasks"] == TrainConfig.eval_tasks, "how that run was evaluated is not taken"
+    said = capsys.readouterr().out
+    assert "sets for promp, where you do not: --clip 0.123\n" in said and f"Settings not given are those of {source}" in said
+
+
+class Narrow(Navigation2D):
+    """The same shapes, other bounds."""
+
+    action_space = Box(-0.01, 0.01, (2,), np.float32)
+
+
+envs.register("start/Narrow-v0", Narrow)
+
+
+def test_other_bounds_are_a_warning(finished_run, tmp_path, capsys):
+    flags = ["--run-dir", str(tmp_path / "run"), "--start-from", str(finished_run), *BRIEF]
+    train.main(flags)
+    assert "warning" not in capsys.readouterr().err
+    train.main([*flags, "--env", "start/Narrow-v0", "--overwrite"])
+    (warned,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: --start-from")]
+    assert "trained with action_space Box(-1.0, 1.0" in warned and "Narrow has Box(-0.01, 0.01" in warned
 
 
 REFUSED = {
