@@ -52,14 +52,16 @@ class Program(NamedTuple):
 
 
 def make_chunk(all_seeds: SeedBatch, log_every: int, guard: Guard) -> Callable:
-    """`Program.call` before it is compiled. How far to go is an argument, so one compilation serves every call.
+    """`Program.call` before it is compiled, whose first argument is the seeds' ``streams``.
+
+    How far to go is an argument, so one compilation serves every call.
 
     Random keys follow from the seed and the iteration: results do not depend on how iterations are grouped into calls.
     """
     step = jax.jit(all_seeds.step)
 
-    def chunk(states, start, stop):
-        _, like = jax.eval_shape(step, states, start)
+    def chunk(streams, states, start, stop):
+        _, like = jax.eval_shape(step, streams, states, start)
         sums = {name: jnp.zeros((MAX_BLOCKS, *metric.shape), metric.dtype) for name, metric in like.items()}
         counted = jnp.zeros((MAX_BLOCKS, *next(iter(like.values())).shape), jnp.int32)
 
@@ -69,7 +71,7 @@ def make_chunk(all_seeds: SeedBatch, log_every: int, guard: Guard) -> Callable:
 
         def body(carry):
             before, sums, counted, iteration, _ = carry
-            states, metrics, counts, go_on = guard(before, *step(before, iteration))
+            states, metrics, counts, go_on = guard(before, *step(streams, before, iteration))
             block = (iteration - start) // log_every
             sums = {name: sums[name].at[block].add(metrics[name]) for name in sums}
             return states, sums, counted.at[block].add(counts), iteration + 1, go_on
@@ -93,13 +95,14 @@ def compile_chunk(
     began = time.monotonic()
     where = everywhere(task_map)
     index = jax.ShapeDtypeStruct((), jnp.int32, sharding=where)
-    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), states)
+    shaped = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
+    like = jax.tree.map(shaped, (all_seeds.streams, states))
     chunk = jax.jit(make_chunk(all_seeds, log_every, guard), out_shardings=where)
-    compiled = chunk.lower(like, index, index).compile()
-    work = cost.count(chunk, like, index, index)  # the body of its loop, one meta-iteration, counts once
+    compiled = chunk.lower(*like, index, index).compile()
+    work = cost.count(chunk, *like, index, index)  # the body of its loop, one meta-iteration, counts once
     memory = refuse_too_large(compiled, 1 if task_map.mesh is None else task_map.mesh.local_mesh.size, memory_flags)
 
     def call(states, start: int, stop: int):
-        return compiled(*place((states, np.int32(start), np.int32(stop)), task_map))
+        return compiled(*place((all_seeds.streams, states, np.int32(start), np.int32(stop)), task_map))
 
     return Program(call, time.monotonic() - began, memory, work.total, work.product_bytes)

@@ -17,13 +17,14 @@ class SeedBatch(NamedTuple):
 
     Attributes:
         init: () -> states.
-        step: (states, iteration) -> (states, metrics). Random keys are ``fold_in(key of the seed, iteration)``, but for seeds
-        that
-            had to change their stream.
+        step: (streams, states, iteration) -> (states, metrics). Random keys are ``fold_in(key of the seed, iteration)``, but
+            for seeds that had to change their stream.
+        streams: of random numbers, NumPy leaves [S, ...]. An argument, so that other seeds find the same compiled program.
     """
 
     init: Callable[[], Any]
-    step: Callable[[Any, jax.Array], tuple[Any, Metrics]]
+    step: Callable[[Any, Any, jax.Array], tuple[Any, Metrics]]
+    streams: Any
 
 
 NEVER = np.iinfo(np.int32).max  # an iteration
@@ -53,32 +54,33 @@ def batch_seeds(learner: MetaLearner, seeds: Sequence[int], changes: np.ndarray 
         changes: of `changes_of`; None if all seeds keep to their own streams.
     """
     key_init, key_steps = (jnp.stack(column) for column in zip(*map(keys_of, seeds), strict=True))
+    streams = {"words": np.asarray(jax.random.key_data(key_steps))}
     if changes is not None and np.any(changes != NEVER):
-        keys: Any = (key_steps, jnp.asarray(changes))
-        key_of = lambda key, iteration: key_of_iteration(key[0], iteration, key[1])
-    else:
-        keys, key_of = key_steps, jax.random.fold_in
+        streams["changes"] = np.asarray(changes)
 
-    def advance(state: Any, key: Any, iteration: jax.Array) -> tuple[Any, Metrics]:
-        return learner.step(state, key_of(key, iteration))
+    def advance(state: Any, stream: dict[str, jax.Array], iteration: jax.Array) -> tuple[Any, Metrics]:
+        key = jax.random.wrap_key_data(stream["words"])
+        if "changes" in stream:
+            return learner.step(state, key_of_iteration(key, iteration, stream["changes"]))
+        return learner.step(state, jax.random.fold_in(key, iteration))
 
-    def step_one(states: Any, iteration: jax.Array) -> tuple[Any, Metrics]:
-        return stack([advance(of_seed(states, 0), of_seed(keys, 0), iteration)])
+    def step_one(streams: Any, states: Any, iteration: jax.Array) -> tuple[Any, Metrics]:
+        return stack([advance(of_seed(states, 0), of_seed(streams, 0), iteration)])
 
-    def step_all(states: MetaState, iteration: jax.Array) -> tuple[MetaState, Metrics]:
+    def step_all(streams: Any, states: MetaState, iteration: jax.Array) -> tuple[MetaState, Metrics]:
         # The seeds share their iteration; a value of its own for each would turn what is annealed by `cond` into a
         # `select` that computes both branches.
         axes = MetaState(theta=0, opt_state=0, iteration=None)  # type: ignore[arg-type]
         shared = states._replace(iteration=states.iteration[0])
-        states, metrics = jax.vmap(advance, (axes, 0, None), (axes, 0))(shared, keys, iteration)
+        states, metrics = jax.vmap(advance, (axes, 0, None), (axes, 0))(shared, streams, iteration)
         return states._replace(iteration=jnp.broadcast_to(states.iteration, len(seeds))), metrics
 
     if len(seeds) == 1:
-        return SeedBatch(lambda: stack([jax.jit(learner.init)(key_init[0])]), step_one)
+        return SeedBatch(lambda: stack([jax.jit(learner.init)(key_init[0])]), step_one, streams)
     # Not by vmap: jaxlib 0.10 factorises batches of matrices, such as orthogonal starts, in threads that wait for one another,
     # and on two busy cores about one start in four of `rl2` hung for ever.
     init = jax.jit(learner.init)
-    return SeedBatch(lambda: stack([init(key) for key in key_init]), step_all)
+    return SeedBatch(lambda: stack([init(key) for key in key_init]), step_all, streams)
 
 
 def of_seed(tree: Any, index: int, *, axis: int = 0) -> Any:

@@ -29,9 +29,9 @@ def trained(agent, devices, batch=None, *, seeds=SEEDS[:1], iterations=10, **opt
     task_map = spread(devices, batch)
     together_ = batch_seeds(build(config_of(agent, **options), task_map=task_map).learner, seeds)
     states, history = jax.tree.map(as_exact_as_jax_is, together_.init()), []
-    step, states = jax.jit(together_.step), place(states, task_map)
+    step, states, streams = jax.jit(together_.step), place(states, task_map), place(together_.streams, task_map)
     for iteration in range(iterations):
-        states, metrics = step(states, iteration)
+        states, metrics = step(streams, states, iteration)
         history.append(jax.device_get((states, metrics)))
     return history
 

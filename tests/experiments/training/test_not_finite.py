@@ -190,7 +190,7 @@ def test_other_streams_begin_where_they_should():
 
     def drawn(seeds, rekeyed):
         both = batch_seeds(learner, seeds, changes_of(rekeyed))
-        return np.asarray([both.step(both.init(), i)[0].theta for i in range(6)])
+        return np.asarray([both.step(both.streams, both.init(), i)[0].theta for i in range(6)])
 
     plain, changed = drawn((3, 4), [(), ()]), drawn((3, 4), [(), (2, 4)])
     np.testing.assert_array_equal(changed[:, 0], plain[:, 0])

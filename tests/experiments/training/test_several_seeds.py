@@ -14,6 +14,7 @@ from experiments.cli.flags import MAX_SEED
 from experiments.runs.folder import lock
 from experiments.runs.writer import open_writer
 from experiments.training import loop
+from experiments.training.config import build, resolve, train_config
 from experiments.training.seeds import batch_seeds, keys_of, of_seed
 from metarl.interfaces import MetaLearner, MetaState
 from tests.experiments.conftest import read_lines, small_run
@@ -200,12 +201,27 @@ def test_seeds_share_their_iteration():
 
     counted = MetaLearner(lambda key: MetaState(jax.random.uniform(key), (), jnp.int32(0)), step, None, None)
     both = batch_seeds(counted, SEEDS)
-    assert " cond[" in str(jax.make_jaxpr(both.step)(both.init(), 0))
+    assert " cond[" in str(jax.make_jaxpr(both.step)(both.streams, both.init(), 0))
     states = both.init()
     for iteration in range(3):
-        states, _ = both.step(states, iteration)
-    alone = batch_seeds(counted, SEEDS[1:]).init()
+        states, _ = both.step(both.streams, states, iteration)
+    one = batch_seeds(counted, SEEDS[1:])
+    alone = one.init()
     for iteration in range(3):
-        alone, _ = batch_seeds(counted, SEEDS[1:]).step(alone, iteration)
+        alone, _ = one.step(one.streams, alone, iteration)
     np.testing.assert_allclose(of_seed(states, 1).theta, of_seed(alone, 0).theta, rtol=1e-6)
     assert of_seed(states, 1).iteration == 3
+
+
+def test_another_seed_is_the_same_program():
+    """So that it is found in the cache on disk."""
+
+    def lowered(*seeds):
+        learner = build(
+            resolve(train_config(run_dir="unused", num_tasks=2, num_episodes=2, horizon=3, hidden_sizes=(4,)))
+        ).learner
+        both = batch_seeds(learner, seeds)
+        return jax.jit(both.step).lower(both.streams, jax.eval_shape(both.init), 0).as_text()
+
+    assert lowered(0) == lowered(1) and lowered(0, 1) == lowered(2, 5)
+    assert lowered(0) != lowered(0, 1)
