@@ -40,7 +40,8 @@ class TaskFamily(FuncEnv):
     it, held-out ones too; without it they take any task of the right shapes. `envs.task_spaces` has spaces for it.
 
     ``held_out_list``: all held-out tasks there are, leaves [L, ...], where they are a finite set. Evaluation then goes through
-    them in order, each as often as the others, instead of drawing. `envs.with_tasks` makes such a family of lists of tasks.
+    them in order, each as often as the others, instead of drawing. An evaluation of fewer tasks takes the first of them, so
+    `envs.family.shuffled` is for lists with an order. `envs.with_tasks` makes such a family of lists of tasks.
 
     ``measures`` names what else is reported of an episode beside its return: ``{"success": "any", "distance": "last"}``, names
     in ``transition_info(state, action, next_state, params) -> {name: scalar}``, and how an episode's number is made of its
@@ -85,7 +86,9 @@ class TaskFamily(FuncEnv):
         raise NotImplementedError(f"{type(self).__name__} has no sample_task(key) -> task.")
 
     def sample_held_out_task(self, key: Key) -> Task:
-        """Draw a task for evaluation: by default the same distribution, from a key stream of its own."""
+        """Draw a task for evaluation: by default one of ``held_out_list``, or of the same distribution from other keys."""
+        if self.held_out_list is not None:
+            return pick(self.held_out_list, key)
         return self.sample_task(jax.random.fold_in(key, HELD_OUT_STREAM))
 
     def get_default_params(self, **kwargs: Any) -> Task:
@@ -145,6 +148,23 @@ def held_out_tasks(family: Any, num_tasks: int) -> Task:
         return jax.tree.map(lambda leaf: jax.numpy.asarray(leaf)[np.arange(num_tasks) % len(leaf)], family.held_out_list)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(HELD_OUT_STREAM), np.arange(num_tasks))
     return jax.vmap(family.sample_held_out_task)(keys)
+
+
+def pick(tasks: Task, key: Key) -> Task:
+    """One of L tasks, leaves [L, ...], uniformly."""
+    index = jax.random.randint(key, (), 0, len(jax.tree.leaves(tasks)[0]))
+    return jax.tree.map(lambda leaf: jax.numpy.asarray(leaf)[index], tasks)
+
+
+def shuffled(tasks: Task) -> Task:
+    """L tasks, leaves [L, ...], in a fixed random order: the first of them are like all of them.
+
+    >>> shuffled(np.arange(6)).tolist() == shuffled(np.arange(6)).tolist() != [0, 1, 2, 3, 4, 5]
+    True
+    """
+    with jax.ensure_compile_time_eval():
+        order = jax.random.permutation(jax.random.key(HELD_OUT_STREAM), len(jax.tree.leaves(tasks)[0]))
+        return jax.tree.map(lambda leaf: leaf[np.asarray(order)], tasks)
 
 
 def can_render(family: TaskFamily) -> bool:
