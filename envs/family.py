@@ -87,9 +87,8 @@ class TaskFamily(FuncEnv):
 
     def sample_held_out_task(self, key: Key) -> Task:
         """Draw a task for evaluation: by default one of ``held_out_list``, or of the same distribution from other keys."""
-        if self.held_out_list is not None:
-            return pick(self.held_out_list, key)
-        return self.sample_task(jax.random.fold_in(key, HELD_OUT_STREAM))
+        key = jax.random.fold_in(key, HELD_OUT_STREAM)
+        return self.sample_task(key) if self.held_out_list is None else pick(self.held_out_list, key)
 
     def get_default_params(self, **kwargs: Any) -> Task:
         """The task of an environment made without one: the first of a fixed sequence whose initial state is not terminal."""
