@@ -77,7 +77,7 @@ class TaskEnv(gymnasium.Env):
     spec = SPEC
 
     def __init__(self, family: Any, task: Any = None, render_mode: str | None = None, **family_options: Any):
-        self.family = limited(family, limit_of_make(), family_options)
+        self.family = limited(family, limit_of_make(self), family_options)
         if not can_render(self.family):
             self.metadata = {**self.metadata, "render_modes": []}
         check_render_mode(self.family, render_mode)

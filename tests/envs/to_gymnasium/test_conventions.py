@@ -72,6 +72,52 @@ def test_two_lengths_are_refused(make):
         make(NAVIGATION, horizon=20, max_episode_steps=30)
 
 
+def fixed():
+    """Makes a family and takes no horizon, as most functions that call `from_gymnasium`."""
+    return corridor()
+
+
+@pytest.mark.parametrize("family", [fixed, Navigation2D(9)], ids=["function", "instance"])
+def test_what_takes_no_horizon_is_cut_short_but_not_prolonged(family):
+    envs.register(f"conventions/{type(family).__name__}-v0", family)
+    id, own = f"conventions/{type(family).__name__}-v0", 6 if family is fixed else 9
+    for limit in (4, own):
+        env = gymnasium.make(id, max_episode_steps=limit)
+        assert env.spec.max_episode_steps == gymnasium.make(env.spec).spec.max_episode_steps == limit
+        many = gymnasium.make_vec(id, num_envs=2, max_episode_steps=limit)
+        again = gymnasium.make_vec(many.spec)
+        assert many.spec.max_episode_steps == again.spec.max_episode_steps == limit
+        again.reset(seed=0)
+        still = np.ones(2, int) if family is fixed else np.zeros((2, 2))
+        assert [again.step(still)[3].all() for _ in range(limit)] == [False] * (limit - 1) + [True]
+    for make in (gymnasium.make, gymnasium.make_vec):
+        with pytest.raises(ValueError, match=rf"max_episode_steps is 12, but an episode has {own} steps, and what makes") as error:
+            make(id, max_episode_steps=12)
+        assert "\n" not in str(error.value)
+    assert gymnasium.make(id).spec.max_episode_steps == own
+
+
+def test_a_limit_builds_the_family_once():
+    built = []
+
+    def counted(horizon=None):
+        built.append(horizon)
+        return Navigation2D(horizon)
+
+    assert envs.TaskVectorEnv(counted, 1, max_episode_steps=30).family.horizon == 30
+    assert built == [30]
+
+
+def test_a_subclass_of_the_environment_is_made_as_long():
+    gymnasium.register("conventions/Longer-v0", entry_point=Longer, kwargs={"family": Navigation2D})
+    assert length_of(gymnasium.make("conventions/Longer-v0", task=FAR, max_episode_steps=130)) == 130
+
+
+class Longer(envs.TaskEnv):
+    def __init__(this, *args, **options):
+        super().__init__(*args, **options)
+
+
 def test_wrappers_that_ask_for_the_length():
     env = TimeAwareObservation(gymnasium.make(NAVIGATION, max_episode_steps=50))
     observation, _ = env.reset(seed=0)
