@@ -29,7 +29,7 @@ class TaskFamily(FuncEnv):
 
     - ``sample_task(key) -> task``: a pytree of arrays.
     - ``initial(rng, params) -> state``
-    - ``transition(state, action, rng, params) -> state``: clips or scales the action itself.
+    - ``transition(state, action, rng, params) -> state``; agents and Gymnasium environments clip actions to the space before.
     - ``observation(state, rng, params) -> observation``, of the space's shape and dtype.
     - ``reward(state, action, next_state, rng, params) -> scalar float32``
     - ``terminal(state, rng, params) -> scalar bool``: called with the state after each step, never with the initial one.

@@ -11,7 +11,6 @@ import numpy as np
 from gymnasium import Space
 from gymnasium.envs import registration
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.experimental.functional import FuncEnv
 from gymnasium.spaces import Box, Discrete
 
 from envs.family import TaskFamily, can_render, task_by_names
@@ -20,7 +19,7 @@ from envs.registration import build_family, imported
 
 
 def read_action(space: Space, action: Any, leading: tuple[int, ...] = ()) -> Any:
-    """An action, or one each with ``leading`` axes, as an array; lists are welcome. Boxes may be left: families clip.
+    """An action, or one each with ``leading`` axes, as an array; lists are welcome. What lies outside a Box is clipped.
 
     Raises:
         ValueError: another shape, no numbers, or a discrete action that there is not.
@@ -38,16 +37,13 @@ def read_action(space: Space, action: Any, leading: tuple[int, ...] = ()) -> Any
     if isinstance(space, Discrete) and np.any((array < space.start) | (array >= space.start + space.n)):
         last = space.start + space.n - 1
         raise ValueError(f"step: the action is {_shown(action)}, but actions are {space.start} to {last} ({space}).")
+    if isinstance(space, Box):
+        array = np.clip(array, space.low, space.high)
     return array if array.dtype.kind == "f" else array.astype(space.dtype)
 
 
 def _shown(action: Any) -> str:
     return " ".join(repr(action).split())
-
-
-def tells(family: TaskFamily, method: str) -> bool:
-    """Whether a family has a ``state_info`` or ``transition_info`` of its own."""
-    return getattr(type(family), method) is not getattr(FuncEnv, method)
 
 
 def read_info(info: Mapping[str, Any]) -> dict[str, Any]:

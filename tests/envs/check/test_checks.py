@@ -170,6 +170,14 @@ BROKEN = {
         {"transition": lambda self, s, a, r, p: s * jnp.nan, "observation": lambda self, s, r, p: jnp.zeros(1)},
         r"transition \(state\) gives nan",
     ),
+    "measure of nan": (
+        Walk,
+        {
+            "measures": {"angle": "last"},
+            "transition_info": lambda self, s, a, n, p: {"angle": jnp.where(s > 0, jnp.nan, n), "unasked": n * jnp.nan},
+        },
+        r"Broken.transition_info, 'angle', gives nan at step \d of task Target\(value=.*; keep it finite",
+    ),
     "observation outside its space": (
         Walk,
         {"observation_space": Box(-0.1, 0.1, (1,), np.float32)},
@@ -210,7 +218,7 @@ def test_a_broken_family_fails_its_check(name):
 
 
 def stepping_on(self, action):
-    self.state, observation, reward, terminated, truncated = self._next(self.key, self.t, self.state, action, self.task)
+    self.state, observation, reward, terminated, truncated, _ = self._next(self.key, self.t, self.state, action, self.task)
     self.t += 1
     return np.asarray(observation), float(reward), bool(terminated), bool(truncated), {}
 

@@ -12,6 +12,8 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.wrappers import TimeAwareObservation
 
 import envs
+from agents.agent import ReinforcementSettings
+from agents.parts.world import policy_gradient_world
 from envs.families.navigation import Goal, Navigation2D
 from envs.to_gymnasium.conventions import read_action
 from tests.envs.from_gymnasium.stranger import TASKS, Corridor, corridor
@@ -91,7 +93,9 @@ def test_what_takes_no_horizon_is_cut_short_but_not_prolonged(family):
         still = np.ones(2, int) if family is fixed else np.zeros((2, 2))
         assert [again.step(still)[3].all() for _ in range(limit)] == [False] * (limit - 1) + [True]
     for make in (gymnasium.make, gymnasium.make_vec):
-        with pytest.raises(ValueError, match=rf"max_episode_steps is 12, but an episode has {own} steps, and what makes") as error:
+        with pytest.raises(
+            ValueError, match=rf"max_episode_steps is 12, but an episode has {own} steps, and what makes"
+        ) as error:
             make(id, max_episode_steps=12)
         assert "\n" not in str(error.value)
     assert gymnasium.make(id).spec.max_episode_steps == own
@@ -130,6 +134,25 @@ def test_actions_of_any_kind_do_the_same(action):
     env.reset(seed=0)
     observation, *_ = env.step(action)
     np.testing.assert_allclose(observation, [0.001, -0.002], atol=1e-6)  # a tenth of the action
+
+
+class Charged(Navigation2D):
+    """Charges the action that it is given."""
+
+    def reward(self, state, action, next_state, rng, params):
+        return -jax.numpy.sum(action**2)
+
+
+@pytest.mark.parametrize("action", [[3.0, -0.5], np.array([3.0, -0.5], np.float32), [3, -9]])
+def test_actions_outside_the_space_are_those_of_its_edge(action):
+    """As agents are trained; so a reward that charges the action is the same in environments."""
+    expected = -1.0 - np.clip(action[1], -1, 1) ** 2
+    env, many = envs.TaskEnv(Charged), envs.TaskVectorEnv(Charged, 2)
+    env.reset(seed=0), many.reset(seed=0)
+    assert env.step(action)[1] == expected
+    assert many.step([action, action])[1].tolist() == [expected] * 2
+    units = policy_gradient_world(Charged(), ReinforcementSettings()).rollouts.family
+    assert units.reward(np.zeros(2), jax.numpy.asarray(action, float), np.zeros(2), None, Charged().default_params) == expected
 
 
 @pytest.mark.parametrize("action", [[0.1], 0.1, [[0.1, 0.1]], [0.1, 0.1, 0.1], "ab", None, [[0.1], [0.1, 0.1]], [0.1, None]])
