@@ -80,8 +80,8 @@ def limited(family: Any, limit: int | None, options: dict[str, Any]) -> TaskFami
     shorter = copy.copy(build_family(maker, **options))
     if limit > shorter.horizon:
         raise ValueError(
-            f"{name}: max_episode_steps is {limit}, but an episode has {shorter.horizon} steps, and what makes the family takes "
-            "no horizon; give it one."
+            f"{name}: max_episode_steps is {limit}, but an episode has {shorter.horizon} steps, and what makes the family "
+            "takes no horizon; give it one."
         )
     shorter.horizon = whole_number(name, "max_episode_steps", limit, 1)
     return shorter

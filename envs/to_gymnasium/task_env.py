@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from envs.family import TaskFamily, can_render, check_task
+from envs.family import can_render, check_task
 from envs.forks import refuse_fork
 from envs.from_gymnasium.family import host_error
 from envs.stepping import first_step, next_step
