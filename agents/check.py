@@ -15,7 +15,7 @@ from gymnasium.spaces import Box
 from agents.agent import KINDS, Agent, Kind, hyperparameters
 from agents.build import declaration, make, name_of
 from metarl import rules
-from metarl.interfaces import Acting, AdaptationCurve, MetaLearner, MetaState
+from metarl.interfaces import Acting, AdaptationCurve, MetaLearner, MetaState, Trajectory
 from metarl.surrogates import loaded_dice
 
 METRICS = ("meta/pre", "meta/post", "meta/gain", "meta/hurt", "inner/step_0", "outer/loss", "time/env_steps")
@@ -342,7 +342,12 @@ class Check:
         """One step at a time it does what it did in the first episode after its last adaptation step."""
         if self.kind != "reinforcement":
             return
-        acting, trajectory = self.learner.acting, curve.experience.query.trajectory
+        acting, trajectory = self.learner.acting, getattr(curve.experience.query, "trajectory", None)
+        if not isinstance(trajectory, Trajectory):
+            self.fail(
+                f"the query batch of its curve has {type(trajectory).__name__} as trajectory, but must have the metarl Trajectory "
+                "[N, T, ...] that it played."
+            )
         if not isinstance(acting, Acting):
             self.fail(f"its acting is {acting!r}, but must be a metarl Acting; agents.parts.acting makes one.")
         remembers = self.declared.adapts_by == "memory"
@@ -358,7 +363,7 @@ class Check:
         @jax.jit
         def replay(path, episode):
             params, memory = acting.after(path, jnp.asarray(STEPS))
-            steps = episode._replace(last_observation=episode.mask)  # which has no time axis
+            steps = episode._replace(last_observation=episode.mask, key=None)  # which have no time axis
             return jax.lax.scan(partial(step, params), acting.reset(memory), steps)[1]
 
         episode = jax.tree.map(lambda leaf: leaf[0], trajectory)

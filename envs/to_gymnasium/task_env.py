@@ -83,7 +83,10 @@ class TaskEnv(gymnasium.Env):
         self._first, self._next = jax.jit(first), jax.jit(following)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but what is compiled and a picture that is being drawn; the episode goes on where it is read again."""
+        """Everything but what is compiled and a picture that is being drawn.
+
+        The episode goes on where it is read again, but for a family of ordinary environments, which stay here: reset it there.
+        """
         return {name: value for name, value in vars(self).items() if name not in NOT_PICKLED}
 
     def __setstate__(self, stored: dict[str, Any]) -> None:

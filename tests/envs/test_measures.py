@@ -188,7 +188,7 @@ def test_info_that_is_not_finite_is_named():
     task = family.default_params
     found = rollout(family, towards(task), task, jax.random.key(0), horizon=3)
     assert np.isnan(family.episode_measures(found.info, found.mask)["distance"])
-    assert "gives nan as number 0 of its measures" in family.not_finite()
+    assert "gives nan as info['distance']" in family.not_finite()
 
 
 def test_what_a_family_tells_without_measuring_it_is_nobodys_business():

@@ -102,6 +102,11 @@ BROKEN = {
         },
         "Broken.action_space is MultiBinary.*policies act in Discrete",
     ),
+    "actions of whole numbers": (
+        Walk,
+        {"action_space": Box(0, 5, (1,), np.int32)},
+        r"Broken.action_space is Box\(0, 5, \(1,\), int32\), but policies act in Discrete spaces or a Box of floats",
+    ),
     "no reward": (Walk, {"reward": envs.TaskFamily.reward}, "Broken has no reward"),
     "observation in float64": (
         Walk,
@@ -294,7 +299,9 @@ def test_check_env_sees_families_of_one_step():
     fixed = type("Fixed", (Once,), {"__init__": lambda self: None})
     found = notes(fixed())
     assert "no environment of one step" in found["gymnasium accepts it"]
-    assert "takes no horizon" in found["horizon is respected"]
+    assert found["horizon is respected"].startswith("Fixed(horizon=2) fails, so --horizon cannot change it: TypeError")
+    choosy = type("Choosy", (Once,), {"__init__": lambda self, horizon=1: 1 / (horizon < 2)})
+    assert "it: ZeroDivisionError: division by zero (" in notes(choosy())["horizon is respected"]
 
 
 def test_notes_of_sound_families():

@@ -1,5 +1,6 @@
 """What Gymnasium users count on: time limits in specifications, checked actions, pickles, JSON, errors and no hang."""
 
+import copy
 import pickle
 import subprocess
 import sys
@@ -233,6 +234,22 @@ def test_a_family_of_an_ordinary_environment_is_pickled():
     with pytest.raises(RuntimeError, match="Reset again"):
         again.step(1)
     np.testing.assert_array_equal(again.reset(seed=1)[0], first)
+
+
+def test_copies_of_a_family_of_an_ordinary_environment_do_not_step_one_anothers_episodes():
+    family = corridor()
+    one, other = copy.deepcopy([begun(family, 1), begun(family, 2)])
+    with pytest.raises(RuntimeError, match="this is a copy of where it was begun. Reset again"):
+        other.step(1)
+    one.reset(seed=1)
+    with pytest.raises(RuntimeError, match="Reset again"):
+        other.step(1)
+
+
+def begun(family, seed):
+    env = envs.TaskEnv(family)
+    env.reset(seed=seed)
+    return env
 
 
 def test_what_is_drawn_is_pickled_too():
