@@ -26,6 +26,7 @@ def by_gradients(
         rule: how inner steps move parameters.
         num_steps: taken on the one batch there is; None where each step has a batch of its own.
     """
+
     def begin(state, task):
         del task
         return rule.read(state.theta, rule.begin(state.theta)), ()

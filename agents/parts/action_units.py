@@ -67,7 +67,9 @@ def to_action(action_space: Any, scale: float, unit: bool = False) -> ToAction:
     if not isinstance(action_space, Box):
         return unchanged
     if not np.issubdtype(action_space.dtype, np.floating):
-        raise ValueError(f"action_space is {action_space}, but policies act in Discrete spaces or a Box of floats; make it one.")
+        raise ValueError(
+            f"action_space is {action_space}, but policies act in Discrete spaces or a Box of floats; make it one."
+        )
     shape = action_space.shape
     low, high = (np.ravel(bound).astype(np.float64) for bound in (action_space.low, action_space.high))
     finite = np.isfinite(low) & np.isfinite(high)

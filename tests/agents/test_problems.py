@@ -66,7 +66,7 @@ def test_learning_from_recorded_episodes_needs_a_batch_of_them():
     trajectory = problem.sample_batch(params, family.default_params, jax.random.key(0)).trajectory
     state = MetaState(params, (), jnp.int32(0))
     given = by_gradients(actor.network, actor.distribution, problem._replace(batch_of=None), sgd(0.1))
-    with pytest.raises(ValueError, match="adapting to recorded episodes needs .*, but this problem has no batch_of"):
+    with pytest.raises(ValueError, match=r"adapting to recorded episodes needs .*, but this problem has no batch_of"):
         given.learn(state, (trajectory,))
     once = by_gradients(actor.network, actor.distribution, problem, sgd(0.1), 3)
     with pytest.raises(ValueError, match="learn: 2 batches are given, but this agent takes all its steps on one; give one"):
@@ -84,7 +84,8 @@ def test_steps_on_one_batch_make_the_batch_once():
 
     state = MetaState(params, (), jnp.int32(0))
     once, each = (
-        by_gradients(actor.network, actor.distribution, problem._replace(batch_of=batch_of), sgd(0.1), steps) for steps in (3, None)
+        by_gradients(actor.network, actor.distribution, problem._replace(batch_of=batch_of), sgd(0.1), steps)
+        for steps in (3, None)
     )
     found, _ = once.learn(state, (trajectory,))
     assert len(made) == 1

@@ -239,7 +239,7 @@ def test_a_family_of_an_ordinary_environment_is_pickled():
 def test_copies_of_a_family_of_an_ordinary_environment_do_not_step_one_anothers_episodes():
     family = corridor()
     one, other = copy.deepcopy([begun(family, 1), begun(family, 2)])
-    with pytest.raises(RuntimeError, match="this is a copy of where it was begun. Reset again"):
+    with pytest.raises(RuntimeError, match=r"this is a copy of where it was begun. Reset again"):
         other.step(1)
     one.reset(seed=1)
     with pytest.raises(RuntimeError, match="Reset again"):
