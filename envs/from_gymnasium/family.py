@@ -130,7 +130,7 @@ class HostFamily(TaskFamily):
         return state.terminated | state.truncated
 
     def not_finite(self) -> str | None:
-        """The first observation, reward or measure that was not finite since this was last asked, with task and seed; or None."""
+        """First observation, reward or measure that was not finite since this was last asked, with task and seed, or None."""
         return self.pool.not_finite()
 
     @property
