@@ -300,7 +300,7 @@ def test_check_env_sees_families_of_one_step():
     found = notes(fixed())
     assert "no environment of one step" in found["gymnasium accepts it"]
     assert found["horizon is respected"].startswith("Fixed(horizon=2) fails, so --horizon cannot change it: TypeError")
-    choosy = type("Choosy", (Once,), {"__init__": lambda self, horizon=1: 1 / (horizon < 2)})
+    choosy = type("Choosy", (Once,), {"__init__": lambda self, horizon=1: None if horizon < 2 else 1 / 0})
     assert "it: ZeroDivisionError: division by zero (" in notes(choosy())["horizon is respected"]
 
 
