@@ -3,6 +3,7 @@
 import re
 import traceback
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -95,10 +96,15 @@ def check_functions(family: TaskFamily) -> None:
     shape, dtype = _one(name, "terminal", shapes("terminal", state, key, task))
     if shape != () or dtype != "bool":
         raise ValueError(f"{name}.terminal returns shape {shape} of {dtype}, but must return one bool.")
-    info = shapes("transition_info", state, action, after, task)
+    if family.measures:
+        _check_measures(name, family.measures, shapes("transition_info", state, action, after, task))
+
+
+def _check_measures(name: str, measures: Iterable[str], info: Any) -> None:
+    """What a family measures is in its ``transition_info``, each a number or bool."""
     if not isinstance(info, dict):
         raise ValueError(f"{name}.transition_info returns a {type(info).__name__}, but must return a dict.")
-    for measure in family.measures:
+    for measure in measures:
         if measure not in info:
             raise ValueError(f"{name}.measures has {measure!r}, but transition_info gives {', '.join(info) or 'nothing'}.")
         shape, dtype = _one(name, f"transition_info, {measure!r},", info[measure])

@@ -29,7 +29,7 @@ class TaskFamily(FuncEnv):
 
     - ``sample_task(key) -> task``: a pytree of arrays.
     - ``initial(rng, params) -> state``
-    - ``transition(state, action, rng, params) -> state``: clips or scales the action itself.
+    - ``transition(state, action, rng, params) -> state``; agents and Gymnasium environments clip actions to the space before.
     - ``observation(state, rng, params) -> observation``, of the space's shape and dtype.
     - ``reward(state, action, next_state, rng, params) -> scalar float32``
     - ``terminal(state, rng, params) -> scalar bool``: called with the state after each step, never with the initial one.
@@ -40,7 +40,8 @@ class TaskFamily(FuncEnv):
     it, held-out ones too; without it they take any task of the right shapes. `envs.task_spaces` has spaces for it.
 
     ``held_out_list``: all held-out tasks there are, leaves [L, ...], where they are a finite set. Evaluation then goes through
-    them in order, each as often as the others, instead of drawing. `envs.with_tasks` makes such a family of lists of tasks.
+    them in order, each as often as the others, instead of drawing. An evaluation of fewer tasks takes the first of them, so
+    `envs.family.shuffled` is for lists with an order. `envs.with_tasks` makes such a family of lists of tasks.
 
     ``measures`` names what else is reported of an episode beside its return: ``{"success": "any", "distance": "last"}``, names
     in ``transition_info(state, action, next_state, params) -> {name: scalar}``, and how an episode's number is made of its
@@ -85,8 +86,9 @@ class TaskFamily(FuncEnv):
         raise NotImplementedError(f"{type(self).__name__} has no sample_task(key) -> task.")
 
     def sample_held_out_task(self, key: Key) -> Task:
-        """Draw a task for evaluation: by default the same distribution, from a key stream of its own."""
-        return self.sample_task(jax.random.fold_in(key, HELD_OUT_STREAM))
+        """Draw a task for evaluation: by default one of ``held_out_list``, or of the same distribution from other keys."""
+        key = jax.random.fold_in(key, HELD_OUT_STREAM)
+        return self.sample_task(key) if self.held_out_list is None else pick(self.held_out_list, key)
 
     def get_default_params(self, **kwargs: Any) -> Task:
         """The task of an environment made without one: the first of a fixed sequence whose initial state is not terminal."""
@@ -145,6 +147,23 @@ def held_out_tasks(family: Any, num_tasks: int) -> Task:
         return jax.tree.map(lambda leaf: jax.numpy.asarray(leaf)[np.arange(num_tasks) % len(leaf)], family.held_out_list)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(HELD_OUT_STREAM), np.arange(num_tasks))
     return jax.vmap(family.sample_held_out_task)(keys)
+
+
+def pick(tasks: Task, key: Key) -> Task:
+    """One of L tasks, leaves [L, ...], uniformly."""
+    index = jax.random.randint(key, (), 0, len(jax.tree.leaves(tasks)[0]))
+    return jax.tree.map(lambda leaf: jax.numpy.asarray(leaf)[index], tasks)
+
+
+def shuffled(tasks: Task) -> Task:
+    """L tasks, leaves [L, ...], in a fixed random order: the first of them are like all of them.
+
+    >>> shuffled(np.arange(6)).tolist() == shuffled(np.arange(6)).tolist() != [0, 1, 2, 3, 4, 5]
+    True
+    """
+    with jax.ensure_compile_time_eval():
+        order = jax.random.permutation(jax.random.key(HELD_OUT_STREAM), len(jax.tree.leaves(tasks)[0]))
+        return jax.tree.map(lambda leaf: leaf[np.asarray(order)], tasks)
 
 
 def can_render(family: TaskFamily) -> bool:

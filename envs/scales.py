@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from envs.family import TaskFamily
+from envs.stepping import first_step, next_step
 
 NUM_TASKS = 8
 MAX_STEPS = 50
@@ -39,7 +40,11 @@ def scales(family: TaskFamily) -> Scales:
     space.seed(0)
     actions = np.stack([np.stack([space.sample() for _ in range(num_steps)]) for _ in range(NUM_TASKS)])
     keys = jax.vmap(jax.random.key)(np.arange(NUM_TASKS))
-    observation, reward, mask = jax.device_get(jax.jit(jax.vmap(functools.partial(episode, family)))(keys, actions))
+    return scales_of(*jax.device_get(jax.jit(jax.vmap(functools.partial(episode, family)))(keys, actions)))
+
+
+def scales_of(observation: np.ndarray, reward: np.ndarray, mask: np.ndarray) -> Scales:
+    """Of steps [A, B] of episodes: observations [A, B, ...], rewards [A, B], and which of them count, [A, B]."""
     observation = observation.reshape(*mask.shape, -1).astype(np.float64)
     return Scales(float(np.max(root_mean_square(observation, mask[..., None]))), float(root_mean_square(reward, mask)))
 
@@ -53,22 +58,18 @@ def root_mean_square(x: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def episode(family: TaskFamily, key: jax.Array, actions: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Observations [T, ...], rewards [T] and mask [T] of one task and T given actions."""
-    key_task, key_start, key_steps = jax.random.split(key, 3)
+    key_task, key_episode = jax.random.split(key)
     task = family.sample_task(key_task)
 
     def step(carry: Any, given: Any) -> Any:
         state, alive = carry
         t, action = given
-        keys = jax.random.split(jax.random.fold_in(key_steps, t), 4)
-        following = family.transition(state, action, keys[0], task)
-        seen = family.observation(following, keys[1], task)
-        reward = jnp.asarray(family.reward(state, action, following, keys[2], task), jnp.float32)
-        over = jnp.asarray(family.terminal(following, keys[3], task), bool)
+        following, seen, reward, terminated, _ = next_step(family, key_episode, t, state, action, task)
         kept = jax.tree.map(lambda new, old: jnp.where(alive, new, old), following, state)
-        return (kept, alive & ~over), (seen, reward, alive)
+        return (kept, alive & jnp.logical_not(terminated)), (seen, reward, alive)
 
-    start = family.initial(key_start, task), jnp.asarray(True)
-    _, (observation, reward, mask) = jax.lax.scan(step, start, (jnp.arange(len(actions)), actions))
+    start, _ = first_step(family, key_episode, task)
+    _, (observation, reward, mask) = jax.lax.scan(step, (start, jnp.asarray(True)), (jnp.arange(len(actions)), actions))
     return observation, reward, mask
 
 

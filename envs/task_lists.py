@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from envs.family import Key, Task, TaskFamily, check_task
+from envs.family import Task, TaskFamily, check_task, pick
 
 MOST = 1000  # combinations of Discrete fields that still count as a list
 
@@ -45,7 +45,7 @@ def with_tasks(family: Any, train: Sequence[Task] | None = None, held_out: Seque
             listed.sample_held_out_task = family.sample_held_out_task
     if held_out is not None:
         listed.held_out_list = stacked(family, "held_out", held_out)
-        listed.sample_held_out_task = functools.partial(pick, listed.held_out_list)
+        listed.sample_held_out_task = functools.partial(pick, listed.held_out_list)  # the family may draw its own
     return listed
 
 
@@ -60,12 +60,6 @@ def stacked(family: TaskFamily, name: str, tasks: Sequence[Task]) -> Task:
         except ValueError as error:
             raise ValueError(f"with_tasks: {name}[{index}]: {error}") from error
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *checked)
-
-
-def pick(rows: Task, key: Key) -> Task:
-    """One of L tasks, leaves [L, ...], uniformly."""
-    index = jax.random.randint(key, (), 0, len(jax.tree.leaves(rows)[0]))
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[index], rows)
 
 
 def all_of(space: spaces.Dict) -> dict[str, np.ndarray] | None:

@@ -82,12 +82,13 @@ def _updated(transformation: GradientTransformation, grads: Tree, state: Tree, p
     floats, others, join = _apart((grads, state, params))
     _, _, join_after = _apart(jax.eval_shape(lambda floats, others: update(floats, others, join), floats, others))
 
-    @jax.custom_vjp
-    def safe(floats, others):
+    def updated(floats, others):
         return _apart(update(floats, others, join))[:2]
 
+    safe = jax.custom_vjp(updated)
+
     def forward(floats, others):
-        return safe(floats, others), (floats, others)
+        return updated(floats, others), (floats, others)  # and not safe, which has no forward mode, as curvature asks for
 
     def backward(given, cotangents):
         floats, others = given

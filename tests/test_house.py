@@ -40,6 +40,7 @@ LAYERS = {
         {"to_gymnasium", "families"},
         {"from_gymnasium", "mujoco", "registration", "drawing"},
         {"contract", "scales", "task_lists"},
+        {"stepping"},
         {"family"},
         {"forks", "keys", "measures", "options", "optional", "processors", "task_spaces"},
     ],

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from agents.parts.actor_critic import ActorCritic
 from agents.parts.networks import Network
-from metarl.inner_loop import inner_step
+from agents.parts.problems import needed
+from metarl.inner_loop import inner_step, solve
 from metarl.interfaces import Acting, InnerRule, Problem
 from metarl.trial import Feedback
 
@@ -21,21 +22,27 @@ def by_gradients(
     Args:
         network: what they belong to.
         distribution: what the network gives -> the distribution of actions.
-        problem: of the inner steps, with ``batch_of``.
+        problem: of the inner steps; with ``batch_of``, or such an agent cannot learn from episodes that others play.
         rule: how inner steps move parameters.
         num_steps: taken on the one batch there is; None where each step has a batch of its own.
     """
-    batch_of = problem.batch_of
-    assert batch_of is not None, "episodes are played in reinforcement learning"
 
     def begin(state, task):
         del task
         return rule.read(state.theta, rule.begin(state.theta)), ()
 
     def learn(state, batches):
-        theta, fast = state.theta, rule.begin(state.theta)
-        for k, trajectory in enumerate(batches if num_steps is None else batches[:1] * num_steps):
-            fast = inner_step(rule, problem.inner_loss, theta, fast, batch_of(trajectory), jnp.asarray(k))
+        batch_of = needed("adapting to recorded episodes", problem.batch_of, "batch_of", "problem", "a batch of each")
+        theta = state.theta
+        if num_steps is None:
+            fast = rule.begin(theta)
+            for k, trajectory in enumerate(batches):  # whose numbers of episodes may differ
+                fast = inner_step(rule, problem.inner_loss, theta, fast, batch_of(trajectory), jnp.asarray(k))
+        elif len(batches) == 1:
+            repeated = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_steps, *x.shape)), batch_of(batches[0]))
+            fast = solve(rule, problem.inner_loss, theta, repeated)
+        else:
+            raise ValueError(f"learn: {len(batches)} batches are given, but this agent takes all its steps on one; give one.")
         return rule.read(theta, fast), ()
 
     return Acting(

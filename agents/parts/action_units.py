@@ -51,7 +51,7 @@ def to_action(action_space: Any, scale: float, unit: bool = False) -> ToAction:
         unit: see `policy_space`.
 
     Raises:
-        ValueError: discrete actions, which have no scale.
+        ValueError: discrete actions, which have no scale, or a Box of whole numbers.
 
     >>> convert = to_action(Box(-1.0, 1.0, (2,)), 10.0)
     >>> convert(jnp.array([5.0, -20.0])).tolist()
@@ -64,9 +64,14 @@ def to_action(action_space: Any, scale: float, unit: bool = False) -> ToAction:
             raise ValueError(f"action_scale is {scale:g}, but actions are discrete: there is nothing to scale.")
         start = int(action_space.start)
         return unchanged if start == 0 else lambda output: output + start
-    if not isinstance(action_space, Box) or not np.issubdtype(action_space.dtype, np.floating):
+    if not isinstance(action_space, Box):
         return unchanged
-    shape, low, high = action_space.shape, np.ravel(action_space.low), np.ravel(action_space.high)
+    if not np.issubdtype(action_space.dtype, np.floating):
+        raise ValueError(
+            f"action_space is {action_space}, but policies act in Discrete spaces or a Box of floats; make it one."
+        )
+    shape = action_space.shape
+    low, high = (np.ravel(bound).astype(np.float64) for bound in (action_space.low, action_space.high))
     finite = np.isfinite(low) & np.isfinite(high)
     if scale == 1 and len(shape) == 1 and np.isneginf(low).all() and np.isposinf(high).all():
         return unchanged

@@ -156,7 +156,6 @@ def regression_world(
     sample_query: Callable | None = None,
     kernel_init: Callable = LECUN,
     bias_init: Callable = nn.initializers.zeros,
-    num_features: int | None = None,
     see_task: Callable = lambda task, x: x,
     **problem_options: Any,
 ) -> World:
@@ -169,8 +168,7 @@ def regression_world(
         sample_query: (task, key) -> (x, y), if the query set is drawn otherwise than the support set.
         kernel_init: of the weights.
         bias_init: of the biases.
-        num_features: columns of x besides the first, F - 1; what x has if None.
-        see_task: (task, x) -> x with those columns.
+        see_task: (task, x) -> x as ``sample`` gives it where it shows the task.
         **problem_options: see `agents.parts.problems.regression`.
 
     Raises:
@@ -183,8 +181,6 @@ def regression_world(
         found = points_of(sample_query, family.sample_task, None, "sample_query")
         if found != points:
             raise ValueError(f"sample_query draws {found}, but sample draws {points}; they must agree.")
-    if num_features is not None and num_features != points.inputs - 1:
-        raise ValueError(f"num_features is {num_features}, but sample gives x of {points.inputs} columns; leave it out.")
     _refuse_other_tasks(family)
 
     def make_network(num_extra: int) -> Network:

@@ -82,8 +82,7 @@ def not_finite_in(family: TaskFamily, play: Callable[[TaskFamily], object]) -> s
     Args:
         family: which.
         play: called with a copy of the family that calls the host, unless the family is one of environments on the host: these
-        have
-            noted what they gave.
+            have noted what they gave.
     """
     if isinstance(family, HostFamily):
         return family.not_finite()

@@ -43,8 +43,8 @@ def horizon_is_respected(evidence: Evidence) -> str | None:
                 raise ValueError(f"{evidence.name}: horizon is {family.horizon}, but step {t + 1} truncates: {not expected}.")
     if not _needs_more(type(family)):  # as those of `from_gymnasium` do, where that function takes the horizon
         other = _with_horizon(family, family.horizon + 1)
-        if other is None:
-            return "the constructor takes no horizon, so --horizon cannot change it"
+        if isinstance(other, str):
+            return f"{evidence.name}(horizon={family.horizon + 1}) fails, so --horizon cannot change it: {other}"
         if other.horizon != family.horizon + 1:
             raise ValueError(
                 f"{evidence.name}(horizon={family.horizon + 1}) has horizon {other.horizon}; hand horizon to super().__init__."
@@ -82,7 +82,7 @@ def gymnasium_accepts_it(evidence: Evidence) -> str | None:
     env = evidence.env
     if evidence.family.horizon == 1:
         longer = _with_horizon(evidence.family, 2)
-        if longer is None or longer.horizon != 2:
+        if isinstance(longer, str) or longer.horizon != 2:
             return "gymnasium's check_env takes no environment of one step"
         env = TaskEnv(longer)
     with warnings.catch_warnings(record=True) as caught:
@@ -115,12 +115,12 @@ def images_are_drawn(evidence: Evidence) -> str | None:
     return None
 
 
-def _with_horizon(family: TaskFamily, horizon: int) -> TaskFamily | None:
-    """One of the same class, with its other options left out; None if the constructor cannot make it."""
+def _with_horizon(family: TaskFamily, horizon: int) -> TaskFamily | str:
+    """One of the same class, with its other options left out; in a line why not, if the constructor cannot make it."""
     try:
         return type(family)(horizon=horizon)
-    except Exception:  # whatever a user's constructor raises: the check that asked is then left out
-        return None
+    except Exception as error:  # whatever a user's constructor raises: the check that asked is then left out
+        return explain(error)
 
 
 def _needs_more(constructor: type[TaskFamily]) -> bool:

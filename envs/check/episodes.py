@@ -7,11 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gymnasium.spaces import Box
 
 from envs.check.evidence import SEEDS, Episodes, Evidence, same
-from envs.scales import far_from_one, scales
-from envs.to_gymnasium.task_env import first_step, next_step
+from envs.scales import far_from_one, scales_of
+from envs.stepping import first_step, next_step
 
 MORE_ROUNDS = 5  # of random episodes, before tasks that seem equal are called so
 STEPS_ALONE = 8  # compared with and without vmap: chaotic dynamics drift apart in more
@@ -24,27 +23,32 @@ def episodes_under_jit_and_vmap(evidence: Evidence) -> None:
 
 
 def everything_is_finite(evidence: Evidence) -> None:
-    """Observations and rewards are finite; states hold no NaN."""
+    """Observations, rewards and measures are finite; states hold no NaN."""
     episodes = evidence.episodes
-    series = {"observation": ~np.isfinite(episodes.observation), "reward": ~np.isfinite(episodes.reward)}
+    values = {"observation": episodes.observation, "reward": episodes.reward}
+    series = {method: ~np.isfinite(value) for method, value in values.items()}
+    for name, value in episodes.info.items():
+        method = f"transition_info, {name!r},"
+        values[method], series[method] = value, ~np.isfinite(value) & ~episodes.fresh()[1:]
     for path, leaf in jax.tree_util.tree_leaves_with_path(episodes.state):
         if jnp.issubdtype(leaf.dtype, jnp.inexact):
             series[f"transition (state{jax.tree_util.keystr(path)})"] = np.asarray(jnp.isnan(leaf))[None]
     for method, bad in series.items():
         if bad.any():
             t, task, seed = np.argwhere(bad)[0][:3]
-            at = "in the last state" if method.startswith("transition") else f"at step {t}"
-            value = {"observation": episodes.observation, "reward": episodes.reward}.get(method)
-            found = "nan" if value is None else value[tuple(np.argwhere(bad)[0])]
+            at = f"at step {t}" if method in values else "in the last state"
+            found = values[method][tuple(np.argwhere(bad)[0])] if method in values else "nan"
             raise ValueError(
                 f"{evidence.name}.{method} gives {found} {at} of task {evidence.task(task)}, seed {SEEDS[seed]}, under random "
-                f"actions{_beyond(evidence, seed)}; keep it finite."
+                "actions; keep it finite."
             )
 
 
 def numbers_are_near_one(evidence: Evidence) -> str | None:
     """Observations and rewards have a size that networks can read as it is."""
-    size = scales(evidence.family)
+    episodes = evidence.episodes
+    steps = lambda array: array.reshape(len(array), -1, *array.shape[3:])  # [T, M, S, ...] -> [T, M * S, ...]
+    size = scales_of(steps(episodes.observation[1:]), steps(episodes.reward), steps(~episodes.fresh()[1:]))
     far = [f"{name}s are about {value:.3g} in size" for name, value in size._asdict().items() if far_from_one(value)]
     return f"{' and '.join(far)}; train normalises what agents read, or scale it yourself" if far else None
 
@@ -56,10 +60,10 @@ def observations_in_their_space(evidence: Evidence) -> None:
         raise ValueError(f"{evidence.name}.observation returns {observations.dtype}; make it and its space float32.")
     for index in np.ndindex(observations.shape[:3]):
         if not space.contains(observations[index]):
-            t, task, seed = index
+            t, task, _ = index
             raise ValueError(
-                f"{evidence.name}.observation returns {observations[index]} at step {t} of task {evidence.task(task)}"
-                f"{_beyond(evidence, seed)}, outside observation_space {space}; clip it, or widen the space."
+                f"{evidence.name}.observation returns {observations[index]} at step {t} of task {evidence.task(task)}, "
+                f"outside observation_space {space}; clip it, or widen the space."
             )
 
 
@@ -138,8 +142,3 @@ def tasks_differ(evidence: Evidence) -> str | None:
 def _differ(episodes: Episodes, a: int, b: int) -> bool:
     series = (episodes.observation, episodes.reward, episodes.terminated)
     return any(not np.array_equal(x[:, a], x[:, b]) for x in series)
-
-
-def _beyond(evidence: Evidence, seed: int) -> str:
-    reach = isinstance(evidence.family.action_space, Box) and seed == len(SEEDS) - 1
-    return " that reach beyond action_space, as a policy's do" if reach else ""

@@ -7,7 +7,6 @@ import jax
 import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
-from gymnasium.spaces import Box
 
 from envs.contract import explain
 from envs.family import Task, TaskFamily, can_render
@@ -22,7 +21,6 @@ SEEDS = (0, 1)  # episodes of each task; the seeds and the actions are those of 
 MAX_STEPS = 50  # longer horizons are not played out
 # Primitives; jax.debug.print may be left in. Our own calls of MuJoCo use the host's threads too.
 HOST_CALLS = {"pure_callback", "io_callback", *(f"ffi_call {target}" for target in (compiled.STEP, compiled.CENTRE))}
-BEYOND = 3.0  # how far the second episode's actions reach beyond a box, as those of a Gaussian policy do
 
 
 class Episodes(NamedTuple):
@@ -33,6 +31,7 @@ class Episodes(NamedTuple):
         action: [T, S, ...], the same for every task.
         reward: [T, M, S].
         terminated, truncated: [T, M, S] bool.
+        info: name -> [T, M, S], of each step what the family measures.
         state: the last one, leaves [M, S, ...].
         ends: (state, task) of some of the steps that terminated.
     """
@@ -42,6 +41,7 @@ class Episodes(NamedTuple):
     reward: np.ndarray
     terminated: np.ndarray
     truncated: np.ndarray
+    info: dict[str, np.ndarray]
     state: Any
     ends: list[tuple[Any, Task]]
 
@@ -130,17 +130,19 @@ class Evidence:
         actions = random_actions(self.family, num_steps, first_seed)
         grid = lambda array: array.reshape(num_tasks, num_seeds, *array.shape[1:])
         observation, _ = self.vector.reset(seed=[first_seed + seed for seed in SEEDS] * num_tasks)
-        observations, steps = [grid(observation)], []
+        observations, steps, infos = [grid(observation)], [], []
         ends: list[tuple[Any, Task]] = []
         for action in actions:
-            observation, *step, _ = self.vector.step(np.concatenate([action] * num_tasks))
+            observation, *step, told = self.vector.step(np.concatenate([action] * num_tasks))
             observations.append(grid(observation))
             steps.append([grid(array) for array in step])
+            infos.append({name: grid(told[name]) for name in self.family.measures})
             for i in np.flatnonzero(step[1])[: 3 - len(ends)]:
                 ends.append(jax.tree.map(lambda leaf, i=i: leaf[i], (self.vector.episode.state, self.vector.task)))
         reward, terminated, truncated = (np.stack(series) for series in zip(*steps, strict=True))
         state = jax.tree.map(grid, self.vector.episode.state)
-        return Episodes(np.stack(observations), actions, reward, terminated, truncated, state, ends)
+        info = {name: np.stack([told[name] for told in infos]) for name in self.family.measures}
+        return Episodes(np.stack(observations), actions, reward, terminated, truncated, info, state, ends)
 
     def play_alone(self, index: int, seed: int, actions: np.ndarray) -> tuple[list[np.ndarray], list[tuple[float, bool, bool]]]:
         """The same episode of one task step by step, without vmap: observations [T+1], and reward and ends of each step."""
@@ -161,13 +163,10 @@ def repeated(tasks: Task) -> Task:
 
 
 def random_actions(family: TaskFamily, num_steps: int, seed: int) -> np.ndarray:
-    """[T, S, ...] actions from the family's space; of the last seed's, those of a box reach beyond it."""
+    """[T, S, ...] actions from the family's space."""
     space = family.action_space
     space.seed(seed)
-    actions = np.stack([np.stack([space.sample() for _ in SEEDS]) for _ in range(num_steps)])
-    if isinstance(space, Box) and np.issubdtype(space.dtype, np.floating):
-        actions[:, -1] *= BEYOND
-    return actions
+    return np.stack([np.stack([space.sample() for _ in SEEDS]) for _ in range(num_steps)])
 
 
 def primitives(jaxpr: Any) -> set[str]:

@@ -29,14 +29,16 @@ def host_calls_are_declared(evidence: Evidence) -> str | None:
 
 
 def spaces_suit_the_policies(evidence: Evidence) -> None:
-    """Policies read Box observations and act in Discrete or Box spaces."""
+    """Policies read Box observations and act in Discrete spaces or a Box of floats."""
     observations, actions = evidence.family.observation_space, evidence.family.action_space
     if not isinstance(observations, Box):
         raise ValueError(
             f"{evidence.name}.observation_space is {observations}, but policies read Box observations; put all into one array."
         )
-    if not isinstance(actions, Discrete | Box):
-        raise ValueError(f"{evidence.name}.action_space is {actions}, but policies act in Discrete or Box spaces.")
+    if not isinstance(actions, Discrete | Box) or (isinstance(actions, Box) and not np.issubdtype(actions.dtype, np.floating)):
+        raise ValueError(
+            f"{evidence.name}.action_space is {actions}, but policies act in Discrete spaces or a Box of floats; make it one."
+        )
 
 
 def tasks_under_jit_and_vmap(evidence: Evidence) -> None:

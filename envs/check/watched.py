@@ -9,14 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.family import TaskFamily
+from envs.keys import is_key, numbers
 
 
 def watched(family: TaskFamily) -> tuple[TaskFamily, list[str]]:
     """A copy of a family with the same numbers, and a list to which its use adds one line: where the first bad number came
     from.
 
-    A function is blamed where its observation or reward is not finite, or its state holds NaN, while state, action and task
-    that it was given are sound. So a policy that has diverged, and gives NaN as action, blames nobody.
+    A function is blamed where its observation, reward or measure is not finite, or its state holds NaN, while state, action and
+    task that it was given are sound. So a policy that has diverged, and gives NaN as action, blames nobody.
 
     Args:
         family: written in JAX. Every step of its copy calls the host.
@@ -29,9 +30,9 @@ def watched(family: TaskFamily) -> tuple[TaskFamily, list[str]]:
             return
         *episode, which = np.argwhere(bad)[0].tolist()
         one = jax.tree.map(lambda x: np.asarray(x)[tuple(episode)], task)
-        numbers = np.asarray(values)[tuple(episode)].ravel()
+        given = np.asarray(values)[tuple(episode)].ravel()
         of_state = functions[which] in ("initial", "transition")
-        found = "a state with nan" if of_state else f"{numbers[~np.isfinite(numbers)][0]}"
+        found = "a state with nan" if of_state else f"{given[~np.isfinite(given)][0]}"
         notes.append(f"{name}.{functions[which]} gives {found} on task {one}, where all that it is given is finite; mend it.")
 
     def through(functions: Sequence[str], bad: Sequence[jax.Array], values: Any, task: Any) -> jax.Array:
@@ -43,13 +44,13 @@ def watched(family: TaskFamily) -> tuple[TaskFamily, list[str]]:
 
         values = jnp.asarray(values)
         like = jax.ShapeDtypeStruct(values.shape, values.dtype)
-        return jax.pure_callback(on_host, like, jnp.stack(bad), values, _plain(task), vmap_method="broadcast_all")
+        return jax.pure_callback(on_host, like, jnp.stack(bad), values, numbers(task), vmap_method="broadcast_all")
 
     def initial(rng, params):
         state = family.initial(rng, params)
         leaves, structure = jax.tree.flatten(state)
         for i, leaf in enumerate(leaves):
-            if not _is_key(leaf):
+            if not is_key(leaf):
                 leaves[i] = through(["initial"], [_any_nan(state) & ~_any_nan(params)], leaf, params)
                 break
         return jax.tree.unflatten(structure, leaves)
@@ -66,21 +67,20 @@ def watched(family: TaskFamily) -> tuple[TaskFamily, list[str]]:
         bad = sound & ~_any_nan(next_state) & ~jnp.all(jnp.isfinite(earned))
         return through(["transition", "reward"], [moved, bad], earned, params)
 
+    def transition_info(state, action, next_state, params):
+        info = dict(family.transition_info(state, action, next_state, params))
+        sound = ~_any_nan((state, action, next_state, params))
+        for measure in family.measures:
+            bad = sound & ~jnp.all(jnp.isfinite(info[measure]))
+            info[measure] = through([f"transition_info, {measure!r},"], [bad], info[measure], params)
+        return info
+
     copied = copy.copy(family)
-    for function in (initial, observation, reward):
+    for function in (initial, observation, reward, *([transition_info] if family.measures else [])):
         setattr(copied, function.__name__, function)
     return copied, notes
 
 
 def _any_nan(tree: Any) -> jax.Array:
-    floats = [jnp.asarray(x) for x in jax.tree.leaves(tree) if not _is_key(x)]
-    return jnp.any(jnp.stack([jnp.asarray(False), *(jnp.any(jnp.isnan(x)) for x in floats if x.dtype.kind == "f")]))
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(jnp.asarray(leaf).dtype, jax.dtypes.prng_key)
-
-
-def _plain(task: Any) -> Any:
-    """A task whose keys are the numbers that they consist of."""
-    return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else jnp.asarray(x), task)
+    floats = [leaf for leaf in map(jnp.asarray, jax.tree.leaves(numbers(tree))) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.any(jnp.stack([jnp.asarray(False), *(jnp.any(jnp.isnan(leaf)) for leaf in floats)]))

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
-from envs import drawing, task_lists
+from envs import drawing
 from envs.families import training
-from envs.family import TaskFamily
+from envs.family import TaskFamily, pick, shuffled
 from envs.options import whole_number
 
 MOVES = ((0, 0), (0, 1), (1, 0), (0, -1), (-1, 0))  # stay, up, right, down, left
@@ -49,10 +49,11 @@ class GridNavigation(TaskFamily):
         self.task_space = Cell(cell)
         cells = np.stack(np.meshgrid(np.arange(size), np.arange(size), indexing="ij"), axis=-1).reshape(-1, 2)
         goals: Any = cells[np.any(cells >= CORNER, axis=1)].astype(np.int32)
-        self.held_out_list = Cell(goals)
+        self.goals = Cell(goals)
+        self.held_out_list = shuffled(self.goals)
 
     def sample_task(self, key):
-        return task_lists.pick(self.held_out_list, key)
+        return pick(self.goals, key)
 
     def initial(self, rng, params):
         return jnp.zeros(2, jnp.int32)

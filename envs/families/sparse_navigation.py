@@ -6,10 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs import task_lists
 from envs.families import point, training
 from envs.families.point import Goal
-from envs.family import TaskFamily
+from envs.family import TaskFamily, shuffled
 from envs.options import one_of
 
 # PEARL's sparse point robot (katerakelly/oyster, rlkit/envs/point_robot.py and configs/sparse-point-robot.json).
@@ -58,15 +57,12 @@ class Navigation2DSparse(TaskFamily):
         self.form = one_of(type(self).__name__, "reward", reward, ("sparse", "dense"))
         self.observation_space = point.positions(1.01 * (MAX_STEP * self.horizon))
         with jax.ensure_compile_time_eval():
-            self.held_out_list = on_half_circle(jnp.arange(HELD_OUT_EVERY // 2, NUM_GOALS, HELD_OUT_EVERY))
+            self.held_out_list = shuffled(on_half_circle(jnp.arange(HELD_OUT_EVERY // 2, NUM_GOALS, HELD_OUT_EVERY)))
 
     def sample_task(self, key):
         index = jax.random.randint(key, (), 0, NUM_GOALS - NUM_GOALS // HELD_OUT_EVERY)
         group, place = index // (HELD_OUT_EVERY - 1), index % (HELD_OUT_EVERY - 1)
         return on_half_circle(HELD_OUT_EVERY * group + place + (place >= HELD_OUT_EVERY // 2))
-
-    def sample_held_out_task(self, key):
-        return task_lists.pick(self.held_out_list, key)
 
     def initial(self, rng, params):
         return jnp.zeros(2, jnp.float32)

@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium import spaces
 
 from envs import task_lists
-from envs.family import TaskFamily
+from envs.family import TaskFamily, shuffled
 from envs.forks import refuse_fork
 from envs.from_gymnasium import arguments
 from envs.from_gymnasium import source as sources
@@ -80,7 +80,8 @@ class HostFamily(TaskFamily):
         self.measures = measures
         self.train_task_space, self.held_out_task_space = task_space, held_out_task_space
         self.task_space = dict(task_space.spaces) if held_out_task_space is None else None  # _refuse_outside knows both
-        self.held_out_list = task_lists.all_of(held_out_task_space or task_space)
+        listed = task_lists.all_of(held_out_task_space or task_space)
+        self.held_out_list = None if listed is None else shuffled(listed)
         self.observation_space, self.action_space = observation_space, action_space
         self.pool = pool
 
@@ -129,7 +130,7 @@ class HostFamily(TaskFamily):
         return state.terminated | state.truncated
 
     def not_finite(self) -> str | None:
-        """The first reward or observation that was not finite since this was last asked, with its task and seed; or None."""
+        """First observation, reward or measure that was not finite since this was last asked, with task and seed, or None."""
         return self.pool.not_finite()
 
     @property

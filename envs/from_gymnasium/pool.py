@@ -49,11 +49,11 @@ class Pool:
 
     def __init__(self, recipe: Recipe, actions: np.ndarray, open_environments: Callable[[], Any]):
         self.recipe, self._actions, self._open = recipe, actions, open_environments
+        self._next = 0
         self._begin()
 
     def _begin(self) -> None:
         self._lock = threading.RLock()
-        self._next = 0
         self._drawn: tuple[int, int, Environments] | None = None  # episode, t, and where it is drawn
         self._environments: Any = None
         self._slots = self._largest = 0
@@ -70,8 +70,11 @@ class Pool:
             return found
 
     def __getstate__(self) -> dict[str, Any]:
-        """What the environments are made of. Episodes stay behind: a step of one, elsewhere, says that it is not kept."""
-        return {name: getattr(self, name) for name in ("recipe", "_actions", "_open")}
+        """What the environments are made of. Episodes stay behind: a step of one, elsewhere, says that it is not kept.
+
+        So it does after new ones have begun there: they are counted on from here, and none has the number of an old one.
+        """
+        return {name: getattr(self, name) for name in ("recipe", "_actions", "_open", "_next")}
 
     def __setstate__(self, stored: dict[str, Any]) -> None:
         """What `__getstate__` gave."""
@@ -168,8 +171,8 @@ class Pool:
     def _find(self, number: int) -> Episode:
         if number not in self._episodes:
             raise HostError(
-                f"{self.recipe.name}: step of an episode that is not kept any more: too many were begun since it was last "
-                "stepped, or an environment failed. Reset again."
+                f"{self.recipe.name}: step of an episode that is not kept: too many were begun since it was last stepped, an "
+                "environment failed, or this is a copy of where it was begun. Reset again."
             )
         self._episodes.move_to_end(number)
         if number in self._playing:
@@ -210,15 +213,16 @@ class Pool:
         """Remember the first answer with a number that is not finite."""
         if self._not_finite is not None:
             return
-        seen, paid, told = "an observation with {} at place {}", "the reward {}", "{} as number {} of its measures"
+        seen, paid, told = "an observation with {} at place {}", "the reward {}", "{} as info[{!r}]"
         for values, what in ((observation, seen), (reward, paid), (info, told)):
             if values is not None and not np.isfinite(values).all():
                 i, *place = np.argwhere(~np.isfinite(values))[0].tolist()
+                named = [self.recipe.measures[at] for at in place] if values is info else place
                 episode = self._episodes[numbers[i]]
                 who = f"{call} {episode.length} of an episode" if call == "step" else call
                 self._not_finite = (
                     f"{self.recipe.name}: {who} with task {task_of(episode.task, 0)} and seed {episode.seed} gives "
-                    f"{what.format(values[(i, *place)], *place)}."
+                    f"{what.format(values[(i, *place)], *named)}."
                 )
                 return
 

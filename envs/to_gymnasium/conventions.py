@@ -1,5 +1,6 @@
 """What Gymnasium asks of its environments beside the functions of a family: actions, info, specifications, time limits."""
 
+import copy
 import dataclasses
 import importlib
 import inspect
@@ -10,15 +11,15 @@ import numpy as np
 from gymnasium import Space
 from gymnasium.envs import registration
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.experimental.functional import FuncEnv
 from gymnasium.spaces import Box, Discrete
 
 from envs.family import TaskFamily, can_render, task_by_names
-from envs.registration import build_family
+from envs.options import whole_number
+from envs.registration import build_family, imported
 
 
 def read_action(space: Space, action: Any, leading: tuple[int, ...] = ()) -> Any:
-    """An action, or one each with ``leading`` axes, as an array; lists are welcome. Boxes may be left: families clip.
+    """An action, or one each with ``leading`` axes, as an array; lists are welcome. What lies outside a Box is clipped.
 
     Raises:
         ValueError: another shape, no numbers, or a discrete action that there is not.
@@ -36,16 +37,13 @@ def read_action(space: Space, action: Any, leading: tuple[int, ...] = ()) -> Any
     if isinstance(space, Discrete) and np.any((array < space.start) | (array >= space.start + space.n)):
         last = space.start + space.n - 1
         raise ValueError(f"step: the action is {_shown(action)}, but actions are {space.start} to {last} ({space}).")
+    if isinstance(space, Box):
+        array = np.clip(array, space.low, space.high)
     return array if array.dtype.kind == "f" else array.astype(space.dtype)
 
 
 def _shown(action: Any) -> str:
     return " ".join(repr(action).split())
-
-
-def tells(family: TaskFamily, method: str) -> bool:
-    """Whether a family has a ``state_info`` or ``transition_info`` of its own."""
-    return getattr(type(family), method) is not getattr(FuncEnv, method)
 
 
 def read_info(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,26 +63,53 @@ def check_render_mode(family: TaskFamily, render_mode: Any) -> None:
 def limited(family: Any, limit: int | None, options: dict[str, Any]) -> TaskFamily:
     """A family whose horizon is ``limit``, where there is one: what Gymnasium calls max_episode_steps.
 
+    It is made with that horizon where what makes it takes one. Else it can be cut short, but not prolonged.
+
     Raises:
-        ValueError: as `build_family`; or ``options`` have another horizon.
+        ValueError: as `build_family`; ``options`` have another horizon; or the family cannot be prolonged.
     """
-    built = build_family(family, **options)
-    if limit is None or limit == built.horizon:
-        return built
-    if options.get("horizon") is not None:
+    given = options.get("horizon")
+    if limit is None or limit == given:
+        return build_family(family, **options)
+    maker = imported(family)
+    name = getattr(maker, "__name__", type(maker).__name__)
+    if given is not None:
+        raise ValueError(f"{name}: horizon is {given}, but max_episode_steps is {limit}; give one of them.")
+    if _takes_horizon(maker):
+        return build_family(maker, **options, horizon=limit)
+    shorter = copy.copy(build_family(maker, **options))
+    if limit > shorter.horizon:
         raise ValueError(
-            f"{type(built).__name__}: horizon is {options['horizon']}, but max_episode_steps is {limit}; give one of them."
+            f"{name}: max_episode_steps is {limit}, but an episode has {shorter.horizon} steps, and what makes the family "
+            "takes no horizon; give it one."
         )
-    return build_family(family, **options | {"horizon": limit})
+    shorter.horizon = whole_number(name, "max_episode_steps", limit, 1)
+    return shorter
 
 
-def limit_of_make() -> int | None:
-    """``max_episode_steps`` of the `gymnasium.make` that is making the environment whose constructor asks; None without one.
+def _takes_horizon(maker: Any) -> bool:
+    """Whether a class or function has an argument ``horizon``; an instance has none any more."""
+    if isinstance(maker, TaskFamily):
+        return False
+    try:
+        inspect.signature(maker).bind_partial(horizon=1)
+    except TypeError:
+        return False
+    except ValueError:  # classes written in C have no signature; they say themselves what they do not take
+        pass
+    return True
 
-    Gymnasium hands it to its own wrapper alone, which can shorten an episode but not prolong it, so it is read where it stands.
+
+def limit_of_make(env: Any) -> int | None:
+    """``max_episode_steps`` of the `gymnasium.make` that is constructing ``env``; None without one.
+
+    Gymnasium hands it to its own wrapper alone, which can shorten an episode but not prolong it, so it is read where it stands:
+    in the first frame above the constructors of ``env``, its own and those of subclasses.
     """
     here = inspect.currentframe()
-    maker = here and here.f_back and here.f_back.f_back
+    maker = here and here.f_back
+    while maker is not None and any(value is env for value in maker.f_locals.values()):
+        maker = maker.f_back
     if maker is None or maker.f_code is not registration.make.__code__:
         return None
     given = maker.f_locals.get("max_episode_steps")
@@ -99,8 +124,6 @@ def told_spec(spec: EnvSpec | None, family: TaskFamily, task: Any) -> EnvSpec | 
     kwargs = dict(spec.kwargs)
     if kwargs.get("task") is not None:
         kwargs["task"] = task_by_names(task)
-    if spec.max_episode_steps not in (None, family.horizon) or "max_episode_steps" in kwargs:
-        kwargs["horizon"] = family.horizon
     return dataclasses.replace(
         spec, max_episode_steps=family.horizon, kwargs=kwargs | {"family": _by_name(kwargs.get("family"))}
     )

@@ -6,37 +6,17 @@ from typing import Any
 
 import gymnasium
 import jax
-import jax.numpy as jnp
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from envs.family import TaskFamily, can_render, check_task
+from envs.family import can_render, check_task
 from envs.forks import refuse_fork
 from envs.from_gymnasium.family import host_error
-from envs.to_gymnasium.conventions import SPEC, check_render_mode, limit_of_make, limited, read_action, read_info, tells
+from envs.stepping import first_step, next_step
+from envs.to_gymnasium.conventions import SPEC, check_render_mode, limit_of_make, limited, read_action, read_info
 
 MAX_SEED = 2**31 - 1
-NOT_PICKLED = ("_first", "_next", "_state_info", "_transition_info", "_render_state")
-
-
-def first_step(family: TaskFamily, key, task):
-    """Begin an episode: (state, observation). Keys as in `metarl.sampler`."""
-    key_initial, key_first, _ = jax.random.split(key, 3)
-    state = family.initial(key_initial, task)
-    return state, family.observation(state, key_first, task)
-
-
-def next_step(family: TaskFamily, key, t, state, action, task):
-    """Step ``t`` of the episode begun with ``key``: (state, observation, reward, terminated, truncated)."""
-    key_step = jax.random.fold_in(jax.random.split(key, 3)[2], t)
-    key_transition, key_reward, key_terminal, key_observation = (jax.random.fold_in(key_step, use) for use in range(1, 5))
-    next_state = family.transition(state, action, key_transition, task)
-    reward = family.reward(state, action, next_state, key_reward, task)
-    terminated = family.terminal(next_state, key_terminal, task)
-    observation = family.observation(next_state, key_observation, task)
-    # Cut off only where the world did not end by itself: Gymnasium's check_env refuses a first step that is cut off.
-    truncated = (t + 1 >= family.horizon) & jnp.logical_not(terminated)
-    return next_state, observation, reward, terminated, truncated
+NOT_PICKLED = ("_first", "_next", "_render_state")
 
 
 @contextlib.contextmanager
@@ -77,7 +57,7 @@ class TaskEnv(gymnasium.Env):
     spec = SPEC
 
     def __init__(self, family: Any, task: Any = None, render_mode: str | None = None, **family_options: Any):
-        self.family = limited(family, limit_of_make(), family_options)
+        self.family = limited(family, limit_of_make(self), family_options)
         if not can_render(self.family):
             self.metadata = {**self.metadata, "render_modes": []}
         check_render_mode(self.family, render_mode)
@@ -92,14 +72,21 @@ class TaskEnv(gymnasium.Env):
     def _compile(self) -> None:
         family = self.family
 
-        self._first = jax.jit(lambda key, task: first_step(family, key, task))
-        self._next = jax.jit(lambda key, t, state, action, task: next_step(family, key, t, state, action, task))
-        # Asked only of families that have something to tell.
-        self._state_info = jax.jit(family.state_info) if tells(family, "state_info") else None
-        self._transition_info = jax.jit(family.transition_info) if tells(family, "transition_info") else None
+        def first(key, task):
+            state, observation = first_step(family, key, task)
+            return state, observation, family.state_info(state, task)
+
+        def following(key, t, state, action, task):
+            next_state, *step = next_step(family, key, t, state, action, task)
+            return next_state, *step, family.transition_info(state, action, next_state, task)
+
+        self._first, self._next = jax.jit(first), jax.jit(following)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but what is compiled and a picture that is being drawn; the episode goes on where it is read again."""
+        """Everything but what is compiled and a picture that is being drawn.
+
+        The episode goes on where it is read again, but for a family of ordinary environments, which stay here: reset it there.
+        """
         return {name: value for name, value in vars(self).items() if name not in NOT_PICKLED}
 
     def __setstate__(self, stored: dict[str, Any]) -> None:
@@ -118,9 +105,9 @@ class TaskEnv(gymnasium.Env):
             self.task = check_task(self.family, given)
         self.key = jax.random.key(int(self.np_random.integers(MAX_SEED)) if seed is None else seed % 2**32)
         with plain_host_errors():
-            self.state, observation = self._first(self.key, self.task)
+            self.state, observation, told = self._first(self.key, self.task)
         self.t, self._over, self._last = 0, (False, False), np.asarray(observation)
-        self._info = read_info(self._state_info(self.state, self.task)) if self._state_info else {}
+        self._info = read_info(told)
         if self.render_mode is not None:
             self._render_state = self.family.render_init(self.task)
         return np.asarray(observation), dict(self._info)
@@ -139,9 +126,8 @@ class TaskEnv(gymnasium.Env):
             return self._last.copy(), 0.0, *self._over, dict(self._info)
         with plain_host_errors():
             moved = self._next(self.key, self.t, self.state, action, self.task)
-        before, (self.state, observation, reward, terminated, truncated) = self.state, moved
+        self.state, observation, reward, terminated, truncated, told = moved
         self.t, self._over, self._last = self.t + 1, (bool(terminated), bool(truncated)), np.asarray(observation)
-        told = self._transition_info(before, action, self.state, self.task) if self._transition_info else {}
         self._info = read_info(told)
         return np.asarray(observation), float(reward), *self._over, dict(self._info)
 

@@ -12,9 +12,11 @@ from gymnasium.vector.utils import batch_space
 
 from envs.family import TaskFamily, check_task, task_leaves
 from envs.forks import refuse_fork
+from envs.keys import is_key, numbers
 from envs.options import whole_number
+from envs.stepping import first_step, next_step
 from envs.to_gymnasium.conventions import SPEC, check_render_mode, limited, read_action
-from envs.to_gymnasium.task_env import MAX_SEED, first_step, next_step, plain_host_errors, read_options
+from envs.to_gymnasium.task_env import MAX_SEED, plain_host_errors, read_options
 
 NEXT_EPISODE = 3  # an episode's key is split in three (see `metarl.sampler`); its successor's key is the fourth
 
@@ -39,16 +41,23 @@ def _step_one(family: TaskFamily, episode: Episode, action, task):
         return jnp.where(over, fresh, stepped)
 
     terminated, truncated = terminated & ~over, truncated & ~over
-    told = ~over, family.transition_info(state, action, next_state, task)
+    info = _told(over, family.state_info(fresh_state, task), family.transition_info(state, action, next_state, task))
     state = jax.tree.map(choose, fresh_state, next_state)
     episode = Episode(choose(key_next, key), choose(0, t + 1), state, terminated | truncated)
-    return episode, (choose(fresh_observation, observation), choose(0.0, reward), terminated, truncated), told
+    return episode, (choose(fresh_observation, observation), choose(0.0, reward), terminated, truncated), info
 
 
-def _infos(told: Any, info: dict[str, Any]) -> dict[str, Any]:
-    """Info as Gymnasium's vector environments give it: name -> [num_envs, ...], "_name" -> for which of them it is told."""
-    each = {name: np.asarray(value) for name, value in info.items()}
-    return each | {f"_{name}": np.asarray(told) for name in each}
+def _told(begins: jax.Array, fresh: Any, stepped: Any) -> dict[str, Any]:
+    """Info as Gymnasium's vector environments give it, of one of them: name -> value, "_name" -> whether it is told.
+
+    ``fresh`` is told where an episode begins, ``stepped`` after a step.
+    """
+    info: dict[str, Any] = {}
+    choose = lambda new, old: jnp.where(begins, new, old)
+    for name in fresh | stepped:
+        info[name] = jax.tree.map(choose, fresh.get(name, stepped.get(name)), stepped.get(name, fresh.get(name)))
+        info[f"_{name}"] = jnp.where(begins, name in fresh, name in stepped)
+    return info
 
 
 class TaskVectorEnv(gymnasium.vector.VectorEnv):
@@ -95,7 +104,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
 
         def first(key, task):
             state, observation = first_step(family, key, task)
-            return state, observation, family.state_info(state, task)
+            return state, observation, _told(jnp.asarray(True), family.state_info(state, task), {})
 
         self._first = jax.jit(jax.vmap(first))
         self._next = jax.jit(jax.vmap(lambda episode, action, task: _step_one(family, episode, action, task)))
@@ -110,8 +119,9 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         self._compile()
 
     def _one_each(self, task: Any) -> Any:
-        parts, like = task_leaves(self.family, task), jax.tree.leaves(self.family.default_params)
-        if all(np.ndim(a) == np.ndim(b) for a, b in zip(parts, like, strict=True)):
+        parts, own = task_leaves(self.family, task), self.family.default_params
+        keys_or_words = zip(parts, *map(jax.tree.leaves, (own, numbers(own))), strict=True)
+        if all(np.ndim(part) == np.ndim(key if is_key(part) else words) for part, key, words in keys_or_words):
             task = check_task(self.family, task)
             return jax.tree.map(lambda x: jnp.broadcast_to(x, (self.num_envs, *x.shape)), task)
         return check_task(self.family, task, leading=(self.num_envs,))
@@ -136,7 +146,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
             state, observation, info = self._first(keys, self.task)
         zeros = jnp.zeros(self.num_envs, jnp.int32)
         self.episode = Episode(keys, zeros, state, zeros.astype(bool))
-        return np.asarray(observation), _infos(~self.episode.over, info)
+        return np.asarray(observation), jax.tree.map(np.asarray, info)
 
     def step(self, actions):
         """Step all; a sub-environment whose episode ended on the last call begins anew and ignores its action.
@@ -149,9 +159,9 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         refuse_fork()
         actions = read_action(self.single_action_space, actions, (self.num_envs,))
         with plain_host_errors():
-            self.episode, step, (told, info) = self._next(self.episode, actions, self.task)
+            self.episode, step, info = self._next(self.episode, actions, self.task)
         observation, reward, terminated, truncated = map(np.asarray, step)
-        return observation, reward, terminated, truncated, _infos(told, info)
+        return observation, reward, terminated, truncated, jax.tree.map(np.asarray, info)
 
     def render(self):
         """One image per sub-environment, in mode "rgb_array"."""

@@ -9,7 +9,7 @@ from PIL import Image
 
 import envs
 from envs.keys import is_key, numbers
-from envs.to_gymnasium.task_env import first_step, next_step
+from envs.stepping import first_step, next_step
 from experiments.evaluation.rollout_video import GAP, LAST_FRAMES, MAX_FRAMES, SECONDS, beside, film
 from experiments.evaluation.trained import Trained
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 import envs
-from envs.to_gymnasium.task_env import first_step, next_step
+from envs.stepping import first_step, next_step
 
 MAX_FRAMES = 50  # of one episode; longer ones skip states
 SECONDS = 4.0  # that a full episode lasts

@@ -104,12 +104,24 @@ def test_the_space_is_what_it_is_clipped_to():
     np.testing.assert_allclose(to_action(endless, 1.0)(jnp.array([-4.0, 4.0])), [-4.0, 4.0])
 
 
+def test_a_range_as_wide_as_floats_has_a_middle():
+    most = np.finfo(np.float32).max
+    box = gymnasium.spaces.Box(np.array([-most, 0.0], np.float32), np.array([most, most], np.float32))
+    found = to_action(box, 1.0, unit=True)(jnp.array([[0.0, 0.0], [1.0, -1.0]]))
+    np.testing.assert_allclose(found, [[0.0, most / 2], [most, 0.0]], rtol=1e-6)
+
+
+class Whole(Guess):
+    action_space = gymnasium.spaces.Box(0, 5, (2,), np.int32)
+
+
 @pytest.mark.parametrize(
     ("family", "scale", "message"),
     [
         (Guess(), 0.0, "action_scale is 0.0, but must be at least 1e-06"),
         (Guess(), float("nan"), "action_scale is nan, but must be at least 1e-06"),
         (GuessDiscrete(), 10.0, "action_scale is 10, but actions are discrete: there is nothing to scale."),
+        (Whole(), 1.0, r"action_space is Box\(0, 5, \(2,\), int32\), but policies act in Discrete spaces or a Box of floats"),
     ],
 )
 def test_what_is_refused(family, scale, message):

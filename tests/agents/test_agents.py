@@ -9,7 +9,8 @@ import pytest
 
 import agents
 from agents.agent import hyperparameters
-from agents.check import END, ITERATIONS, Check
+from agents.check import ITERATIONS, Check
+from agents.probes import END
 from tests.agents.probe import Guess, GuessDiscrete
 
 TABLE = [(name, kind) for name in agents.AGENTS for kind in agents.find(name).serves]

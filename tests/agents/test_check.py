@@ -224,8 +224,12 @@ def test_a_declaration_that_is_not_kept_is_refused(declared, message):
             r"says 800 \+ 800 \+ 800, but three iterations drew 2[123]\d\d environment steps",
         ),
         (in_curve(lambda c: c._replace(greedy_score=None)), r"greedy_score has shape \(\), but must be 1 numbers"),
+        (
+            in_curve(lambda c: c._replace(experience=c.experience._replace(query=c.score))),
+            "the query batch of its curve has NoneType as trajectory, but must have the metarl Trajectory",
+        ),
     ],
-    ids=["steps after the end", "no greedy score"],
+    ids=["steps after the end", "no greedy score", "another batch"],
 )
 def test_a_broken_agent_that_acts_is_refused(change, message):
     declared = agents.find("random")
@@ -235,6 +239,12 @@ def test_a_broken_agent_that_acts_is_refused(change, message):
 
     with pytest.raises(ValueError, match=message):
         check_agent(declared._replace(make=acting, uses=()), "reinforcement")
+
+
+def test_keys_of_any_kind_of_generator_will_do():
+    """Recorded keys have as many words as the generator wants, here 4 in episodes of 2 steps."""
+    with jax.default_prng_impl("rbg"):
+        check_agent("random", "reinforcement")
 
 
 def test_other_kinds_are_refused():

@@ -218,3 +218,11 @@ def test_a_target_changes_nothing_before_the_weight_has_moved():
         return all(np.allclose(x, y, rtol=1e-5, atol=1e-7) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
 
     assert close(ends[0.0][0], ends[1e-9][0]) and not close(ends[0.0][1], ends[1e-9][1])
+
+
+def test_a_trust_region_goes_through_an_inner_rule_of_optax():
+    rule = rules.optax(optax.adam(0.01))
+    learner = agents.make("maml-trpo", Guess(), inner_rule=rule, num_tasks=2, num_episodes=4, hidden_sizes=(4,))
+    state, metrics = jax.jit(learner.step)(exactly(jax.jit(learner.init)(jax.random.key(0))), jax.random.key(1))
+    assert np.isfinite(metrics["outer/kl"]) and metrics["outer/kl"] > 0
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.theta))

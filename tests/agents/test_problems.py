@@ -3,12 +3,15 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import envs
+from agents.parts.acting import by_gradients
 from agents.parts.networks import policy
 from agents.parts.problems import policy_gradient
 from envs.families.navigation import Goal
-from metarl.interfaces import Experience
+from metarl.interfaces import Experience, MetaState
+from metarl.rules import sgd
 from metarl.surrogates import loaded_dice, reinforce
 from tests.agents.probe import Guess
 
@@ -54,6 +57,40 @@ def test_entropy_kl_and_scores_against_formulas():
     expected = [np.mean(support.episode_return), np.mean(query.episode_return)]
     np.testing.assert_allclose(metrics["score"], expected, rtol=1e-6)
     assert metrics["num_samples"] == 2 * 30 * family.horizon
+
+
+def test_learning_from_recorded_episodes_needs_a_batch_of_them():
+    """Agents with a problem of their own are built without one."""
+    family = Guess()
+    actor, problem, params = build(family)
+    trajectory = problem.sample_batch(params, family.default_params, jax.random.key(0)).trajectory
+    state = MetaState(params, (), jnp.int32(0))
+    given = by_gradients(actor.network, actor.distribution, problem._replace(batch_of=None), sgd(0.1))
+    with pytest.raises(ValueError, match=r"adapting to recorded episodes needs .*, but this problem has no batch_of"):
+        given.learn(state, (trajectory,))
+    once = by_gradients(actor.network, actor.distribution, problem, sgd(0.1), 3)
+    with pytest.raises(ValueError, match="learn: 2 batches are given, but this agent takes all its steps on one; give one"):
+        once.learn(state, (trajectory, trajectory))
+
+
+def test_steps_on_one_batch_make_the_batch_once():
+    family, made = Guess(), []
+    actor, problem, params = build(family)
+    trajectory = problem.sample_batch(params, family.default_params, jax.random.key(0)).trajectory
+
+    def batch_of(trajectory):
+        made.append(1)
+        return problem.batch_of(trajectory)
+
+    state = MetaState(params, (), jnp.int32(0))
+    once, each = (
+        by_gradients(actor.network, actor.distribution, problem._replace(batch_of=batch_of), sgd(0.1), steps)
+        for steps in (3, None)
+    )
+    found, _ = once.learn(state, (trajectory,))
+    assert len(made) == 1
+    expected, _ = each.learn(state, (trajectory,) * 3)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)
 
 
 def test_step_losses_judge_each_step_by_the_batch_it_led_to():

@@ -82,8 +82,6 @@ def test_what_fails_or_does_not_belong_together_is_refused():
         agents.make("maml", plain._replace(sample=lambda task, key, n: jnp.zeros((n, 1))))
     with pytest.raises(ValueError, match=r"^sample_query draws Points\(inputs=3, outputs=1\), but sample draws"):
         regression_world(plain, settings, sample_query=lambda task, key: machines(outputs=1).sample(task, key, 7))
-    with pytest.raises(ValueError, match=r"^num_features is 0, but sample gives x of 3 columns"):
-        regression_world(plain, settings, num_features=0)
     with pytest.raises(ValueError, match=r"^sample_held_out_task gives .*float32.*, but sample_task .*int32"):
         agents.make("maml", plain._replace(sample_held_out_task=lambda key: jax.random.uniform(key)))
 

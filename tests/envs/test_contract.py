@@ -111,7 +111,7 @@ def test_keys_reach_every_function_in_the_sampler_s_order():
 
     class Noisy(Guess):
         horizon = 6
-        observation_space = Box(-100.0, 100.0, (1,), np.float32)
+        observation_space = action_space = Box(-100.0, 100.0, (1,), np.float32)
         initial = lambda self, rng, params: jax.random.normal(rng)
         transition = lambda self, state, action, rng, params: state + jax.random.normal(rng) + action[0]
         observation = lambda self, state, rng, params: (state + jax.random.normal(rng))[None]

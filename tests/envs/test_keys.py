@@ -12,6 +12,7 @@ from gymnasium.envs.registration import EnvSpec
 import agents
 import envs
 from envs.check import findings
+from envs.family import task_by_names
 from envs.keys import numbers
 from experiments import compare, evaluate, train
 from experiments.reporting.intervals import task_hash
@@ -49,9 +50,13 @@ def test_environments_step_pickle_and_go_through_json():
         seen.append(one.step([0.5, 0.5])[0])
     np.testing.assert_array_equal(seen[0], seen[1])
     np.testing.assert_array_equal(seen[0], seen[2])
-    many = envs.TaskVectorEnv(Windy, 3, task=envs.held_out_tasks(Windy(), 3))
-    many.reset(seed=1)
-    many.step(np.zeros((3, 2)))
+    three = envs.held_out_tasks(Windy(), 3)
+    for given in (three, task_by_names(three), task, task_by_names(task)):
+        many = envs.TaskVectorEnv(Windy, 3, task=given)
+        assert many.task.wind.shape == (3,)
+        np.testing.assert_array_equal(numbers(many.task).wind[0], numbers(three).wind[0])
+        many.reset(seed=1)
+        many.step(np.zeros((3, 2)))
 
 
 @pytest.mark.parametrize("wind", [3, [1.5], [[1, 2], [3, 4]], jax.random.split(jax.random.key(0), 2)])

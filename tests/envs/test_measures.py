@@ -133,7 +133,7 @@ def test_a_family_that_measures_nothing_pays_nothing():
         ({"measures": ["near"]}, "measures is \\['near'\\], but must be a dict"),
         ({"measures": {"": "any"}}, "measures has the key ''"),
         ({"transition_info": lambda *_: {"near": jnp.zeros(2)}}, "gives 'near' of shape \\(2,\\)"),
-        ({"transition_info": lambda *_: jnp.zeros(2), "measures": {}}, "transition_info returns a .*, but must return a dict"),
+        ({"transition_info": lambda *_: jnp.zeros(2)}, "transition_info returns a .*, but must return a dict"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(changes, words):
@@ -188,7 +188,39 @@ def test_info_that_is_not_finite_is_named():
     task = family.default_params
     found = rollout(family, towards(task), task, jax.random.key(0), horizon=3)
     assert np.isnan(family.episode_measures(found.info, found.mask)["distance"])
-    assert "gives nan as number 0 of its measures" in family.not_finite()
+    assert "gives nan as info['distance']" in family.not_finite()
+
+
+def test_what_a_family_tells_without_measuring_it_is_nobodys_business():
+    """Names are no arrays; a family that nobody asks for them is built and trained."""
+
+    class Named(Navigation2D):
+        def transition_info(self, state, action, next_state, params):
+            return {"name": "plane"}
+
+    assert build_family(Named).measures == {}
+
+
+class Begun(Measured):
+    """Tells something at the beginning of an episode, too."""
+
+    def state_info(self, state, params):
+        return {"distance": jnp.float32(-1.0), "place": state}
+
+
+def test_a_new_episode_of_many_tells_what_reset_tells():
+    many = envs.TaskVectorEnv(Begun(2), 2)
+    _, begun = many.reset(seed=0)
+    assert begun["_distance"].all() and set(begun) == {"distance", "_distance", "place", "_place"}
+    many.step(np.zeros((2, 2)))
+    *_, truncated, info = many.step(np.zeros((2, 2)))
+    assert truncated.all() and info["_distance"].all() and not info["_place"].any()
+    observation, *_, info = many.step(np.zeros((2, 2)))
+    assert info["distance"].tolist() == [-1.0, -1.0] and not info["_near"].any() and info["_place"].all()
+    np.testing.assert_array_equal(info["place"], observation)
+    one = envs.TaskEnv(Begun(2))
+    assert set(one.reset(seed=0)[1]) == {"distance", "place"}
+    assert set(one.step(np.zeros(2))[4]) == {"distance", "near", "unasked"}
 
 
 def test_environments_tell_what_the_family_tells():

@@ -9,6 +9,7 @@ ROOM = Path(__file__).parent.parent.parent / "envs"
 ORDER = [
     "processors optional options task_spaces drawing forks keys measures",
     "family",
+    "stepping",
     "contract task_lists scales",
     "registration",
     "mujoco",

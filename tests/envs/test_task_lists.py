@@ -11,6 +11,7 @@ from envs import check
 from envs.families.gridworld import GridNavigation
 from envs.families.navigation import Navigation2D
 from envs.families.regression import sinusoid
+from envs.families.sparse_navigation import Navigation2DSparse
 from envs.family import TaskFamily
 from tests.agents.probe import Guess, Target
 
@@ -57,6 +58,12 @@ def test_lists_are_checked(tasks, said):
     with pytest.raises(ValueError, match="with_tasks") as error:
         envs.with_tasks(FAMILY, train=tasks)
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_family_that_only_lists_its_held_out_tasks_draws_them_from_the_list():
+    assert drawn(Six().sample_held_out_task).tolist() == [2.0, 7.0]
+    assert drawn(envs.with_tasks(Six(), held_out=[Target(4.0)]).sample_held_out_task).tolist() == [4.0]
+    assert drawn(envs.with_tasks(Six(), train=[Target(4.0)]).sample_held_out_task).tolist() == [2.0, 7.0]
 
 
 class Six(Guess):
@@ -113,19 +120,51 @@ def test_the_grid_evaluates_every_goal_once():
     assert len(np.unique(found, axis=0)) == 21
 
 
+def discrete(held_out=None, **fields):
+    return envs.from_gymnasium(
+        "CartPole-v1", task_space=fields, held_out_task_space=held_out, apply_task=lambda env, task: None, horizon=5
+    )
+
+
+def across(tasks):
+    """First and last coordinates of tasks, as numbers."""
+    return [np.asarray(leaf, float).reshape(len(leaf), -1)[:, i] for leaf in jax.tree.leaves(tasks) for i in (0, -1)]
+
+
+@pytest.mark.parametrize(
+    ("make", "num_tasks"),
+    [
+        (Navigation2DSparse, 10),
+        (lambda: GridNavigation(size=12), 100),
+        (lambda: discrete(row=Discrete(20), kind=Discrete(5)), 30),
+    ],
+    ids=["half circle", "grid", "product"],
+)
+def test_the_first_of_a_list_are_like_all_of_it(make, num_tasks):
+    """A list that is cut is no corner of the tasks; a longer evaluation goes on with others, and then begins again."""
+    family = make()
+    everything = across(family.held_out_list)
+    length = len(everything[0])
+    assert num_tasks < length
+    few = envs.held_out_tasks(family, num_tasks)
+    for part, whole in zip(across(few), everything, strict=True):
+        off = abs(part.mean() - whole.mean())
+        assert off <= 3 * whole.std() * np.sqrt((1 - num_tasks / length) / num_tasks)
+        assert np.ptp(part) >= 0.7 * np.ptp(whole)
+    twice = envs.held_out_tasks(make(), 2 * length)
+    for part, both in zip(jax.tree.leaves(few), jax.tree.leaves(twice), strict=True):
+        np.testing.assert_array_equal(part, both[:num_tasks])
+        np.testing.assert_array_equal(both[:length], both[length:])
+    assert len(np.unique(np.stack(across(twice)), axis=1).T) == len(np.unique(np.stack(everything), axis=1).T)
+
+
 def test_discrete_spaces_of_ordinary_environments_are_lists():
     def family(**held_out):
-        return envs.from_gymnasium(
-            "CartPole-v1",
-            task_space={"row": Discrete(6), "kind": Discrete(2)},
-            held_out_task_space=held_out or None,
-            apply_task=lambda env, task: None,
-            horizon=5,
-        )
+        return discrete(held_out or None, row=Discrete(6), kind=Discrete(2))
 
     found = envs.held_out_tasks(family(row=Discrete(2, start=6), kind=Discrete(2)), 4)
     pairs = list(zip(found["row"].tolist(), found["kind"].tolist(), strict=True))
-    assert pairs == [(6, 0), (7, 0), (6, 1), (7, 1)]  # Gymnasium sorts the fields
+    assert sorted(pairs) == [(6, 0), (6, 1), (7, 0), (7, 1)]
     assert len(family().held_out_list["row"]) == 12
     mixed = envs.from_gymnasium(
         "CartPole-v1", task_space={"a": Discrete(2), "b": Box(0.0, 1.0, ())}, apply_task=lambda env, task: None, horizon=5

@@ -71,6 +71,16 @@ FORMS = {
 
 
 @pytest.mark.parametrize("name", FORMS)
+def test_curvature_is_differentiated_forward_over_reverse(name):
+    """As the products with curvature of a trust region are; against central differences of the meta-gradient."""
+    weights, direction = jnp.array([0.3, -0.8, 0.5]), jnp.array([1.0, 0.5, -2.0])
+    slope = jax.grad(lambda start: weights @ jnp.sin(path_of(rules.optax(FORMS[name][0]), start)["w"][-1]))
+    _, found = jax.jvp(slope, (jnp.asarray(START),), (direction,))
+    step = 1e-5 * direction
+    np.testing.assert_allclose(found, (slope(START + step) - slope(START - step)) / 2e-5, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", FORMS)
 def test_steps_and_meta_gradient_by_hand(name):
     """The meta-gradient of a linear outer loss, by central differences of the steps written in NumPy."""
     transformation, by_hand = FORMS[name]

@@ -15,6 +15,7 @@ NAMES = [
     "MetaLearner",
     "MetaState",
     "Metrics",
+    "Outcome",
     "Params",
     "Path",
     "Problem",

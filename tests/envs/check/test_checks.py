@@ -102,6 +102,11 @@ BROKEN = {
         },
         "Broken.action_space is MultiBinary.*policies act in Discrete",
     ),
+    "actions of whole numbers": (
+        Walk,
+        {"action_space": Box(0, 5, (1,), np.int32)},
+        r"Broken.action_space is Box\(0, 5, \(1,\), int32\), but policies act in Discrete spaces or a Box of floats",
+    ),
     "no reward": (Walk, {"reward": envs.TaskFamily.reward}, "Broken has no reward"),
     "observation in float64": (
         Walk,
@@ -170,6 +175,14 @@ BROKEN = {
         {"transition": lambda self, s, a, r, p: s * jnp.nan, "observation": lambda self, s, r, p: jnp.zeros(1)},
         r"transition \(state\) gives nan",
     ),
+    "measure of nan": (
+        Walk,
+        {
+            "measures": {"angle": "last"},
+            "transition_info": lambda self, s, a, n, p: {"angle": jnp.where(s > 0, jnp.nan, n), "unasked": n * jnp.nan},
+        },
+        r"Broken.transition_info, 'angle', gives nan at step \d of task Target\(value=.*; keep it finite",
+    ),
     "observation outside its space": (
         Walk,
         {"observation_space": Box(-0.1, 0.1, (1,), np.float32)},
@@ -210,7 +223,7 @@ def test_a_broken_family_fails_its_check(name):
 
 
 def stepping_on(self, action):
-    self.state, observation, reward, terminated, truncated = self._next(self.key, self.t, self.state, action, self.task)
+    self.state, observation, reward, terminated, truncated, _ = self._next(self.key, self.t, self.state, action, self.task)
     self.t += 1
     return np.asarray(observation), float(reward), bool(terminated), bool(truncated), {}
 
@@ -286,7 +299,9 @@ def test_check_env_sees_families_of_one_step():
     fixed = type("Fixed", (Once,), {"__init__": lambda self: None})
     found = notes(fixed())
     assert "no environment of one step" in found["gymnasium accepts it"]
-    assert "takes no horizon" in found["horizon is respected"]
+    assert found["horizon is respected"].startswith("Fixed(horizon=2) fails, so --horizon cannot change it: TypeError")
+    choosy = type("Choosy", (Once,), {"__init__": lambda self, horizon=1: None if horizon < 2 else 1 / 0})
+    assert "it: ZeroDivisionError: division by zero (" in notes(choosy())["horizon is respected"]
 
 
 def test_notes_of_sound_families():

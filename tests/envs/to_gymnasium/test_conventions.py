@@ -1,5 +1,6 @@
 """What Gymnasium users count on: time limits in specifications, checked actions, pickles, JSON, errors and no hang."""
 
+import copy
 import pickle
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.wrappers import TimeAwareObservation
 
 import envs
+from agents.agent import ReinforcementSettings
+from agents.parts.world import policy_gradient_world
 from envs.families.navigation import Goal, Navigation2D
 from envs.to_gymnasium.conventions import read_action
 from tests.envs.from_gymnasium.stranger import TASKS, Corridor, corridor
@@ -72,6 +75,54 @@ def test_two_lengths_are_refused(make):
         make(NAVIGATION, horizon=20, max_episode_steps=30)
 
 
+def fixed():
+    """Makes a family and takes no horizon, as most functions that call `from_gymnasium`."""
+    return corridor()
+
+
+@pytest.mark.parametrize("family", [fixed, Navigation2D(9)], ids=["function", "instance"])
+def test_what_takes_no_horizon_is_cut_short_but_not_prolonged(family):
+    envs.register(f"conventions/{type(family).__name__}-v0", family)
+    id, own = f"conventions/{type(family).__name__}-v0", 6 if family is fixed else 9
+    for limit in (4, own):
+        env = gymnasium.make(id, max_episode_steps=limit)
+        assert env.spec.max_episode_steps == gymnasium.make(env.spec).spec.max_episode_steps == limit
+        many = gymnasium.make_vec(id, num_envs=2, max_episode_steps=limit)
+        again = gymnasium.make_vec(many.spec)
+        assert many.spec.max_episode_steps == again.spec.max_episode_steps == limit
+        again.reset(seed=0)
+        still = np.ones(2, int) if family is fixed else np.zeros((2, 2))
+        assert [again.step(still)[3].all() for _ in range(limit)] == [False] * (limit - 1) + [True]
+    for make in (gymnasium.make, gymnasium.make_vec):
+        with pytest.raises(
+            ValueError, match=rf"max_episode_steps is 12, but an episode has {own} steps, and what makes"
+        ) as error:
+            make(id, max_episode_steps=12)
+        assert "\n" not in str(error.value)
+    assert gymnasium.make(id).spec.max_episode_steps == own
+
+
+def test_a_limit_builds_the_family_once():
+    built = []
+
+    def counted(horizon=None):
+        built.append(horizon)
+        return Navigation2D(horizon)
+
+    assert envs.TaskVectorEnv(counted, 1, max_episode_steps=30).family.horizon == 30
+    assert built == [30]
+
+
+def test_a_subclass_of_the_environment_is_made_as_long():
+    gymnasium.register("conventions/Longer-v0", entry_point=Longer, kwargs={"family": Navigation2D})
+    assert length_of(gymnasium.make("conventions/Longer-v0", task=FAR, max_episode_steps=130)) == 130
+
+
+class Longer(envs.TaskEnv):
+    def __init__(this, *args, **options):
+        super().__init__(*args, **options)
+
+
 def test_wrappers_that_ask_for_the_length():
     env = TimeAwareObservation(gymnasium.make(NAVIGATION, max_episode_steps=50))
     observation, _ = env.reset(seed=0)
@@ -84,6 +135,25 @@ def test_actions_of_any_kind_do_the_same(action):
     env.reset(seed=0)
     observation, *_ = env.step(action)
     np.testing.assert_allclose(observation, [0.001, -0.002], atol=1e-6)  # a tenth of the action
+
+
+class Charged(Navigation2D):
+    """Charges the action that it is given."""
+
+    def reward(self, state, action, next_state, rng, params):
+        return -jax.numpy.sum(action**2)
+
+
+@pytest.mark.parametrize("action", [[3.0, -0.5], np.array([3.0, -0.5], np.float32), [3, -9]])
+def test_actions_outside_the_space_are_those_of_its_edge(action):
+    """As agents are trained; so a reward that charges the action is the same in environments."""
+    expected = -1.0 - np.clip(action[1], -1, 1) ** 2
+    env, many = envs.TaskEnv(Charged), envs.TaskVectorEnv(Charged, 2)
+    env.reset(seed=0), many.reset(seed=0)
+    assert env.step(action)[1] == expected
+    assert many.step([action, action])[1].tolist() == [expected] * 2
+    units = policy_gradient_world(Charged(), ReinforcementSettings()).rollouts.family
+    assert units.reward(np.zeros(2), jax.numpy.asarray(action, float), np.zeros(2), None, Charged().default_params) == expected
 
 
 @pytest.mark.parametrize("action", [[0.1], 0.1, [[0.1, 0.1]], [0.1, 0.1, 0.1], "ab", None, [[0.1], [0.1, 0.1]], [0.1, None]])
@@ -164,6 +234,22 @@ def test_a_family_of_an_ordinary_environment_is_pickled():
     with pytest.raises(RuntimeError, match="Reset again"):
         again.step(1)
     np.testing.assert_array_equal(again.reset(seed=1)[0], first)
+
+
+def test_copies_of_a_family_of_an_ordinary_environment_do_not_step_one_anothers_episodes():
+    family = corridor()
+    one, other = copy.deepcopy([begun(family, 1), begun(family, 2)])
+    with pytest.raises(RuntimeError, match=r"this is a copy of where it was begun. Reset again"):
+        other.step(1)
+    one.reset(seed=1)
+    with pytest.raises(RuntimeError, match="Reset again"):
+        other.step(1)
+
+
+def begun(family, seed):
+    env = envs.TaskEnv(family)
+    env.reset(seed=seed)
+    return env
 
 
 def test_what_is_drawn_is_pickled_too():

@@ -116,7 +116,7 @@ class Keyed(envs.TaskEnv):
     def begin(self, key, task):
         self.reset(seed=0, options={"task": task})
         self.key = key
-        self.state, observation = self._first(key, self.task)
+        self.state, observation, _ = self._first(key, self.task)
         return np.asarray(observation)
 
 

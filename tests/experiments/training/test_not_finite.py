@@ -144,6 +144,10 @@ WRONG = {
     "transition": {"transition": lambda self, state, action, rng, params: state * jnp.inf},
     "observation": {"observation": lambda self, state, rng, params: state[None] + jnp.where(state > 0.3, jnp.inf, 0.0)},
     "reward": {"reward": lambda self, state, action, next_state, rng, params: jnp.where(state > 0.3, -jnp.inf, 0.0)},
+    "transition_info, 'near',": {
+        "measures": {"near": "any"},
+        "transition_info": lambda self, state, action, next_state, params: {"near": jnp.where(state > 0.3, jnp.nan, 0.0)},
+    },
 }
 
 
@@ -157,6 +161,7 @@ def play(family, action):
         for _ in range(4):
             following = family.transition(state, jnp.full(1, action), key, task)
             seen += [family.observation(following, key, task), family.reward(state, action, following, key, task)[None]]
+            seen += [value[None] for value in family.transition_info(state, action, following, task).values()]
             state = following
         return seen
 
@@ -168,6 +173,20 @@ def test_the_function_to_blame(name):
     family, notes = watched(type("Broken", (Flaky,), WRONG[name])(rarely=0.0))
     play(family, 1.0)
     assert len(notes) == 1 and notes[0].startswith(f"Broken.{name} gives") and "on task Target(target=" in notes[0]
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.complex64])
+def test_states_of_nan_in_any_type_are_seen(dtype):
+    """So a reward that is NaN because the state was is not the reward's fault."""
+    change = {
+        "initial": lambda self, rng, params: jnp.zeros((), dtype),
+        "transition": lambda self, state, action, rng, params: state * jnp.nan,
+        "observation": lambda self, state, rng, params: jnp.zeros(1),
+        "reward": lambda self, state, action, next_state, rng, params: jnp.real(next_state).astype(jnp.float32),
+    }
+    family, notes = watched(type("Broken", (Flaky,), change)())
+    play(family, 1.0)
+    assert len(notes) == 1 and notes[0].startswith("Broken.transition gives a state with nan")
 
 
 @pytest.mark.parametrize("action", [1.0, jnp.nan])
