@@ -13,7 +13,7 @@ from experiments.cli.luxuries import luxury
 from experiments.reporting import comparison_table, figures
 from experiments.reporting.comparison import Comparison, gather
 from experiments.reporting.html_page import page
-from experiments.reporting.tables import show
+from experiments.reporting.tables import markdown, show
 from experiments.runs.folder import write_json
 
 
@@ -39,9 +39,12 @@ def compare(config: CompareConfig) -> None:
     table = comparison_table.cells(comparison)
     config.out.mkdir(parents=True, exist_ok=True)
     folders = [str(run.folder) for its in comparison.runs.values() for run in its]
-    write_json(config.out / "table.json", {"runs": folders, "title": comparison.title, "agents": comparison.rows})
-    (config.out / "table.md").write_text(comparison_table.document(table))
-    for shown in comparison_table.narrow(table):
+    about = {"runs": folders, "title": comparison.title, "agents": comparison.rows, "improvement": comparison.improvement}
+    write_json(config.out / "table.json", about)
+    better = comparison_table.better(comparison)
+    beside = f"\n{markdown(better)}" if better else ""
+    (config.out / "table.md").write_text(comparison_table.document(table) + beside)
+    for shown in (*comparison_table.narrow(table), *([better] if better else [])):
         show(shown)
     picture, page = config.out / "comparison.png", config.out / "comparison.html"
     page.unlink(missing_ok=True)  # an earlier one, of other runs

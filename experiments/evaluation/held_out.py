@@ -21,7 +21,8 @@ from experiments.evaluation.trained import Trained, load
 from experiments.reporting import figures
 from experiments.reporting.intervals import bootstrap_ci95, hurt_over_seeds, iqm, task_hash
 from experiments.reporting.measures import SHARE, mean_intervals, share_intervals
-from experiments.reporting.tables import Table, show, tasks_of
+from experiments.reporting.tables import Table, number, show, tasks_of
+from experiments.reporting.tails import tails
 from experiments.runs import checkpoint
 from experiments.runs.folder import write_json
 from experiments.runs.strangers import modules_of
@@ -258,6 +259,7 @@ def summarise(
         "return_mean": returns.mean(axis=0).tolist(),
         "return_ci95": bootstrap_ci95([returns], of_task).tolist(),
         "return_iqm": iqm(returns).tolist(),
+        **tails([returns]),
         "greedy_mean": greedy_returns.mean(axis=0).tolist(),
         "greedy_ci95": bootstrap_ci95([greedy_returns], of_task).tolist(),
         **{name: value for name, value in hurt_over_seeds([returns], [gain_error]).items() if name != "hurt_by_step"},
@@ -315,8 +317,15 @@ def table_of(result: dict[str, Any]) -> Table:
         title=f"{result['agent']} on {tasks_of(result)} of {result['env']}",
         words=(),
         caption="episodes: used on the new task by then; IQM: interquartile mean; greedy: by the policy's mode, not sampled.\n"
-        + sentence_of_hurt(result),
+        + f"{sentence_of_hurt(result)}\n{sentence_of_tails(result)}",
     )
+
+
+def sentence_of_tails(result: dict[str, Any]) -> str:
+    """What the table says of the worst tasks."""
+    names = {"return_worst": "worst task", "return_cvar05": "worst 5 %", "return_cvar20": "worst 20 %"}
+    names["return_p20"] = "20th percentile"
+    return "after the last: " + ", ".join(f"{words} {number(result[name][-1])}" for name, words in names.items())
 
 
 def sentence_of_hurt(result: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import wandb
 
 from experiments.reporting.tables import tasks_of
+from experiments.reporting.tails import CVAR, PERCENTILE, WORST
 from experiments.runs import wandb_run
 
 COLUMNS: list[str | int] = ["task", "step", "episodes", "return", "greedy_return"]
@@ -35,6 +36,7 @@ def numbers(result: dict[str, Any]) -> dict[str, float]:
     found = {f"eval/step_{k}": mean for k, mean in enumerate(means)}
     found |= {"eval/pre": means[0], "eval/post": means[-1], "eval/post_iqm": result["return_iqm"][-1]}
     found |= {"eval/post_low": low_high[-1][0], "eval/post_high": low_high[-1][1]}
+    found |= {name.replace("return_", "eval/post_"): result[name][-1] for name in (*CVAR, *PERCENTILE, WORST)}
     if result.get("hurt") is not None:
         found["eval/hurt"] = result["hurt"]
     if result.get("greedy_mean"):

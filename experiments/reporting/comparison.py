@@ -11,6 +11,7 @@ from experiments.cli.flags import flag
 from experiments.reporting.intervals import algorithm_ci95, bootstrap_ci95, hurt_over_seeds, iqm
 from experiments.reporting.measures import measures_over_seeds
 from experiments.reporting.tables import tasks_of
+from experiments.reporting.tails import improvement, tails
 from experiments.runs.folder import EXECUTION, NOT_SETTINGS, load_json, read_config
 from experiments.runs.metrics_file import sound_lines
 
@@ -60,12 +61,15 @@ class Comparison(NamedTuple):
         rows: agent -> what `over_seeds` or `errors_over_seeds` gives.
         runs: agent -> its runs, one per seed.
         supervised: whether runs are measured by errors rather than returns.
+        improvement: agent -> other agent -> `experiments.reporting.tails.improvement` after the last step of each; empty for
+            supervised runs.
     """
 
     title: str
     rows: dict[str, dict[str, Any]]
     runs: dict[str, list[Run]]
     supervised: bool
+    improvement: dict[str, dict[str, dict[str, Any]]]
 
 
 def gather(folders: tuple[Path, ...]) -> Comparison:
@@ -94,7 +98,16 @@ def gather(folders: tuple[Path, ...]) -> Comparison:
     title = f"{what} on {like['env']}, {tasks_of(like)}"
     if left_out:
         title += f" ({left_out} more gave some run numbers that are not finite)"
-    return Comparison(title, rows, by_agent, supervised)
+    return Comparison(title, rows, by_agent, supervised, {} if supervised else improvements(by_agent))
+
+
+def improvements(by_agent: dict[str, list[Run]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """How often each agent does better than each other one, after the last step of both."""
+    last = {agent: [np.asarray(run.result["returns"])[:, -1] for run in its] for agent, its in by_agent.items()}
+    of_task = next(iter(by_agent.values()))[0].result.get("of_task")
+    return {
+        agent: {other: improvement(last[agent], last[other], of_task) for other in last if other != agent} for agent in last
+    }
 
 
 def finite_everywhere(runs: list[Run]) -> tuple[list[Run], int]:
@@ -196,7 +209,7 @@ def over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
 
     Returns:
         seeds, adapts_by, episodes [K+1]; return_mean, return_ci95 (for these seeds), return_iqm [K+1, ...] over seeds and
-        tasks; algorithm_ci95 [K+1, 2], for seeds that were not drawn, None for one seed;
+        tasks, and what `tails` gives; algorithm_ci95 [K+1, 2], for seeds that were not drawn, None for one seed;
         seed_means [S][K+1] and seed_spread [K+1], their standard deviation (None for one seed); greedy_mean and
         greedy_ci95, or None; hurt_by_step [K+1] with hurt and hurt_ci95 of the last step, beside hurt_by_chance: the share of
         tasks that adaptation made clearly worse, None for evaluations from before standard errors were recorded;
@@ -215,6 +228,7 @@ def over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
         "return_ci95": bootstrap_ci95(per_seed, of_task).tolist(),
         "algorithm_ci95": _listed(algorithm_ci95(per_seed, of_task)),
         "return_iqm": iqm(np.concatenate(per_seed)).tolist(),
+        **tails(per_seed),
         "greedy_mean": np.mean([m.mean(axis=0) for m in modes], axis=0).tolist() if has_modes else None,
         "greedy_ci95": bootstrap_ci95(modes, of_task).tolist() if has_modes else None,
         **hurt_over_seeds(per_seed, errors),

@@ -14,9 +14,19 @@ NOTES = {
     "mode": "mean return when the policy takes its most likely action",
     "hurt": f"share of tasks worse than before by {CLEARLY} standard errors ({BY_CHANCE:.1%} by chance)",
     "seed sd": "standard deviation of the seeds' means",
+    "CVaR 5 %": "mean over the worst 5 % of tasks, mean over seeds",
+    "CVaR 20 %": "the same of the worst 20 %",
+    "20th": "20th percentile over tasks",
+    "worst": "the worst task",
 }
+TAILS = {"CVaR 5 %": "return_cvar05", "CVaR 20 %": "return_cvar20", "20th": "return_p20", "worst": "return_worst"}
+BETTER = (
+    "Share of tasks and pairs of seeds on which the row's agent returns more than\n"
+    "the column's after the last step of both, ties half; 95 % interval over tasks\n"
+    "(probability of improvement, Agarwal et al. 2021)."
+)
 
-ROOMY = ("IQM", "seed sd")  # columns for files, which a terminal has no room for
+ROOMY = ("IQM", "seed sd", *TAILS)  # columns for files, which a terminal has no room for
 
 
 class Cells(NamedTuple):
@@ -43,7 +53,7 @@ def cells(comparison: Comparison) -> Cells:
         headings: tuple[str, ...] = ("agent", "seeds", "after", "mean", "95 % interval", "algorithm")
         groups = {agent: _error_rows(agent, row) for agent, row in comparison.rows.items()}
         return Cells(comparison.title, headings, groups, {name: NOTES[name] for name in ("95 % interval", "algorithm")})
-    headings = ("agent", "seeds", "episodes", "mean", "95 % interval", "algorithm", "IQM", "mode", "hurt", "seed sd")
+    headings = ("agent", "seeds", "episodes", "mean", "95 % interval", "algorithm", "IQM", "mode", "hurt", "seed sd", *TAILS)
     measures = list(dict.fromkeys(name for row in comparison.rows.values() for name in row["measures"]))
     groups = {agent: _return_rows(agent, row, measures) for agent, row in comparison.rows.items()}
     told = {name: "measured beside the return: mean and 95 % interval" for name in measures}
@@ -87,6 +97,7 @@ def _return_rows(agent: str, row: dict[str, Any], measures: list[str]) -> list[t
             pick("greedy_mean", k),
             share(row["hurt_by_step"][k] if k and row["hurt_by_step"] else None),
             pick("seed_spread", k),
+            *(pick(name, k) for name in TAILS.values()),
             *(_measured(row, name, k) for name in measures),
         )
         for k, episodes in enumerate(row["episodes"])
@@ -131,6 +142,19 @@ def document(found: Cells) -> str:
     """A Markdown file: the title, every column and the notes as a list."""
     caption = "\n".join(f"- {name}: {meaning}." for name, meaning in found.notes.items())
     return f"{found.title}\n\n{markdown(wide(found)._replace(caption=caption))}"
+
+
+def better(comparison: Comparison) -> Table | None:
+    """Each agent beside each other one; None where there is but one, or errors are compared."""
+    agents = list(comparison.improvement)
+    if len(agents) < 2:
+        return None
+    rows = [(agent, *(_probability(comparison.improvement[agent].get(other)) for other in agents)) for agent in agents]
+    return Table(("better than", *agents), rows, caption=BETTER)
+
+
+def _probability(found: dict[str, Any] | None) -> str:
+    return NONE if found is None else f"{found['probability']:.2f} [{found['ci95'][0]:.2f}, {found['ci95'][1]:.2f}]"
 
 
 def _grouped(groups: Sequence[Sequence[tuple[str, ...]]]) -> list[tuple[str, ...]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.reporting import svg as figures
 from experiments.reporting.comparison import Comparison, Run
-from experiments.reporting.comparison_table import Cells, cells, wide
+from experiments.reporting.comparison_table import BETTER, Cells, better, cells, wide
 from experiments.reporting.tables import NONE, Table, counted, html, number
 from experiments.runs.folder import NOT_SETTINGS
 
@@ -50,7 +50,7 @@ def page(comparison: Comparison) -> str:
         f"<h1>{escape(comparison.title)}</h1>",
         f"<p>{escape(_summary(comparison))}</p>",
         "<h2>Adaptation to new tasks</h2>",
-        f'<div class="beside">{_adaptation_figures(comparison)}{_numbers(cells(comparison))}</div>',
+        f'<div class="beside">{_adaptation_figures(comparison)}{_numbers(cells(comparison))}{_better(comparison)}</div>',
         "<h2>Training</h2>",
         _training_figures(comparison),
         "<h2>Throughput</h2>",
@@ -128,6 +128,11 @@ def _speed(run: Run) -> float | None:
 def _numbers(table: Cells) -> str:
     notes = "".join(f"<li>{escape(name)}: {escape(meaning)}</li>" for name, meaning in table.notes.items())
     return f'<div class="part"><div class="scroll">{html(wide(table))}</div><ul>{notes}</ul></div>'
+
+
+def _better(comparison: Comparison) -> str:
+    table = better(comparison)
+    return "" if table is None else f'<div class="part"><div class="scroll">{html(table)}</div><p>{escape(BETTER)}</p></div>'
 
 
 def _runs(comparison: Comparison) -> str:
