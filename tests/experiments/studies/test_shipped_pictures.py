@@ -1,6 +1,7 @@
 """The pictures of trained agents that come with the repository, and the two backends' learning curves."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from experiments.evaluation import shipped
@@ -32,6 +33,7 @@ def test_differences_of_backends_are_seed_by_seed():
     assert mean == 2.0 and low < 0 < high and rows[0]["native"][0] == 3.5
 
 
+@pytest.mark.slow
 def test_the_same_training_on_both_backends(tmp_path):
     small = {"num_iterations": 3, "num_tasks": 2, "num_episodes": 2, "horizon": 3, "num_seeds": 2}
     flags = [word for name, value in small.items() for word in (f"--{name.replace('_', '-')}", str(value))]
