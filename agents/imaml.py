@@ -1,11 +1,11 @@
 """Implicit MAML."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import jax.numpy as jnp
 
-from agents.agent import Agent, Bounds, InnerLoop, Training
+from agents.agent import Agent, Bounds, InnerLoop, Only, Training
 from agents.parts.gradient_learner import along, gradient_learner, inner
 from agents.parts.world import World
 from metarl import meta, rules
@@ -24,6 +24,8 @@ class Imaml(InnerLoop):
     """Iterations of conjugate gradients."""
     cg_damping: Annotated[float, Bounds(0)] = 1.0  # ours: the curvature of a policy's loss need not be positive
     """Added to the curvature in its linear system."""
+    curvature: Annotated[Literal["hessian", "gauss-newton"], Only("regression")] = "hessian"
+    """Of the inner loss."""
 
 
 def imaml(world: World, training: Training, own: Imaml) -> MetaLearner:
@@ -37,7 +39,8 @@ def imaml(world: World, training: Training, own: Imaml) -> MetaLearner:
 
     def make_update(problem, rule):
         del rule  # the proximal one; the implicit gradient adds the pull to the plain one by itself
-        implicit = meta.implicit(problem, plain, own.proximal, cg_steps=own.cg_steps, damping=own.cg_damping)
+        solver = {"cg_steps": own.cg_steps, "damping": own.cg_damping, "curvature_of": CURVATURES[own.curvature]}
+        implicit = meta.implicit(problem, plain, own.proximal, **solver)
 
         def meta_gradient(theta, experience):
             grads, metrics = implicit(theta, experience)
@@ -54,5 +57,7 @@ def imaml(world: World, training: Training, own: Imaml) -> MetaLearner:
     held = loop._replace(rule=rules.proximal(plain, own.proximal), resample=False)
     return gradient_learner(world, training, own, held, make_update)
 
+
+CURVATURES: dict[str, meta.Curvature] = {"hessian": meta.hessian, "gauss-newton": meta.gauss_newton}
 
 IMAML = Agent(imaml, Imaml, adapts_by="one batch", uses=("optimizer", "inner_rule"))
