@@ -194,8 +194,6 @@ class Agent(NamedTuple):
         mixes_tasks: whether an outer update needs the data of all tasks in one place, so that spreading tasks over devices
             moves data.
         learns: whether training changes anything.
-        unrecorded: (name, value) of hyperparameters that were added later and whose default is not what there was before: runs
-            whose config.json does not hold them yet had these.
     """
 
     make: "Callable[[World, Training, Any], MetaLearner]"
@@ -206,7 +204,6 @@ class Agent(NamedTuple):
     extendable: bool = True
     mixes_tasks: bool = False
     learns: bool = True
-    unrecorded: tuple[tuple[str, Any], ...] = ()
 
 
 class Hyperparameter(NamedTuple):
@@ -334,14 +331,6 @@ def check_declaration(name: str, agent: Any) -> None:
     for kind in agent.serves:
         for parameter in hyperparameters(agent, kind).values():
             _check_type(f"{name}: {own.__name__}.{parameter.name}", parameter)
-    known = {each.name: each for kind in agent.serves for each in hyperparameters(agent, kind).values()}
-    for before, value in agent.unrecorded:
-        if before not in known:
-            raise ValueError(f"{name}: unrecorded has {before!r}, but {own.__name__} has no such field.")
-        try:
-            checked(known[before], value)
-        except Refused as error:
-            raise ValueError(f"{name}: unrecorded {error}") from error
 
 
 def _check_type(where: str, parameter: Hyperparameter) -> None:

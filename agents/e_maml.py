@@ -9,11 +9,12 @@ import jax.numpy as jnp
 
 from agents.agent import Agent, Bounds, InnerLoop, OnPolicy, Training
 from agents.parts.gradient_learner import along, gradient_learner, inner
+from agents.parts.networks import Network
 from agents.parts.problems import needed
 from agents.parts.world import BASELINES, World
 from metarl import meta
 from metarl.advantages import common_scale, discounted_sum
-from metarl.interfaces import MetaLearner, Path, Problem
+from metarl.interfaces import Experience, MetaLearner, Path, Problem
 from metarl.outer import OuterUpdate, recorded
 from metarl.surrogates import reinforce
 
@@ -24,8 +25,9 @@ class EMaml(OnPolicy, InnerLoop):
 
     credit: Annotated[float, Bounds(0)] = 1.0  # ours
     """Weight of the credit to support episodes."""
-    credit_baseline: Literal["tasks", "episodes"] = "episodes"  # tasks: ProMP's code; episodes: ours
-    """What adapted returns are compared with: other tasks', mean credit; or other support episodes, the exact term."""
+    credit_baseline: Literal["tasks", "episodes"] = "tasks"  # much as in ProMP's code; episodes: ours
+    """Adapted returns less other tasks' (tasks); less other support episodes', the exact term, for --surrogate reinforce
+    (episodes)."""
 
 
 class Returns(NamedTuple):
@@ -45,9 +47,13 @@ class Returns(NamedTuple):
 def e_maml(world: World, training: Training, own: EMaml) -> MetaLearner:
     """E-MAML: MAML plus the sampling term of the support episodes (Stadie et al. 2018, Eq. 5; Al-Shedivat et al. 2018).
 
-    MAML takes the support episodes as given; but the start chose them. The exact term is the sum over support episodes of the
-    gradient of their log-probabilities times what the adapted policy earned. As published (Stadie et al.) there is no
-    baseline; with one nothing changes but the spread. `CREDITS` has two: what ProMP's code does, and the exact term.
+    MAML takes the support episodes as given; but the start chose them. The published term is the sum over support episodes of
+    the gradient of their log-probabilities times what the adapted policy earned; a baseline changes nothing but its spread.
+    `CREDITS` has two: one much as in the code of Rothfuss et al. 2019, and the term itself with baselines.
+
+    With the term and inner steps that follow `metarl.surrogates.reinforce` the meta-gradient is that of what adaptation to N
+    episodes earns. Curvature by DiCE has all but a small part of the term in it already, at a fraction of the spread: with both
+    it counts twice.
 
     Raises:
         ValueError: with a single task per meta-iteration.
@@ -56,8 +62,7 @@ def e_maml(world: World, training: Training, own: EMaml) -> MetaLearner:
         raise ValueError(f"e-maml compares tasks with one another, but num_tasks is {training.num_tasks}; give at least 2.")
     needed("e-maml", world.rollouts, "rollouts", "world", "the discount of episodes")
     loop, gamma, credit_of = inner(world, training, own), world.rollouts.gamma, CREDITS[own.credit_baseline]
-    plain: dict[str, Any] = {"baseline": BASELINES[own.baseline], "scale": common_scale(1.0)}
-    unscaled = world.make_problem(loop.network, inner_surrogate=reinforce, **plain)
+    unscaled = unscaled_problem(world, loop.network, own)
 
     def make_update(problem, rule):
         def credited(credit):
@@ -72,23 +77,28 @@ def e_maml(world: World, training: Training, own: EMaml) -> MetaLearner:
             with_credit = problem._replace(outer_loss=credited(credit))
             return meta.through_adaptation(with_credit, rule, remat=training.remat)(theta, experience)
 
-        def returns_of(theta, experience):
-            del theta
-            before, after = (
-                discounted_sum(batch.trajectory.reward, gamma)[..., 0] for batch in (experience.support, experience.query)
-            )
-            return Returns(before, jnp.mean(after), unit_of(unscaled, experience.query))
-
         follow = along(training, meta_gradient)
 
         def step(state, draw, sources):
             experience = training.task_map(draw)(state.theta, sources)
-            credit = own.credit * credit_of(training.task_map(returns_of)(state.theta, experience))
+            returns = training.task_map(lambda theta, mine: returns_of(unscaled, mine, gamma))(state.theta, experience)
+            credit = own.credit * credit_of(returns)
             return follow.step(state, recorded, (experience, credit))
 
         return OuterUpdate(follow.init, step)
 
     return gradient_learner(world, training, own, loop, make_update)
+
+
+def unscaled_problem(world: World, network: Network, own: EMaml) -> Problem:
+    """The world's problem with log-probabilities for an inner loss and advantages that are divided by 1."""
+    return world.make_problem(network, inner_surrogate=reinforce, baseline=BASELINES[own.baseline], scale=common_scale(1.0))
+
+
+def returns_of(unscaled: Problem, experience: Experience, gamma: float) -> Returns:
+    """Of one task: before [K, N], after [], unit []."""
+    before, after = (discounted_sum(batch.trajectory.reward, gamma)[..., 0] for batch in (experience.support, experience.query))
+    return Returns(before, jnp.mean(after), unit_of(unscaled, experience.query))
 
 
 def sampling_term(problem: Problem, path: Path, support: Any, credit: jax.Array) -> jax.Array:
@@ -171,10 +181,4 @@ def against_episodes(returns: Returns) -> jax.Array:
 
 CREDITS: dict[str, Callable[[Returns], jax.Array]] = {"tasks": against_tasks, "episodes": against_episodes}
 
-E_MAML = Agent(
-    e_maml,
-    EMaml,
-    serves=("reinforcement",),
-    uses=("optimizer", "remat", "inner_rule", "inner_surrogate"),
-    unrecorded=(("credit_baseline", "tasks"),),
-)
+E_MAML = Agent(e_maml, EMaml, serves=("reinforcement",), uses=("optimizer", "remat", "inner_rule", "inner_surrogate"))

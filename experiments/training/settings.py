@@ -81,8 +81,9 @@ def parse_run(
         first = stored["run_dir"]
         raise UserError(f"{first} was made with --agent {stored['agent']}, not {agent}; leave the flag out to resume.")
     declaration = declared(agent, kind)
-    stored, begins_from = (recorded(settings, agent, kind) for settings in (stored, begins_from))
     of_family = defaults({name: begins_from[name] for name in ("env",) if name in begins_from} | given, agent)
+    if stored:  # what it does not hold did not exist: the agent's default is what there was, whatever others suggest now
+        of_family = {}
     flags = flags_of(config, agent, kind, of_family | begins_from | {"agent": agent} | stored)
     known = {field.name for field in dataclasses.fields(flags)}
     for name, value in given.items():
@@ -169,19 +170,9 @@ def from_flat(config: Any, kind: Kind, settings: dict[str, Any]) -> Any:
 def stored_as(config: Any, kind: Kind, settings: dict[str, Any]) -> Any:
     """A configuration from the settings in a config.json; those that the agent does not have are left out."""
     refuse_unfit(config, kind, settings)
-    settings = recorded(settings, settings.get("agent", config.agent), kind)
     agent = declared(settings.get("agent", config.agent), kind)
     known = _fields(config, agent) | set(hyperparameters(agent, kind))
     return from_flat(config, kind, {name: value for name, value in settings.items() if name in known})
-
-
-def recorded(settings: dict[str, Any], agent: str, kind: Kind) -> dict[str, Any]:
-    """Settings from a config.json of a run of ``agent``, with those that did not exist yet as they were then.
-
-    None where there are none, and as they are where they are another agent's.
-    """
-    of_it = bool(settings) and settings.get("agent", agent) == agent
-    return dict(declared(agent, kind).unrecorded if of_it else ()) | settings
 
 
 def refuse_unfit(config: Any, kind: Kind, settings: dict[str, Any]) -> None:

@@ -15,15 +15,12 @@ import numpy as np
 import pytest
 
 import agents
-from agents.agent import hyperparameters
-from agents.e_maml import CREDITS, Returns, against_episodes, minus_others, sampling_term, unit_of
+from agents.e_maml import Returns, against_episodes, minus_others, sampling_term, unit_of
 from agents.parts.problems import Episodes, policy_gradient
-from experiments.training.config import KIND, TrainConfig
-from experiments.training.settings import stored_as
 from metarl import advantages, rules
 from metarl.inner_loop import adapt
 from metarl.interfaces import Trajectory
-from metarl.surrogates import reinforce
+from metarl.surrogates import loaded_dice, reinforce
 from tests.agents.probe import Guess
 
 GAMMA, RATE, N, T = 0.8, 0.6, 2, 2
@@ -153,10 +150,28 @@ def test_the_unit_is_what_advantages_were_divided_by(scale):
     assert unit_of(unscaled, nothing) == 1.0
 
 
-def test_runs_from_before_the_choice_go_on_as_they_were(tmp_path):
-    """What config.json does not hold is what there was; new runs have the default."""
-    old = {"agent": "e-maml", "run_dir": tmp_path}
-    assert stored_as(TrainConfig, KIND, old).own.credit_baseline == "tasks"
-    assert stored_as(TrainConfig, KIND, old | {"credit_baseline": "episodes"}).own.credit_baseline == "episodes"
-    assert set(CREDITS) == {"tasks", "episodes"}
-    assert hyperparameters(agents.find("e-maml"), KIND)["credit_baseline"].default in CREDITS
+def test_dice_has_the_term_in_its_curvature(float64):
+    """With reinforce inside the term is all that is missing; DiCE misses a tenth of it, and with the term it counts twice."""
+    start, every = jnp.asarray(THETA), jnp.asarray(BATCHES)
+    chance_of = lambda theta: jax.vmap(lambda batch: probability(theta, batch[None]))(every)
+
+    def replayed(surrogate):
+        def earned(theta, batch):
+            given = jnp.asarray(TO_GO)[batch], jnp.ones((N, T))
+            inside = lambda p: surrogate(log_probs(p)[batch], log_probs(start)[batch], *given)
+            return chances(theta + RATE * jax.grad(inside)(theta)) @ RETURN
+
+        return lambda theta: jax.vmap(lambda batch: earned(theta, batch))(every)
+
+    plain = replayed(reinforce)
+    truth = jax.grad(lambda theta: chance_of(theta) @ plain(theta))(start)
+    term = jax.grad(lambda theta: chance_of(theta) @ plain(start))(start)
+    size = jnp.linalg.norm(truth)
+
+    def off(surrogate, credit):
+        found = jax.grad(lambda theta: chance_of(start) @ replayed(surrogate)(theta))(start) + credit * term
+        return jnp.linalg.norm(found - truth) / size
+
+    np.testing.assert_allclose(off(reinforce, 1), 0, atol=1e-12)
+    assert off(loaded_dice(1.0), 0) < 0.02 < 0.1 < off(reinforce, 0) < off(loaded_dice(1.0), 1) < 0.15
+    assert 0.04 < off(loaded_dice(0.0), 0) < off(loaded_dice(0.0), 1) < 0.1

@@ -116,7 +116,7 @@ def test_e_maml_adds_the_credit_of_the_support_episodes(num_inner_steps, float64
     """Its meta-gradient minus MAML's, against log-probabilities and returns put together by hand."""
     kept = {}
     for name in ("maml", "e-maml"):
-        own = {"num_inner_steps": num_inner_steps, "inner_lr": RATE} | ({"credit": 0.3, "credit_baseline": "tasks"} if name == "e-maml" else {})
+        own = {"num_inner_steps": num_inner_steps, "inner_lr": RATE} | ({"credit": 0.3} if name == "e-maml" else {})
         learner = agents.build(name, WORLD, TRAINING._replace(outer_lr=1.0, optimizer=optax.sgd), **own)
         start = exactly(jax.jit(learner.init)(jax.random.key(0)))
         end, _ = jax.jit(learner.step)(start, jax.random.key(1))
