@@ -61,17 +61,15 @@ AGENT_SETTINGS: dict[str, dict[str, Any]] = {
     "cavia": {"inner_lr": 1.0},
     "reptile": {"num_inner_steps": 10, "inner_lr": 0.005, "outer_schedule": "cosine"},
     # Neither follows the exact gradient, so neither feels inner steps overshoot: larger rates end in non-finite parameters.
-    # An iteration of imaml costs as much as ten of maml, so it gets fewer. Its proximal is about one over the time that inner
-    # steps take, 20 * 0.003: with less of it the derivative of theory is that of a problem which they hardly begin to solve.
-    # With the Gauss-Newton curvature, which has no negative direction, it needs no damping.
+    # An iteration of imaml costs as much as ten of maml, so it gets fewer. Its damping is large because the inner loss is not
+    # convex: in flat directions the derivative is that of theory times proximal / (proximal + damping).
     "imaml": {
         "num_iterations": 20_000,
         "num_inner_steps": 20,
         "inner_lr": 0.003,
-        "proximal": 16.0,
-        "cg_damping": 0.0,
-        "curvature": "gauss-newton",
-        "outer_lr": 1e-3,
+        "proximal": 0.5,
+        "cg_damping": 20.0,
+        "outer_lr": 3e-4,
         "outer_schedule": "cosine",
     },
     "maml++": {"num_inner_steps": 5, "inner_lr": 0.01},  # where its learned rates start

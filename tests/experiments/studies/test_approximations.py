@@ -125,8 +125,15 @@ def test_the_command_prints_both_tables(capsys, monkeypatch, error_of):
     monkeypatch.setattr(approximations, "navigation_world", tiny)
     few = {approximations.NAVIGATION: approximations.OF_THE_TABLES[approximations.NAVIGATION]}
     monkeypatch.setattr(approximations, "OF_THE_TABLES", few)
+    monkeypatch.setattr(approximations, "GAUSS_NEWTON", few)
     approximations.main(["--num-batches", "3", "--num-tasks", "1"])
     said = capsys.readouterr().out
-    for word in ("tasks", "episodes", "spread of one", "metarl/Navigation2D-v0, as in the tables", "Navigation2D-v0, now"):
+    for word in (
+        "tasks",
+        "episodes",
+        "spread of one",
+        "metarl/Navigation2D-v0, as in the tables",
+        "Navigation2D-v0, Gauss-Newton",
+    ):
         assert word in said
     assert "--num-batches is 2, but must be at least 3" in error_of(approximations.main, "--num-batches", "2")

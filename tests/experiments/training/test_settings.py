@@ -47,7 +47,7 @@ def test_help_has_the_docstrings_and_true_defaults(capsys, monkeypatch):
     text = help_of(train.main, capsys, "--agent", "rl2")
     assert "How far probability ratios count. (default: 0.2)" in text and "--inner-lr" not in text and "--remat" not in text
     text = help_of(sinusoid.main, capsys, "--agent", "imaml", "--protocol", "maml")
-    assert "--cg-damping FLOAT" in text and "(default: gauss-newton)" in text and "--baseline" not in text
+    assert "--cg-damping FLOAT" in text and "(default: 20.0)" in text and "--baseline" not in text
     assert "(default: 20000)" in text, "of the protocol for this agent"
     assert "--num-inner-steps INT maml: K: inner steps in training. (default: 5)" in help_of(step_function.main, capsys)
 
