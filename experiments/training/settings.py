@@ -82,8 +82,6 @@ def parse_run(
         raise UserError(f"{first} was made with --agent {stored['agent']}, not {agent}; leave the flag out to resume.")
     declaration = declared(agent, kind)
     of_family = defaults({name: begins_from[name] for name in ("env",) if name in begins_from} | given, agent)
-    if stored:  # what it does not hold did not exist: the agent's default is what there was, whatever others suggest now
-        of_family = {}
     flags = flags_of(config, agent, kind, of_family | begins_from | {"agent": agent} | stored)
     known = {field.name for field in dataclasses.fields(flags)}
     for name, value in given.items():
