@@ -26,8 +26,8 @@ class EMaml(OnPolicy, InnerLoop):
     credit: Annotated[float, Bounds(0)] = 1.0  # ours
     """Weight of the credit to support episodes."""
     credit_baseline: Literal["tasks", "episodes"] = "tasks"  # much as in ProMP's code; episodes: ours
-    """Adapted returns less other tasks' (tasks); less other support episodes', the exact term, for --surrogate reinforce
-    (episodes)."""
+    """Adapted returns less other tasks' (tasks), or less other support episodes' (episodes: the exact sampling term, for
+    --surrogate reinforce)."""
 
 
 class Returns(NamedTuple):
@@ -63,6 +63,8 @@ def e_maml(world: World, training: Training, own: EMaml) -> MetaLearner:
     needed("e-maml", world.rollouts, "rollouts", "world", "the discount of episodes")
     loop, gamma, credit_of = inner(world, training, own), world.rollouts.gamma, CREDITS[own.credit_baseline]
     unscaled = unscaled_problem(world, loop.network, own)
+    if own.credit_baseline == "episodes":
+        needed("e-maml", unscaled.batch_of, "batch_of", "problem", "the advantages of episodes")
 
     def make_update(problem, rule):
         def credited(credit):
@@ -120,10 +122,11 @@ def sampling_term(problem: Problem, path: Path, support: Any, credit: jax.Array)
 
 
 def unit_of(unscaled: Problem, query: Any) -> jax.Array:
-    """What the advantages of a batch were divided by, given a problem that divides them by 1; 1 where they are all zero."""
-    batch_of = needed("e-maml", unscaled.batch_of, "batch_of", "problem", "the advantages of episodes")
+    """What the advantages of a batch were divided by, given a problem that divides them by 1; 1 where that is not known."""
     size = jnp.vdot(query.advantage, query.advantage)
-    plain = batch_of(query.trajectory).advantage
+    if unscaled.batch_of is None:
+        return jnp.ones_like(size)
+    plain = unscaled.batch_of(query.trajectory).advantage
     return jnp.where(size > 0, jnp.vdot(plain, query.advantage) / jnp.where(size > 0, size, 1.0), 1.0)
 
 
