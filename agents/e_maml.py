@@ -1,18 +1,20 @@
 """MAML that also credits the episodes adapted on for what they led to."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from agents.agent import Agent, Bounds, InnerLoop, OnPolicy, Training
 from agents.parts.gradient_learner import along, gradient_learner, inner
+from agents.parts.networks import Network
 from agents.parts.problems import needed
-from agents.parts.world import World
+from agents.parts.world import BASELINES, World
 from metarl import meta
-from metarl.advantages import discounted_sum
-from metarl.interfaces import MetaLearner
+from metarl.advantages import common_scale, discounted_sum
+from metarl.interfaces import Experience, MetaLearner, Path, Problem
 from metarl.outer import OuterUpdate, recorded
 from metarl.surrogates import reinforce
 
@@ -23,14 +25,35 @@ class EMaml(OnPolicy, InnerLoop):
 
     credit: Annotated[float, Bounds(0)] = 1.0  # ours
     """Weight of the credit to support episodes."""
+    credit_baseline: Literal["tasks", "episodes"] = "tasks"  # much as in ProMP's code; episodes: ours
+    """Adapted returns less other tasks' (tasks), or less other support episodes' (episodes: the exact sampling term, for
+    --surrogate reinforce)."""
+
+
+class Returns(NamedTuple):
+    """Discounted returns of M tasks.
+
+    Attributes:
+        before: [M, K, N], of each support episode.
+        after: [M], mean of the query episodes.
+        unit: [M], what the outer loss divides returns by.
+    """
+
+    before: jax.Array
+    after: jax.Array
+    unit: jax.Array
 
 
 def e_maml(world: World, training: Training, own: EMaml) -> MetaLearner:
     """E-MAML: MAML plus the sampling term of the support episodes (Stadie et al. 2018, Eq. 5; Al-Shedivat et al. 2018).
 
-    MAML takes the support episodes as given; but the start chose them. Each is credited with how much better than on other
-    tasks the adapted policy did, in standard deviations over tasks. The credit is a mean over support episodes and steps: the
-    exact term, whose spread is large, divided by their number.
+    MAML takes the support episodes as given; but the start chose them. The published term is the sum over support episodes of
+    the gradient of their log-probabilities times what the adapted policy earned; a baseline changes nothing but its spread.
+    `CREDITS` has two: one much as in the code of Rothfuss et al. 2019, and the term itself with baselines.
+
+    With the term and inner steps that follow `metarl.surrogates.reinforce` the meta-gradient is that of what adaptation to N
+    episodes earns. Curvature by DiCE has all but a small part of the term in it already, at a fraction of the spread: with both
+    it counts twice.
 
     Raises:
         ValueError: with a single task per meta-iteration.
@@ -38,19 +61,16 @@ def e_maml(world: World, training: Training, own: EMaml) -> MetaLearner:
     if training.num_tasks < 2:
         raise ValueError(f"e-maml compares tasks with one another, but num_tasks is {training.num_tasks}; give at least 2.")
     needed("e-maml", world.rollouts, "rollouts", "world", "the discount of episodes")
-    loop, gamma = inner(world, training, own), world.rollouts.gamma
-    log_probs = world.make_problem(loop.network, inner_surrogate=reinforce)
+    loop, gamma, credit_of = inner(world, training, own), world.rollouts.gamma, CREDITS[own.credit_baseline]
+    unscaled = unscaled_problem(world, loop.network, own)
+    if own.credit_baseline == "episodes":
+        needed("e-maml", unscaled.batch_of, "batch_of", "problem", "the advantages of episodes")
 
     def make_update(problem, rule):
         def credited(credit):
             def outer_loss(path, experience):
                 loss, metrics = problem.outer_loss(path, experience)
-
-                def minus_log_prob(params, batch):
-                    return log_probs.inner_loss(params, batch._replace(advantage=batch.trajectory.mask))[0]
-
-                drew = jax.tree.map(lambda x: x[:-1], path)
-                return loss + credit * jnp.sum(jax.vmap(minus_log_prob)(drew, experience.support)), metrics
+                return loss - sampling_term(unscaled, path, experience.support, credit), metrics
 
             return outer_loss
 
@@ -63,13 +83,51 @@ def e_maml(world: World, training: Training, own: EMaml) -> MetaLearner:
 
         def step(state, draw, sources):
             experience = training.task_map(draw)(state.theta, sources)
-            first_step = discounted_sum(experience.query.trajectory.reward, gamma)[..., 0]
-            credit = own.credit * better_than_others(jnp.mean(first_step, axis=1))
+            returns = training.task_map(lambda theta, mine: returns_of(unscaled, mine, gamma))(state.theta, experience)
+            credit = own.credit * credit_of(returns)
             return follow.step(state, recorded, (experience, credit))
 
         return OuterUpdate(follow.init, step)
 
     return gradient_learner(world, training, own, loop, make_update)
+
+
+def unscaled_problem(world: World, network: Network, own: EMaml) -> Problem:
+    """The world's problem with log-probabilities for an inner loss and advantages that are divided by 1."""
+    return world.make_problem(network, inner_surrogate=reinforce, baseline=BASELINES[own.baseline], scale=common_scale(1.0))
+
+
+def returns_of(unscaled: Problem, experience: Experience, gamma: float) -> Returns:
+    """Of one task: before [K, N], after [], unit []."""
+    before, after = (discounted_sum(batch.trajectory.reward, gamma)[..., 0] for batch in (experience.support, experience.query))
+    return Returns(before, jnp.mean(after), unit_of(unscaled, experience.query))
+
+
+def sampling_term(problem: Problem, path: Path, support: Any, credit: jax.Array) -> jax.Array:
+    """Sum over inner steps of the mean over episodes and steps of log-probability times ``credit`` [K, N]: to maximise.
+
+    Args:
+        problem: follows `metarl.surrogates.reinforce` inside, every step counting the same.
+        path: the parameters after 0..K inner steps, the first K of which drew the episodes.
+        support: `agents.parts.problems.Episodes`, leaves [K, N, ...].
+        credit: data.
+    """
+
+    def minus_log_prob(params, batch, credit):
+        mask = batch.trajectory.mask
+        return problem.inner_loss(params, batch._replace(advantage=mask * credit[:, None]))[0]
+
+    drew = jax.tree.map(lambda x: x[:-1], path)
+    return -jnp.sum(jax.vmap(minus_log_prob)(drew, support, credit))
+
+
+def unit_of(unscaled: Problem, query: Any) -> jax.Array:
+    """What the advantages of a batch were divided by, given a problem that divides them by 1; 1 where that is not known."""
+    size = jnp.vdot(query.advantage, query.advantage)
+    if unscaled.batch_of is None:
+        return jnp.ones_like(size)
+    plain = unscaled.batch_of(query.trajectory).advantage
+    return jnp.where(size > 0, jnp.vdot(plain, query.advantage) / jnp.where(size > 0, size, 1.0), 1.0)
 
 
 def better_than_others(earned: jax.Array) -> jax.Array:
@@ -81,7 +139,49 @@ def better_than_others(earned: jax.Array) -> jax.Array:
     if num_tasks == 1:
         return jnp.zeros_like(earned)
     spread = jnp.std(earned)
-    return (earned - jnp.mean(earned)) * num_tasks / (num_tasks - 1) / jnp.where(spread > 0, spread, 1.0)
+    return minus_others(earned) / jnp.where(spread > 0, spread, 1.0)
 
+
+def minus_others(value: jax.Array, axis: int = 0) -> jax.Array:
+    """Each entry minus the mean of the *other* entries along an axis; of a single entry itself.
+
+    >>> minus_others(jnp.array([1.0, 2.0, 6.0]))
+    Array([-3. , -1.5,  4.5], dtype=float32)
+    """
+    count = value.shape[axis]
+    return value if count == 1 else (value - jnp.mean(value, axis, keepdims=True)) * count / (count - 1)
+
+
+def against_tasks(returns: Returns) -> jax.Array:
+    """[M, K, N]: `better_than_others`, the same for every episode, as in the code of Rothfuss et al. 2019.
+
+    Meant for the mean over episodes and steps of log-probabilities: the exact term divided by N, in other units. How hard a
+    task is is most of what it holds, and no support episode can help that: it is noise.
+    """
+    credit = better_than_others(returns.after)
+    return jnp.broadcast_to(credit[:, None, None], returns.before.shape)
+
+
+def against_episodes(returns: Returns) -> jax.Array:
+    """[M, K, N]: how much better the task went after adaptation than in the *other* episodes of the same batch.
+
+    Given the parameters that drew it an episode is independent of those beside it, so their mean is a baseline without bias,
+    which takes away how hard the task is. The mean over the other tasks of the same difference takes away what adaptation
+    gains everywhere. Times N, so that the mean over episodes is the sum that the exact term is, and in the units of the outer
+    loss. A batch of one episode has no others: there the other tasks are the whole baseline.
+
+    Later inner steps' episodes would be no such baseline: what was drawn before changed the policy that plays them.
+    """
+    num_tasks, _, num_episodes = returns.before.shape
+    # minus_others(x) is x less the mean of the others; so x less that is the mean.
+    others = returns.before - minus_others(returns.before, axis=2) if num_episodes > 1 else jnp.zeros_like(returns.before)
+    gained = returns.after[:, None, None] - others
+    everywhere = jnp.mean(gained, axis=2, keepdims=True)
+    if num_tasks > 1:
+        gained = gained - (everywhere - minus_others(everywhere))
+    return num_episodes * gained / returns.unit[:, None, None]
+
+
+CREDITS: dict[str, Callable[[Returns], jax.Array]] = {"tasks": against_tasks, "episodes": against_episodes}
 
 E_MAML = Agent(e_maml, EMaml, serves=("reinforcement",), uses=("optimizer", "remat", "inner_rule", "inner_surrogate"))

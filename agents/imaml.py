@@ -1,15 +1,15 @@
 """Implicit MAML."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import jax.numpy as jnp
 
-from agents.agent import Agent, Bounds, InnerLoop, Training
-from agents.parts.gradient_learner import along, gradient_learner, inner
+from agents.agent import Agent, Bounds, InnerLoop, Only, Training
+from agents.parts.gradient_learner import Inner, along, gradient_learner, inner
 from agents.parts.world import World
 from metarl import meta, rules
-from metarl.interfaces import MetaLearner
+from metarl.interfaces import InnerRule, MetaLearner, Problem
 from metarl.surrogates import loaded_dice
 
 
@@ -24,6 +24,8 @@ class Imaml(InnerLoop):
     """Iterations of conjugate gradients."""
     cg_damping: Annotated[float, Bounds(0)] = 1.0  # ours: the curvature of a policy's loss need not be positive
     """Added to the curvature in its linear system."""
+    curvature: Annotated[Literal["hessian", "gauss-newton"], Only("regression")] = "hessian"
+    """Of the inner loss."""
 
 
 def imaml(world: World, training: Training, own: Imaml) -> MetaLearner:
@@ -32,12 +34,12 @@ def imaml(world: World, training: Training, own: Imaml) -> MetaLearner:
     There is one inner problem, so one support batch serves all inner steps. In reinforcement learning its actions were drawn by
     the policy that adaptation starts from, and probability ratios account for that.
     """
-    loop = inner(world, training, own, inner_surrogate=loaded_dice(lam=0.0))
+    loop = unpulled(world, training, own)
     plain = loop.rule
 
     def make_update(problem, rule):
         del rule  # the proximal one; the implicit gradient adds the pull to the plain one by itself
-        implicit = meta.implicit(problem, plain, own.proximal, cg_steps=own.cg_steps, damping=own.cg_damping)
+        implicit = gradient_of(problem, plain, own)
 
         def meta_gradient(theta, experience):
             grads, metrics = implicit(theta, experience)
@@ -54,5 +56,18 @@ def imaml(world: World, training: Training, own: Imaml) -> MetaLearner:
     held = loop._replace(rule=rules.proximal(plain, own.proximal), resample=False)
     return gradient_learner(world, training, own, held, make_update)
 
+
+def unpulled(world: World, training: Training, own: Imaml) -> Inner:
+    """The inner loop without the proximal penalty."""
+    return inner(world, training, own, inner_surrogate=loaded_dice(lam=0.0))
+
+
+def gradient_of(problem: Problem, plain: InnerRule, own: Imaml) -> meta.MetaGradient:
+    """The meta-gradient that the agent follows, given the rule without its penalty."""
+    solver: dict[str, Any] = {"cg_steps": own.cg_steps, "damping": own.cg_damping, "curvature_of": CURVATURES[own.curvature]}
+    return meta.implicit(problem, plain, own.proximal, **solver)
+
+
+CURVATURES: dict[str, meta.Curvature] = {"hessian": meta.hessian, "gauss-newton": meta.gauss_newton}
 
 IMAML = Agent(imaml, Imaml, adapts_by="one batch", uses=("optimizer", "inner_rule"))

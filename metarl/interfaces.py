@@ -68,6 +68,9 @@ class Problem(NamedTuple):
         evaluate: (params, task, key) -> (outcome, outcome of acting greedily, standard error of the first's score), on fresh
             data.
         batch_of: `Trajectory` [N, T, ...] -> Batch, what ``sample_batch`` makes of the episodes it plays; None in regression.
+        gauss_newton: (params, batch, v) -> product of v, a tree like params, with the Gauss-Newton curvature of the inner loss:
+            J' H J, J the Jacobian of the network's outputs and H the Hessian of the loss in them. It is the loss's Hessian but
+            for the network's own curvature, and has no negative direction where the loss is convex in the outputs.
     """
 
     sample_batch: Callable[[Params, Task, Key], Batch]
@@ -78,6 +81,7 @@ class Problem(NamedTuple):
     divergence: Callable[[Path, Experience], jax.Array] | None = None
     evaluate: Callable[[Params, Task, Key], tuple[Outcome, Outcome, jax.Array]] | None = None
     batch_of: Callable[["Trajectory"], Batch] | None = None
+    gauss_newton: Callable[[Params, Batch, Params], Params] | None = None
 
 
 class Carried(NamedTuple):

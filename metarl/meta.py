@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from metarl.inner_loop import adapt, solve
-from metarl.interfaces import Experience, InnerRule, Metrics, Params, Path, Problem, Theta, moved, moving
+from metarl.interfaces import Batch, Experience, Fast, InnerRule, Metrics, Params, Path, Problem, Theta, moved, moving
 from metarl.rules import proximal
 
 MetaGradient = Callable[[Theta, Experience], tuple[Theta, Metrics]]
@@ -122,7 +122,43 @@ def reptile(problem: Problem, rule: InnerRule) -> MetaGradient:
     return meta_gradient
 
 
-def implicit(problem: Problem, rule: InnerRule, strength: float, *, cg_steps: int, damping: float = 0.0) -> MetaGradient:
+# problem, fast -> params, fast, batch -> (v -> product of v with a curvature of the inner loss there), both like what moves
+Curvature = Callable[[Problem, Callable[[Fast], Params], Fast, Batch], Callable[[Fast], Fast]]
+
+
+def hessian(problem: Problem, read: Callable[[Fast], Params], fast: Fast, batch: Batch) -> Callable[[Fast], Fast]:
+    """Products with the inner loss's own second derivative. It may have negative directions."""
+    gradient = jax.grad(lambda f: problem.inner_loss(read(f), batch)[0])
+    return lambda v: jax.jvp(gradient, (fast,), (v,))[1]
+
+
+def gauss_newton(problem: Problem, read: Callable[[Fast], Params], fast: Fast, batch: Batch) -> Callable[[Fast], Fast]:
+    """Products with its Gauss-Newton part (`Problem.gauss_newton`), which has none where the loss is convex in the outputs.
+
+    Raises:
+        ValueError: if the problem has none.
+    """
+    product = problem.gauss_newton
+    if product is None:
+        raise ValueError("gauss_newton: this problem gives no gauss_newton; take the Hessian, with damping.")
+
+    def times(v):
+        params, moved_params = jax.jvp(read, (fast,), (v,))
+        _, transpose = jax.vjp(read, fast)
+        return transpose(product(params, batch, moved_params))[0]
+
+    return times
+
+
+def implicit(
+    problem: Problem,
+    rule: InnerRule,
+    strength: float,
+    *,
+    cg_steps: int,
+    damping: float = 0.0,
+    curvature_of: Curvature = hessian,
+) -> MetaGradient:
     """Differentiate the solution of the proximal inner problem by the implicit function theorem: iMAML.
 
     With G(theta, fast) = inner_loss + strength/2 * |fast - start|^2 minimised by the inner steps, it solves
@@ -137,6 +173,7 @@ def implicit(problem: Problem, rule: InnerRule, strength: float, *, cg_steps: in
         cg_steps: iterations of conjugate gradients.
         damping: added to the curvature in the linear system, for inner losses that are not convex. It biases the derivative:
             the more the flatter a direction is.
+        curvature_of: how the inner loss is curved: `hessian`, the exact one, or `gauss_newton`, which needs no damping.
 
     Returns:
         A meta-gradient. Its metrics tell how far its two premises hold: ``implicit/residual``, what conjugate gradients left of
@@ -180,9 +217,10 @@ def implicit(problem: Problem, rule: InnerRule, strength: float, *, cg_steps: in
             pull = jax.tree.map(lambda f, start: strength * (f - start), fast, moving(rule.begin(theta)))
             return jax.tree.map(jnp.add, jax.grad(loss)(fast), pull)
 
+        loss_curvature = curvature_of(problem, lambda f: rule.read(theta, moved(solved, f)), end, batch)
+
         def curvature(v):
-            _, product = jax.jvp(lambda f: inner_gradient(theta, f), (end,), (v,))
-            return jax.tree.map(lambda p, x: p + damping * x, product, v)
+            return jax.tree.map(lambda p, x: p + (strength + damping) * x, loss_curvature(v), v)
 
         (loss, metrics), (direct, at_end) = jax.value_and_grad(outer, argnums=(0, 1), has_aux=True)(theta, end)
         v, _ = jax.scipy.sparse.linalg.cg(curvature, at_end, maxiter=cg_steps, tol=0.0)

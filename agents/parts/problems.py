@@ -324,4 +324,11 @@ def regression(
     def inner_loss(params, batch):
         return loss(params, batch), {}
 
-    return Problem(sample_batch, inner_loss, outer_loss, draw_query, step_losses)
+    def gauss_newton(params, batch, v):
+        x, y = batch
+        prediction, moved = jax.jvp(lambda p: network.apply(p, x), (params,), (v,))
+        _, bent = jax.jvp(jax.grad(lambda out: error(out, y)), (prediction,), (moved,))
+        _, transpose = jax.vjp(lambda p: network.apply(p, x), params)
+        return transpose(bent)[0]
+
+    return Problem(sample_batch, inner_loss, outer_loss, draw_query, step_losses, gauss_newton=gauss_newton)

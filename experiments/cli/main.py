@@ -24,6 +24,7 @@ COMMANDS = {
     "studies.families": "one row per task family, trained where it is missing",
     "studies.sinusoid": "agents x protocols x seeds on sinusoids, beside the published numbers",
     "studies.surrogates": "how far the derivatives of each surrogate are from the truth, by enumeration",
+    "studies.approximations": "how much of e-maml's credit is signal, and how far imaml's gradient is from exact",
     "studies.explain": "three pictures of what meta-learning optimises",
     "studies.shipped": "table and pictures of the trained agents that come with metarl",
     "studies.mjx-learning": "the same small training on MJX and on native MuJoCo",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import agents
+from agents.agent import hyperparameters
 from experiments import train
 from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
@@ -16,6 +17,7 @@ from experiments.reporting.claims import Claim, clearly_above
 from experiments.reporting.tables import Table, estimates, markdown, number, share, show
 from experiments.runs.folder import write_json
 from experiments.runs.seed_folders import seed_folder, seed_folders
+from experiments.studies.approximations import note_on_imaml
 from experiments.training.config import KIND, train_config
 from experiments.training.suggested import suggested
 from metarl.gains import BY_CHANCE, CLEARLY
@@ -181,7 +183,12 @@ def wide(rows: dict[str, Any], steps: dict[str, int]) -> Table:
         for agent, row in rows.items()
     ]
     lines += [(f"published {p.agent} ({p.source})", "", "", "", *printed(p), "", "") for p in PUBLISHED]
-    return Table((*headings, "3, greedy", "hurt"), lines, caption=NOTE)
+    caption = NOTE
+    if "imaml" in rows:
+        known = hyperparameters(agents.find("imaml"), KIND)
+        defaults = {name: parameter.default for name, parameter in known.items()}
+        caption += f" {note_on_imaml(defaults | suggested(ENV, 'imaml'))}"
+    return Table((*headings, "3, greedy", "hurt"), lines, caption=caption)
 
 
 def narrow(rows: dict[str, Any]) -> Table:

@@ -74,7 +74,7 @@ BUGS = {
         a.test_imaml_of_a_head,
     ),
     "imaml without the pull": (meta.implicit, "strength * (f - start), fast", "0 * (f - start), fast", a.test_imaml),
-    "imaml without damping": (meta.implicit, "p + damping * x", "p", a.test_imaml_damping),
+    "imaml without damping": (meta.implicit, "(strength + damping) * x", "strength * x", a.test_imaml_damping),
     "anil without the body's gradient": (
         rules.only,
         'theta["rest"]),',

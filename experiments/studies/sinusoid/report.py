@@ -8,6 +8,7 @@ from experiments.cli.command_line import command_line
 from experiments.reporting import claims, tables
 from experiments.reporting.intervals import t_interval95
 from experiments.reporting.tables import Table, counted, digits
+from experiments.studies.approximations import note_on_imaml
 from experiments.studies.sinusoid import published
 from experiments.studies.sinusoid.published import PUBLISHED, Key, Results
 from experiments.supervised import protocols
@@ -133,4 +134,5 @@ def section(protocol: str, cells: list[dict[str, Any]], results: Results) -> Tab
             row.append(text + (f"; published {PUBLISHED[key].value} {PUBLISHED[key].mark}" if key in PUBLISHED else ""))
         row.append(" / ".join(map(str, found["diverged"][str(columns[0][0])])))
         rows.append(row)
-    return Table(heads, rows)
+    of_imaml = next((found["settings"] for found in cells if found["settings"]["agent"] == "imaml"), None)
+    return Table(heads, rows, caption=note_on_imaml(of_imaml) if of_imaml else "")
