@@ -15,6 +15,7 @@ NAMES = [
     "check_task_family",
     "drawing",
     "from_gymnasium",
+    "from_jax",
     "held_out_tasks",
     "host_error",
     "make",
