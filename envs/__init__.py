@@ -11,6 +11,7 @@ from envs.families.regression import RegressionFamily, sinusoid, step_function
 from envs.family import TaskFamily, check_task, held_out_tasks
 from envs.from_gymnasium.family import from_gymnasium, host_error
 from envs.from_jax.family import from_jax
+from envs.from_jax.xland import from_xland, xland_rulesets, xland_scores
 from envs.registration import make, register, registered
 from envs.task_lists import with_tasks
 from envs.to_gymnasium.task_env import TaskEnv
@@ -52,6 +53,7 @@ __all__ = [
     "drawing",
     "from_gymnasium",
     "from_jax",
+    "from_xland",
     "held_out_tasks",
     "host_error",
     "make",
@@ -61,4 +63,6 @@ __all__ = [
     "step_function",
     "task_spaces",
     "with_tasks",
+    "xland_rulesets",
+    "xland_scores",
 ]

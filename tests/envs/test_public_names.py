@@ -16,6 +16,7 @@ NAMES = [
     "drawing",
     "from_gymnasium",
     "from_jax",
+    "from_xland",
     "held_out_tasks",
     "host_error",
     "make",
@@ -25,6 +26,8 @@ NAMES = [
     "step_function",
     "task_spaces",
     "with_tasks",
+    "xland_rulesets",
+    "xland_scores",
 ]
 
 
