@@ -10,7 +10,10 @@ from envs.check import check_task_family
 from envs.families.regression import RegressionFamily, sinusoid, step_function
 from envs.family import TaskFamily, check_task, held_out_tasks
 from envs.from_gymnasium.family import from_gymnasium, host_error
+from envs.from_jax.brax import from_brax, from_playground
 from envs.from_jax.family import from_jax
+from envs.from_jax.gymnax import from_gymnax
+from envs.from_jax.worlds import from_craftax, from_jumanji, from_navix
 from envs.from_jax.xland import from_xland, xland_rulesets, xland_scores
 from envs.registration import make, register, registered
 from envs.task_lists import with_tasks
@@ -51,8 +54,14 @@ __all__ = [
     "check_task",
     "check_task_family",
     "drawing",
+    "from_brax",
+    "from_craftax",
     "from_gymnasium",
+    "from_gymnax",
     "from_jax",
+    "from_jumanji",
+    "from_navix",
+    "from_playground",
     "from_xland",
     "held_out_tasks",
     "host_error",
