@@ -53,8 +53,8 @@ def from_gymnax(
     Its step without auto-reset is called. An episode ends where the environment says terminated; its time limit is the horizon.
     Observations are float32, of any size: the bounds that gymnax states are those of the default parameters.
 
-    gymnax asks for a Gymnasium below 1.4. ``pip install seaborn``, which it imports, and ``pip install --no-deps gymnax`` install
-    it beside ours: nothing that is used here needs the older one.
+    gymnax asks for a Gymnasium below 1.4. ``pip install seaborn``, which it imports, and ``pip install --no-deps gymnax``
+    install it beside ours: nothing that is used here needs the older one.
 
     Args:
         id: such as "CartPole-v1".
