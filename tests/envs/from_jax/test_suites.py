@@ -1,4 +1,4 @@
-"""Environments of suites as families: whole episodes equal the suite's own functions with the same keys. XLand has its own file.
+"""Environments of suites as families: whole episodes equal the suite's own functions with the same keys. XLand is apart.
 
 Each is left out where its suite is not installed; ``make test-suites`` installs them beside our pins.
 """
