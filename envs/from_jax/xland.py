@@ -125,17 +125,17 @@ def xland_rulesets(num: int = 1000, *, most_rules: int = 3, num_distractors: int
     pairs = np.stack(np.meshgrid(np.asarray(constants.PICKABLE), colors), -1).reshape(-1, 2)  # [objects, 2]
     if len(pairs) < 2 + 2 * most_rules + num_distractors:
         raise ValueError(f"xland_rulesets: there are {len(pairs)} objects, too few for most_rules={most_rules}; take fewer.")
-    rng, found = np.random.default_rng(seed), {}
+    rng, found = np.random.default_rng(seed), dict[bytes, tuple[np.ndarray, np.ndarray, np.ndarray]]()
     tries = 0  # since the last new one
     while len(found) < num:
         goal, rules, objects = _ruleset(rng, pairs, most_rules, num_distractors)
-        name = goal.tobytes() + rules.tobytes()
-        tries = tries + 1 if name in found else 0
-        found[name] = goal, rules, objects
+        spelled = goal.tobytes() + rules.tobytes()
+        tries = tries + 1 if spelled in found else 0
+        found[spelled] = goal, rules, objects
         if tries == MOST_TRIES:
             raise ValueError(f"xland_rulesets: num is {num}, but {len(found)} different rulesets were found; take more rules.")
-    goals, rules, objects = (jnp.asarray(np.stack(part)) for part in zip(*found.values(), strict=True))
-    return benchmarks.Benchmark(goals, rules, objects, jnp.sum(rules[..., 0] > 0, axis=1))
+    tables = [jnp.asarray(np.stack(part)) for part in zip(*found.values(), strict=True)]
+    return benchmarks.Benchmark(*tables, jnp.sum(tables[1][..., 0] > 0, axis=1))
 
 
 def xland_scores(returns: Any) -> dict[str, float]:
