@@ -83,7 +83,8 @@ def uniform(owner: str, task_space: Any, held_out_task_space: Any) -> dict[str, 
 def _around(one: spaces.Space, other: spaces.Space) -> spaces.Space:
     """The smallest space that holds two."""
     if isinstance(one, spaces.Box) and isinstance(other, spaces.Box):
-        return spaces.Box(np.minimum(one.low, other.low), np.maximum(one.high, other.high), dtype=one.dtype.type)
+        low, high = np.asarray(np.minimum(one.low, other.low)), np.asarray(np.maximum(one.high, other.high))
+        return spaces.Box(low, high, one.shape, one.dtype.type)
     assert isinstance(one, spaces.Discrete) and isinstance(other, spaces.Discrete)
     start = min(one.start, other.start)
     return spaces.Discrete(max(one.start + one.n, other.start + other.n) - start, start=start)

@@ -12,6 +12,7 @@ from gymnasium.spaces import Box, Discrete
 import agents
 import envs
 from envs.from_jax.brax import with_task
+from envs.from_jax.suites import uniform
 from experiments.training import meta_train
 from tests.envs.from_jax.episodes import assert_episodes_equal_by_hand
 
@@ -145,6 +146,15 @@ def test_fields_of_fields_factors_and_values():
     changed = with_task(model, task)
     assert changed.part.masses.tolist() == [2.0, 4.0] and changed.part.gravity.tolist() == [0.0, 1.0, 2.0]
     assert changed.time == jnp.float32(0.1) and model.part.gravity.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_tasks_of_two_spaces_are_accepted_and_no_others():
+    fields, more = {"mass": Box(1.0, 2.0, ()), "kind": Discrete(2)}, {"mass": Box(3.0, 4.0, ()), "kind": Discrete(2, start=4)}
+    given = uniform("from_here", fields, more)
+    assert given["task_space"] == {"mass": Box(1.0, 4.0, ()), "kind": Discrete(6)}
+    assert 3.0 <= given["sample_held_out_task"](KEY)["mass"] <= 4.0 and 1.0 <= given["sample_task"](KEY)["mass"] <= 2.0
+    with pytest.raises(ValueError, match="from_here: held_out_task_space has fields mass, but task_space mass, kind"):
+        uniform("from_here", fields, {"mass": more["mass"]})
 
 
 def test_navix():
