@@ -2,13 +2,14 @@
 # make test   ruff, mypy and the default tests
 # make test-slow   learning curves and published numbers
 # make test-lowest   the tests of the library and of training, with the lowest versions that pyproject.toml allows
+# make test-suites   environments of other suites written in JAX, installed beside the pins into .venv-suites
 # make wheel   dist/metarl_jax-*.whl
 PYTHON ?= python3
 VENV := .venv
 LOWEST := tests/metarl tests/envs tests/agents tests/experiments/test_train.py
 PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test test-slow test-lowest wheel
+.PHONY: demo test test-slow test-lowest test-suites wheel
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/python -m experiments.train --run-dir runs/demo $(ARGS)
@@ -25,6 +26,9 @@ test-slow: $(VENV)/.installed-dev
 test-lowest: .venv-lowest/.installed
 	.venv-lowest/bin/python -m pytest -W default::DeprecationWarning $(LOWEST)  # what other packages say of one another
 
+test-suites: .venv-suites/.installed
+	.venv-suites/bin/python -m pytest -n 2 tests/envs/from_jax
+
 wheel:
 	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
@@ -33,6 +37,14 @@ wheel:
 	@echo "installing the lowest versions into .venv-lowest (a minute or two) ..."
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-lowest.txt \
 		--editable '.[mujoco,box2d,minigrid]' pytest pytest-xdist rlax
+	@touch $@
+
+.venv-suites/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-suites
+	@echo "installing the suites into .venv-suites (some minutes) ..."
+	.venv-suites/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[mujoco,xland,brax,playground,navix,jumanji]' seaborn pytest pytest-xdist rlax
+	.venv-suites/bin/python -m pip install --quiet --disable-pip-version-check --no-deps gymnax==1.0.1 craftax==1.6.1
 	@touch $@
 
 $(VENV)/bin/python:

@@ -1,7 +1,8 @@
 """Task families: distributions over tasks, on Gymnasium's registry. Importing this package registers those below.
 
 `make` a registered family, or subclass `TaskFamily` and `register` your own; `from_gymnasium` makes one of an ordinary
-environment. `TaskEnv` and `TaskVectorEnv` are the way back: ordinary environments of a family's tasks.
+environment, `from_jax` of one written in JAX. `TaskEnv` and `TaskVectorEnv` are the way back: ordinary environments of a
+family's tasks.
 """
 
 from envs import drawing, task_spaces
@@ -9,6 +10,11 @@ from envs.check import check_task_family
 from envs.families.regression import RegressionFamily, sinusoid, step_function
 from envs.family import TaskFamily, check_task, held_out_tasks
 from envs.from_gymnasium.family import from_gymnasium, host_error
+from envs.from_jax.brax import from_brax, from_playground
+from envs.from_jax.family import from_jax
+from envs.from_jax.gymnax import from_gymnax
+from envs.from_jax.worlds import from_craftax, from_jumanji, from_navix
+from envs.from_jax.xland import from_xland, xland_rulesets, xland_scores
 from envs.registration import make, register, registered
 from envs.task_lists import with_tasks
 from envs.to_gymnasium.task_env import TaskEnv
@@ -48,7 +54,15 @@ __all__ = [
     "check_task",
     "check_task_family",
     "drawing",
+    "from_brax",
+    "from_craftax",
     "from_gymnasium",
+    "from_gymnax",
+    "from_jax",
+    "from_jumanji",
+    "from_navix",
+    "from_playground",
+    "from_xland",
     "held_out_tasks",
     "host_error",
     "make",
@@ -58,4 +72,6 @@ __all__ = [
     "step_function",
     "task_spaces",
     "with_tasks",
+    "xland_rulesets",
+    "xland_scores",
 ]

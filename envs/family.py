@@ -54,6 +54,8 @@ class TaskFamily(FuncEnv):
     ``unit_actions``: policies have [-1, 1] in the place of the range of each axis of ``action_space`` with finite bounds. The
     family's functions, and environments made of it, take actions from ``action_space`` all the same.
 
+    ``written_as``: what its author calls a function, where that is something else, such as {"transition": "step"}; for errors.
+
     Two flags tell training where the family runs. ``calls_host``: a function leaves the compiled program, through
     `jax.pure_callback` or `jax.experimental.io_callback`; training then uses one device unless asked for more. ``on_host``:
     episodes live in this process, not in the states, so that one device is all there can be.
@@ -69,6 +71,7 @@ class TaskFamily(FuncEnv):
     unit_actions: bool = False
     calls_host: bool = False
     on_host: bool = False
+    written_as: Mapping[str, str] = {}
 
     def __init__(self, horizon: int | None = None):
         """Set another ``horizon`` than the family's own, in steps; checked here, so call this before using it."""
@@ -164,6 +167,11 @@ def shuffled(tasks: Task) -> Task:
     with jax.ensure_compile_time_eval():
         order = jax.random.permutation(jax.random.key(HELD_OUT_STREAM), len(jax.tree.leaves(tasks)[0]))
         return jax.tree.map(lambda leaf: leaf[np.asarray(order)], tasks)
+
+
+def told(family: TaskFamily, function: str) -> str:
+    """A function of a family as its author knows it, for errors; see ``written_as``."""
+    return f"{type(family).__name__}.{family.written_as.get(function, function)}"
 
 
 def can_render(family: TaskFamily) -> bool:

@@ -14,6 +14,11 @@ EXTRAS = {  # see pyproject.toml
     "mujoco": ("mujoco", "mujoco.mjx"),
     "box2d": ("Box2D", "pygame"),
     "minigrid": ("minigrid",),
+    "xland": ("xminigrid",),
+    "brax": ("brax",),
+    "playground": ("mujoco_playground",),
+    "jumanji": ("jumanji",),
+    "navix": ("navix",),
     "peers": ("torch",),  # of experiments/benchmark/pytorch, not of a family
 }
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.check.evidence import SEEDS, Episodes, Evidence, same
+from envs.family import told
 from envs.scales import far_from_one, scales_of
 from envs.stepping import first_step, next_step
 
@@ -39,8 +40,8 @@ def everything_is_finite(evidence: Evidence) -> None:
             at = f"at step {t}" if method in values else "in the last state"
             found = values[method][tuple(np.argwhere(bad)[0])] if method in values else "nan"
             raise ValueError(
-                f"{evidence.name}.{method} gives {found} {at} of task {evidence.task(task)}, seed {SEEDS[seed]}, under random "
-                "actions; keep it finite."
+                f"{told(evidence.family, method)} gives {found} {at} of task {evidence.task(task)}, seed {SEEDS[seed]}, under "
+                "random actions; keep it finite."
             )
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.family import TaskFamily
+from envs.family import TaskFamily, told
 from envs.keys import is_key, numbers
 
 
@@ -22,7 +22,6 @@ def watched(family: TaskFamily) -> tuple[TaskFamily, list[str]]:
     Args:
         family: written in JAX. Every step of its copy calls the host.
     """
-    name = type(family).__name__
     notes: list[str] = []
 
     def look(functions: Sequence[str], bad: np.ndarray, values: np.ndarray, task: Any) -> None:
@@ -33,7 +32,8 @@ def watched(family: TaskFamily) -> tuple[TaskFamily, list[str]]:
         given = np.asarray(values)[tuple(episode)].ravel()
         of_state = functions[which] in ("initial", "transition")
         found = "a state with nan" if of_state else f"{given[~np.isfinite(given)][0]}"
-        notes.append(f"{name}.{functions[which]} gives {found} on task {one}, where all that it is given is finite; mend it.")
+        function = told(family, functions[which])
+        notes.append(f"{function} gives {found} on task {one}, where all that it is given is finite; mend it.")
 
     def through(functions: Sequence[str], bad: Sequence[jax.Array], values: Any, task: Any) -> jax.Array:
         """``values`` by way of the host."""

@@ -52,19 +52,17 @@ def read_drop(drop: Any) -> tuple[str, ...]:
     return names
 
 
-def check_held_out(held_out: spaces.Dict, tasks: spaces.Dict) -> None:
+def check_held_out(held_out: spaces.Dict, tasks: spaces.Dict, owner: str = "from_gymnasium") -> None:
     """Held-out tasks must look like training tasks: the same fields, and each a space of the same kind and shape."""
     if set(held_out) != set(tasks):
         raise ValueError(
-            f"from_gymnasium: held_out_task_space has fields {', '.join(held_out)}, but task_space {', '.join(tasks)}; "
+            f"{owner}: held_out_task_space has fields {', '.join(held_out)}, but task_space {', '.join(tasks)}; "
             "make them agree."
         )
     for name, space in held_out.items():
         if _kind(space) != _kind(tasks[name]):
             pair = f"held_out_task_space[{name!r}] is {space}, but task_space[{name!r}] is {tasks[name]}"
-            raise ValueError(
-                f"from_gymnasium: {' '.join(pair.split())}; make both Box or both Discrete, of one shape and type."
-            )
+            raise ValueError(f"{owner}: {' '.join(pair.split())}; make both Box or both Discrete, of one shape and type.")
 
 
 def _whole(value: Any) -> bool:

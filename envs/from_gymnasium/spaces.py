@@ -150,19 +150,19 @@ def _finite(space: spaces.Box) -> np.ndarray:
     return np.isfinite(space.low) & np.isfinite(space.high)
 
 
-def read_task_space(argument: str, space: Any) -> spaces.Dict:
+def read_task_space(argument: str, space: Any, owner: str = "from_gymnasium") -> spaces.Dict:
     """A Dict of Box and Discrete that can be sampled uniformly; ValueError names what cannot."""
     if isinstance(space, Mapping) and not isinstance(space, spaces.Space):
         space = dict(space)
         space = spaces.Dict(space) if all(isinstance(part, spaces.Space) for part in space.values()) else space
     if not isinstance(space, spaces.Dict) or not space.spaces:
-        raise ValueError(f"from_gymnasium: {argument} is {space!r}, but must be a gymnasium Dict of Box and Discrete spaces.")
+        raise ValueError(f"{owner}: {argument} is {space!r}, but must be a gymnasium Dict of Box and Discrete spaces.")
     for name, part in space.spaces.items():
         if isinstance(part, spaces.Box):
             if not _finite(part).all():
-                raise ValueError(f"from_gymnasium: {argument}[{name!r}] is {part}; give it finite bounds.")
+                raise ValueError(f"{owner}: {argument}[{name!r}] is {part}; give it finite bounds.")
         elif not isinstance(part, spaces.Discrete):
-            raise ValueError(f"from_gymnasium: {argument}[{name!r}] is {part}, but must be a Box or Discrete.")
+            raise ValueError(f"{owner}: {argument}[{name!r}] is {part}, but must be a Box or Discrete.")
     return space
 
 

@@ -15,6 +15,7 @@ ORDER = [
     "mujoco",
     "families",
     "from_gymnasium",
+    "from_jax",
     "to_gymnasium",
     "check",
     "__init__",

@@ -14,7 +14,15 @@ NAMES = [
     "check_task",
     "check_task_family",
     "drawing",
+    "from_brax",
+    "from_craftax",
     "from_gymnasium",
+    "from_gymnax",
+    "from_jax",
+    "from_jumanji",
+    "from_navix",
+    "from_playground",
+    "from_xland",
     "held_out_tasks",
     "host_error",
     "make",
@@ -24,6 +32,8 @@ NAMES = [
     "step_function",
     "task_spaces",
     "with_tasks",
+    "xland_rulesets",
+    "xland_scores",
 ]
 
 

@@ -1,0 +1,1 @@
+"""Environments written in JAX as task families, inside the compiled sampler."""
