@@ -14,6 +14,7 @@ EXTRAS = {  # see pyproject.toml
     "mujoco": ("mujoco", "mujoco.mjx"),
     "box2d": ("Box2D", "pygame"),
     "minigrid": ("minigrid",),
+    "export": ("flatbuffers",),  # of experiments/evaluation/export.py
     "peers": ("torch",),  # of experiments/benchmark/pytorch, not of a family
 }
 

@@ -112,16 +112,7 @@ def trained(
         return in_space(family.action_space, action)
 
     def actor(curve: AdaptationCurve | None = None, step: int = -1, *, task: Task = None, **how: Any) -> Actor:
-        functions = compiled(learner)
-        task = None if task is None else envs.check_task(family, task)
-        if curve is not None:
-            k = index_of(curve, step)
-            params, memory = functions.after(curve.path, k)
-        elif acting is not None and acting.sees_task and task is None:
-            raise UserError("this agent sees the task, and acts in none without; give task=, or a curve of adapt(task).")
-        else:
-            k, (params, memory) = np.int32(0), functions.begin(state, task)
-        return started(Standing(params, memory, int(k)), **how)
+        return started(standing(family, learner, state, curve, step, task), **how)
 
     def started(
         start: Standing, *, greedy: bool = True, seed: int = 0, batch: int | None = None, record: bool = False
@@ -143,6 +134,20 @@ def trained(
         return Adapted(num_steps, params, memory, functools.partial(started, start), go_on)
 
     return Trained(family, learner, state, int(state.iteration), env_steps, adapt, act, actor, adapt_from, config)
+
+
+def standing(
+    family: envs.TaskFamily, learner: MetaLearner, state: MetaState, curve: AdaptationCurve | None, step: int, task: Task
+) -> Standing:
+    """Where an agent stands after a step of a curve, or without a curve before any adaptation; see `Trained.actor`."""
+    functions, acting = compiled(learner), learner.acting
+    task = None if task is None else envs.check_task(family, task)
+    if curve is not None:
+        k = index_of(curve, step)
+        return Standing(*functions.after(curve.path, k), int(k))
+    if acting is not None and acting.sees_task and task is None:
+        raise UserError("this agent sees the task, and acts in none without; give task=, or a curve of adapt(task).")
+    return Standing(*functions.begin(state, task), 0)
 
 
 def index_of(curve: AdaptationCurve, step: int) -> np.int32:

@@ -36,7 +36,17 @@ OF_ONE_START = ("hosts", "hosts_wait", "trust")  # flags that a resumed run does
 EXECUTION = ("devices", "task_batch", "remat", "on_nonfinite")  # how it is carried out: may change when it is resumed
 EVALUATION = ("eval_tasks", "eval_steps", "eval_episodes")  # how it is evaluated at the end: the same
 CONFIG = "config.json"
-RUN_FILES = (CONFIG, "metrics.jsonl", "checkpoints", "evaluation.json", "adaptation.png", "rollout.gif", "wandb", "profile")
+RUN_FILES = (
+    CONFIG,
+    "metrics.jsonl",
+    "checkpoints",
+    "evaluation.json",
+    "adaptation.png",
+    "rollout.gif",
+    "film.gif",
+    "wandb",
+    "profile",
+)
 LEFTOVERS = ("metrics.jsonl.damaged",)  # of a power cut
 TUTORIAL_FILES = ("plain_fit.png", "batching.png", "batching.json", "deployment.png")  # of the sinusoid protocol jang
 PACKAGES = ("jax", "jaxlib", "optax", "flax", "distrax", "gymnasium", "orbax-checkpoint", "numpy", "wandb")
