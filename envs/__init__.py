@@ -10,6 +10,7 @@ from envs.families.regression import RegressionFamily, sinusoid, step_function
 from envs.family import TaskFamily, check_task, held_out_tasks
 from envs.from_gymnasium.family import from_gymnasium, host_error
 from envs.registration import make, register, registered
+from envs.task_files import read_tasks
 from envs.task_lists import with_tasks
 from envs.to_gymnasium.task_env import TaskEnv
 from envs.to_gymnasium.task_vector_env import TaskVectorEnv
@@ -52,6 +53,7 @@ __all__ = [
     "held_out_tasks",
     "host_error",
     "make",
+    "read_tasks",
     "register",
     "registered",
     "sinusoid",

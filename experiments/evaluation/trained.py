@@ -22,7 +22,7 @@ from experiments.training.config import KIND, Built, TrainConfig, build, named_f
 from experiments.training.settings import changed, stored_as
 from metarl.interfaces import AdaptationCurve, MetaLearner, MetaState, Task, Trajectory
 
-CHANGEABLE = ("num_episodes", "test_step_scale", "horizon")
+CHANGEABLE = ("num_episodes", "test_step_scale", "horizon", "held_out_tasks")
 
 
 class Adapted(NamedTuple):
@@ -167,7 +167,8 @@ def load(
         run_dir: the run's folder.
         family: another task family, or its id, for it to adapt in, of the same spaces; the run's own if None.
         trust: modules that the run may have imported though they lie neither in the current folder nor are imported already.
-        **changes: settings other than in training: ``num_episodes`` (per inner step), ``test_step_scale`` or ``horizon``.
+        **changes: settings other than in training: ``num_episodes`` (per inner step), ``test_step_scale``, ``horizon`` or
+            ``held_out_tasks``, a file as of `envs.read_tasks`.
 
     Raises:
         UserError: not such a run, or a family whose spaces differ.
