@@ -95,13 +95,13 @@ def with_tasks(
     hashes = {}
     if train is not None:
         rows = stacked(family, "train", train)
-        weights = None if weights is None else checked_weights(weights, len(train))
+        given = None if weights is None else checked_weights(weights, len(train))
         if curriculum is not None:
-            _try_out(curriculum, len(train), weights)
-        listed.train_list = TaskList(rows, weights, bool(distinct), curriculum)
-        listed.sample_task = functools.partial(pick, rows) if weights is None else functools.partial(pick_by, rows, weights)
+            _try_out(curriculum, len(train), given)
+        listed.train_list = TaskList(rows, given, bool(distinct), curriculum)
+        listed.sample_task = functools.partial(pick, rows) if given is None else functools.partial(pick_by, rows, given)
         listed.__dict__["default_params"] = jax.tree.map(lambda leaf: leaf[0], rows)
-        hashes["train"] = digest(rows, weights)
+        hashes["train"] = digest(rows, given)
         if held_out is None:  # which by default would be drawn from the training tasks
             listed.sample_held_out_task = family.sample_held_out_task
     elif weights is not None or distinct or curriculum is not None:
