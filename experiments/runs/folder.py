@@ -90,7 +90,9 @@ def prepare(
         return [_make_or_read(script, experiment, settings, task_lists) for settings in all_settings], locks.pop_all()
 
 
-def _refuse(script: str, settings: dict[str, Any], extendable: bool, complete: Callable, task_lists: dict[str, str]) -> None:
+def _refuse(
+    script: str, settings: dict[str, Any], extendable: bool, complete: Callable, task_lists: dict[str, str] | None
+) -> None:
     """Refuse a folder that this run cannot have; changes nothing."""
     run_dir, resume, overwrite = Path(settings["run_dir"]), settings["resume"], settings["overwrite"]
     if resume and overwrite:
