@@ -16,6 +16,7 @@ from envs.from_jax.gymnax import from_gymnax
 from envs.from_jax.worlds import from_craftax, from_jumanji, from_navix
 from envs.from_jax.xland import from_xland, xland_rulesets, xland_scores
 from envs.registration import make, register, registered
+from envs.task_files import read_tasks
 from envs.task_lists import with_tasks
 from envs.to_gymnasium.task_env import TaskEnv
 from envs.to_gymnasium.task_vector_env import TaskVectorEnv
@@ -66,6 +67,7 @@ __all__ = [
     "held_out_tasks",
     "host_error",
     "make",
+    "read_tasks",
     "register",
     "registered",
     "sinusoid",

@@ -43,6 +43,9 @@ class TaskFamily(FuncEnv):
     them in order, each as often as the others, instead of drawing. An evaluation of fewer tasks takes the first of them, so
     `envs.family.shuffled` is for lists with an order. `envs.with_tasks` makes such a family of lists of tasks.
 
+    ``train_list``: a `envs.task_lists.TaskList`, where training goes by a list; set by `envs.with_tasks`, as is
+    ``list_hashes``, which tells these lists from others.
+
     ``measures`` names what else is reported of an episode beside its return: ``{"success": "any", "distance": "last"}``, names
     in ``transition_info(state, action, next_state, params) -> {name: scalar}``, and how an episode's number is made of its
     steps: "any" (1 if it was other than zero at some step, else 0), "last", "mean", "sum", "max" or "min".
@@ -66,6 +69,8 @@ class TaskFamily(FuncEnv):
     horizon: int
     task_space: Any = None
     held_out_list: Any = None
+    train_list: Any = None
+    list_hashes: Mapping[str, str] = {}
     measures: Mapping[str, str] = {}
     training_settings: dict[str, dict[str, Any]] = {}  # noqa: RUF012 - replaced by subclasses, never changed
     unit_actions: bool = False

@@ -63,6 +63,7 @@ def _train(config: TrainConfig, processes: group.Group) -> None:
             env=config.env,
             execution=execution,
             start=start,
+            task_lists=getattr(built.family, "list_hashes", {}),
         )
 
 
@@ -82,7 +83,11 @@ def evaluate_as_asked(config: TrainConfig, run_config: dict[str, Any], flags: di
 
 
 EXPERIMENT = Experiment(
-    "train", TrainConfig, KIND, evaluate_as_asked, flags=("num_tasks", "num_steps", "num_episodes", "step_scale")
+    "train",
+    TrainConfig,
+    KIND,
+    evaluate_as_asked,
+    flags=("num_tasks", "num_steps", "num_episodes", "step_scale", "held_out_tasks"),
 )
 
 

@@ -39,7 +39,7 @@ LAYERS = {
         {"check"},
         {"to_gymnasium", "families", "from_jax"},
         {"from_gymnasium", "mujoco", "registration", "drawing"},
-        {"contract", "scales", "task_lists"},
+        {"contract", "scales", "task_files", "task_lists"},
         {"stepping"},
         {"family"},
         {"forks", "keys", "measures", "options", "optional", "processors", "task_spaces"},

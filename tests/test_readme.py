@@ -21,6 +21,8 @@ FEWER = {
     "train": "--num-iterations 2 --num-tasks 2 --num-episodes 2 --horizon 6 --eval-tasks 3 --hidden-sizes 8",
     "evaluate": "--num-tasks 3",
     "compare": "",
+    "export": "",
+    "film": "--num-tasks 1",
     "benchmark": "--quick --only sinusoid --no-growth --no-chunks --no-precision --repeats 1 --seconds 0.05",
     "dashboard": "",
     "studies.navigation": "--num-iterations 0 --num-seeds 1 --eval-tasks 1",

@@ -14,6 +14,35 @@ from metarl.interfaces import unchanged
 ToAction = Callable[[jax.Array], jax.Array]
 
 
+@dataclass(frozen=True, eq=False)
+class ToBox:
+    """A policy's output [..., A] -> action [..., *shape]: ``middle + half * output / scale``, clipped to [low, high].
+
+    Attributes:
+        scale: see `to_action`.
+        middle: [A].
+        half: [A], with ``middle`` 0 and 1 where the range of actions stands for itself.
+        low: [A].
+        high: [A].
+        shape: of an action.
+    """
+
+    scale: float
+    middle: np.ndarray
+    half: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    shape: tuple[int, ...]
+
+    def __call__(self, output: jax.Array) -> jax.Array:
+        """The action."""
+        action = output if self.scale == 1 else output / self.scale
+        if self.middle.any() or (self.half != 1).any():
+            action = jnp.asarray(self.middle, action.dtype) + jnp.asarray(self.half, action.dtype) * action
+        action = jnp.clip(action, jnp.asarray(self.low, action.dtype), jnp.asarray(self.high, action.dtype))
+        return action if len(self.shape) == 1 else action.reshape(*action.shape[:-1], *self.shape)
+
+
 def policy_space(action_space: Any, unit: bool = False) -> Any:
     """The space in which a policy acts for a family with ``action_space``: Discrete from 0, or a Box of one axis.
 
@@ -78,15 +107,7 @@ def to_action(action_space: Any, scale: float, unit: bool = False) -> ToAction:
     middle, half = np.zeros(low.shape), np.ones(low.shape)
     if unit:
         middle[finite], half[finite] = (low[finite] + high[finite]) / 2.0, (high[finite] - low[finite]) / 2.0
-    moves = bool(middle.any() or (half != 1).any())
-
-    def convert(output: jax.Array) -> jax.Array:
-        action = output if scale == 1 else output / scale
-        action = jnp.asarray(middle, action.dtype) + jnp.asarray(half, action.dtype) * action if moves else action
-        action = jnp.clip(action, jnp.asarray(low, action.dtype), jnp.asarray(high, action.dtype))
-        return action if len(shape) == 1 else action.reshape(*action.shape[:-1], *shape)
-
-    return convert
+    return ToBox(scale, middle, half, low, high, shape)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from agents.agent import Adaptation, InnerLoop, OnPolicy, Training
+from agents.parts import task_lists
 from agents.parts.acting import by_gradients
 from agents.parts.networks import Network
 from agents.parts.normalization import carry, remember, view
@@ -131,19 +132,28 @@ def gradient_learner(
     seeing = view(network, world.seen)
     update = make_update(problem, rule)
     num_steps = own.num_inner_steps
+    listed = task_lists.drawn_together(world, training.num_tasks)
 
     def init(key):
         theta = rule.init(seeing.init(key))
-        return MetaState(theta, update.init(theta), jnp.zeros((), jnp.int32))
+        return task_lists.begun(listed, MetaState(theta, update.init(theta), jnp.zeros((), jnp.int32)))
 
-    def draw(theta, key):
+    def draw(theta, source):
+        key, task = (source, None) if listed is None else source
         key_task, key_data = jax.random.split(key)
-        return collect(problem, rule, theta, world.sample_task(key_task), key_data, num_steps, resample=resample)
+        task = world.sample_task(key_task) if listed is None else task
+        return collect(problem, rule, theta, task, key_data, num_steps, resample=resample)
 
     def step(state, key):
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(training.num_tasks))
-        after, per_task, metrics = update.step(state, draw, keys)
+        sources, index, iteration = keys, None, state.iteration
+        state, progress = task_lists.opened(state)
+        if listed is not None:
+            index, tasks = task_lists.draw(listed, key, training.num_tasks, iteration, progress)
+            sources = keys, tasks
+        after, per_task, metrics = update.step(state, draw, sources)
         state, per_task = remember(state, after, per_task)
+        state = task_lists.closed(state, progress, index, per_task.get("score"), iteration)
         return state, report(per_task, num_steps) | metrics
 
     at_test = inner._replace(rule=rules.scaled(rule, own.test_step_scale))

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from agents.agent import ByPPO, Training
+from agents.parts import task_lists
 from agents.parts.acting import by_memory
 from agents.parts.actor_critic import ActorCritic, measured, normalizing
 from agents.parts.gradient_learner import report
@@ -46,6 +47,7 @@ def trial_learner(
     assert rollouts is not None, "trials are played in reinforcement learning"
     numbers = PPO(own.ppo_epochs, own.ppo_minibatches, own.clip, entropy_cost=own.entropy_cost)
     rate, per_iteration = training.outer_lr, num_updates(numbers, training.num_tasks * rollouts.num_episodes)
+    listed = task_lists.drawn_together(world, training.num_tasks)
     # The optimiser counts its own updates, of which an iteration makes many.
     schedule = (lambda count: rate(count // per_iteration)) if callable(rate) else rate
     optimizer = optax.chain(optax.clip_by_global_norm(numbers.max_grad_norm), training.optimizer(schedule))
@@ -53,11 +55,12 @@ def trial_learner(
     def init(key):
         theta = actor_critic.init(key)
         scale = ReturnScale(jnp.zeros(()), jnp.ones(()))
-        return MetaState(theta, (optimizer.init(theta), scale), jnp.zeros((), jnp.int32))
+        return task_lists.begun(listed, MetaState(theta, (optimizer.init(theta), scale), jnp.zeros((), jnp.int32)))
 
-    def one_task(theta, key):
+    def one_task(theta, source):
+        key, task = (source, None) if listed is None else source
         key_task, key_play = jax.random.split(key)
-        task = world.sample_task(key_task)
+        task = world.sample_task(key_task) if listed is None else task
         trials, value = play_trials(rollouts, actor_critic, theta, task, key_play, trial_episodes)
         observation, mask = trials.trajectory.observation, trials.trajectory.mask
         return actor_critic.start(task), trials, value, seen_in(observation.astype(float), mask)
@@ -65,7 +68,12 @@ def trial_learner(
     def step(state, key):
         key_data, key_deal = jax.random.split(key)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key_data, jnp.arange(training.num_tasks))
-        memory, trials, value, seen = training.task_map(one_task)(state.theta, keys)
+        sources, index = keys, None
+        state, progress = task_lists.opened(state)
+        if listed is not None:
+            index, tasks = task_lists.draw(listed, key_data, training.num_tasks, state.iteration, progress)
+            sources = keys, tasks
+        memory, trials, value, seen = training.task_map(one_task)(state.theta, sources)
         opt_state, scale = state.opt_state
         batch, scale = record(rollouts, memory, trials, value, scale, state.iteration)
         theta, opt_state, metrics = optimise(
@@ -80,7 +88,9 @@ def trial_learner(
         found = measures_of(rollouts.family, trials.trajectory)
         metrics |= {MEASURED + name: jnp.mean(value, axis=1) for name, value in found.items()}
         metrics |= {"baseline/explained_variance_pre": explained[0], "baseline/explained_variance_post": explained[-1]}
-        return MetaState(theta, (opt_state, scale), state.iteration + 1), report(metrics, trial_episodes - 1)
+        after = MetaState(theta, (opt_state, scale), state.iteration + 1)
+        after = task_lists.closed(after, progress, index, metrics["score"], state.iteration)
+        return after, report(metrics, trial_episodes - 1)
 
     def loss(theta, batch):
         parameters, value = jax.vmap(actor_critic.replay, (None, 0, 0, 0, 0))(
@@ -96,6 +106,7 @@ def trial_learner(
         }
 
     def adapt(state, task, key, num_steps):
+        state, _ = task_lists.opened(state)
         key_sampled, key_greedy = jax.random.split(key)
         trials, value = play_trials(rollouts, actor_critic, state.theta, task, key_sampled, num_steps + 1)
         greedy, _ = play_trials(rollouts, actor_critic, state.theta, task, key_greedy, num_steps + 1, act_greedily)

@@ -64,6 +64,7 @@ class World(NamedTuple):
         rollouts: for agents that play by themselves; None in regression.
         to_action: what a policy gives -> the family's action; see `agents.parts.action_units`.
         distribution: what a policy's network gives -> the distribution of its actions; None in regression.
+        train_list: the `envs.task_lists.TaskList` of the family of training, or None; see `agents.parts.task_lists`.
         seen: where statistics of observations begin, or None where nothing is normalised; see `agents.parts.normalization`.
     """
 
@@ -79,6 +80,7 @@ class World(NamedTuple):
     to_action: ToAction = unchanged
     distribution: Callable[[Any], Any] | None = None
     seen: Any = None
+    train_list: Any = None
 
 
 def policy_gradient_world(
@@ -145,6 +147,7 @@ def policy_gradient_world(
         to_action=convert,
         distribution=action_distribution(family.action_space),
         seen=seen,
+        train_list=getattr(trained_on, "train_list", None),
     )
 
 

@@ -14,6 +14,8 @@ COMMANDS = {
     "train": "meta-train an agent on a task family, then evaluate it on held-out tasks",
     "evaluate": "the adaptation curve of a trained run on held-out tasks",
     "compare": "agents and seeds in a table, a picture and a page",
+    "export": "a trained policy as a file that needs none of this code: NumPy arrays or StableHLO",
+    "film": "a film of a trained run, before adaptation and after it",
     "dashboard": "the project's saved view in wandb, or without an account the HTML page",
     "sinusoid": "supervised meta-learning of sinusoids, under published protocols",
     "step-function": "MAML on piecewise-constant data",

@@ -1,7 +1,8 @@
-"""A film of held-out tasks before and after adaptation: new greedy episodes, where chance decides how one starts or moves."""
+"""A film of tasks before and after adaptation: new episodes, with the same start and the same chance in both."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 import envs
 from envs.keys import is_key, numbers
 from envs.stepping import first_step, next_step
+from experiments.evaluation.actor import Actor
 from experiments.evaluation.rollout_video import GAP, LAST_FRAMES, MAX_FRAMES, SECONDS, beside, film
 from experiments.evaluation.trained import Trained
 
@@ -17,14 +19,28 @@ TASKS_SHOWN = 2
 KEY_OF_FILMS = 11  # the same start before and after adaptation, whatever the agent
 
 
+class How(NamedTuple):
+    """What a film shows of each task.
+
+    Attributes:
+        num_steps: K, adaptation steps between the two episodes of a row.
+        seed: of start and chance, the same in both episodes.
+        sampled: whether actions are sampled, and not the policy's modes.
+    """
+
+    num_steps: int = 1
+    seed: int = KEY_OF_FILMS
+    sampled: bool = False
+
+
 def write(path: Path, agent: Trained, tasks: Any, num_steps: int = 1) -> bool:
     """Draw greedy episodes of the first two different tasks, one below the other: before adaptation and after it.
 
     Args:
         path: where to write.
-        agent: which adapts by gradients.
+        agent: which.
         tasks: leaves [M, ...].
-        num_steps: K, inner steps.
+        num_steps: K, inner steps, or episodes of agents with memory.
 
     Returns:
         Whether it was written; not if the family cannot draw itself.
@@ -32,22 +48,32 @@ def write(path: Path, agent: Trained, tasks: Any, num_steps: int = 1) -> bool:
     path.unlink(missing_ok=True)
     if not envs.family.can_render(agent.family):
         return False
-    rows = [films_of(agent, jax.tree.map(lambda x, i=i: x[i], tasks), num_steps) for i in distinct(tasks, TASKS_SHOWN)]
+    write_all(path, agent, [row(tasks, i) for i in distinct(tasks, TASKS_SHOWN)], How(num_steps))
+    return True
+
+
+def write_all(path: Path, agent: Trained, tasks: Sequence[Any], how: How) -> None:
+    """The same of given tasks of a family that draws itself."""
+    rows = [films_of(agent, task, how) for task in tasks]
     length = max(len(frames) for films in rows for frames in films.values())
     frames = [picture(rows, i) for i in range(length)]
     frames += [frames[-1]] * LAST_FRAMES
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=int(1000 * SECONDS / MAX_FRAMES), loop=0)
-    return True
 
 
 def strip(path: Path, agent: Trained, tasks: Any, num_steps: int = 1, count: int = 5) -> None:
     """The same as one picture: ``count`` moments of each episode beside each other, an episode per row."""
     rows = []
     for i in distinct(tasks, TASKS_SHOWN):
-        for caption, frames in films_of(agent, jax.tree.map(lambda x, i=i: x[i], tasks), num_steps).items():
+        for caption, frames in films_of(agent, row(tasks, i), How(num_steps)).items():
             moments = np.linspace(0, len(frames) - 1, count).astype(int)
             rows.append(beside([frames[m] for m in moments], [caption] + [""] * (count - 1)))
     stacked(rows).save(path)
+
+
+def row(tasks: Any, index: int) -> Any:
+    """One of M tasks, leaves [M, ...]."""
+    return jax.tree.map(lambda leaf: leaf[index], tasks)
 
 
 def distinct(tasks: Any, count: int) -> list[int]:
@@ -59,15 +85,21 @@ def distinct(tasks: Any, count: int) -> list[int]:
     return list(seen.values())[:count]
 
 
-def films_of(agent: Trained, task: Any, num_steps: int) -> dict[str, list[np.ndarray]]:
-    """Caption -> pictures of an episode of one task, before adaptation and after each number of inner steps shown."""
+def films_of(agent: Trained, task: Any, how: How) -> dict[str, list[np.ndarray]]:
+    """Caption -> pictures of an episode of one task, before adaptation and after K steps; of one, if nothing adapts."""
+    acting = agent.learner.acting
+    adapts = acting is not None and acting.learn is not None and not acting.sees_task
+    num_steps = how.num_steps if adapts else 0
     curve = agent.adapt(task, num_steps=num_steps)
     about = ", ".join(" ".join(f"{x:+.2f}" for x in np.ravel(leaf)) for leaf in jax.tree.leaves(task) if told(leaf))
-    after = "after one step" if num_steps == 1 else f"after {num_steps} steps"
+    kind = "episode" if acting is not None and acting.remembers else "step"
+    after = f"after one {kind}" if num_steps == 1 else f"after {num_steps} {kind}s"
     found = {}
-    for words, step in (("before", 0), (after, num_steps)):
-        states, total = greedy_episode(agent, curve, task, step)
-        found[f"{words}: {total:.1f}" + f" (task {about})" * bool(about)] = film(agent.family, task, states)
+    for words, step in (("before", 0), (after, num_steps)) if num_steps else (("", 0),):
+        actor = agent.actor(curve, step, greedy=not how.sampled, seed=how.seed)
+        states, total = episode(agent, actor, task, how.seed)
+        caption = f"{words}: {total:.1f}".removeprefix(": ")
+        found[caption + f" (task {about})" * bool(about)] = film(agent.family, task, states)
     return found
 
 
@@ -76,14 +108,16 @@ def told(leaf: Any) -> bool:
     return np.size(leaf) <= 2 and not is_key(leaf)
 
 
-def greedy_episode(agent: Trained, curve: Any, task: Any, step: int) -> tuple[list[Any], float]:
-    """The states of an episode of the policy's modes after ``step`` inner steps, and its return."""
-    family, key = agent.family, jax.random.key(KEY_OF_FILMS)
+def episode(agent: Trained, actor: Actor, task: Any, seed: int) -> tuple[list[Any], float]:
+    """The states of an episode as an actor plays it, and its return."""
+    family, key = agent.family, jax.random.key(seed)
     follow = jax.jit(lambda t, state, action: next_step(family, key, t, state, action, task))
     state, observation = first_step(family, key, task)
+    actor.reset(seed=key)
     states, total = [state], 0.0
     for t in range(family.horizon):
-        state, observation, reward, terminated, _ = follow(t, state, agent.act(curve, observation, step))
+        state, observation, reward, terminated, truncated = follow(t, state, actor.act(observation))
+        actor.observe(reward, terminated, truncated)
         states.append(state)
         total += float(reward)
         if terminated:

@@ -59,6 +59,8 @@ class EvaluateConfig:
     """N: episodes per inner step (for agents with memory: trials to average over); as in training if not given."""
     step_scale: tuple[float, ...] | None = None
     """How far each inner step goes, relative to training; as the run was set if not given. 1 0.5 halves it after the first."""
+    held_out_tasks: str | None = None
+    """A .csv or .json file of the tasks to evaluate on, in order, in the place of the family's or the run's."""
 
     def __post_init__(self) -> None:
         """Take a folder's name as text."""
@@ -144,6 +146,7 @@ def changes_of(config: EvaluateConfig, settings: dict[str, Any]) -> dict[str, An
     if config.step_scale and "test_step_scale" not in hyperparameters(declared(settings["agent"], KIND), KIND):
         raise UserError(f"--step-scale is {config.step_scale}, but {settings['agent']} takes no inner steps; leave it out.")
     changes: dict[str, Any] = {"num_episodes": config.num_episodes, "test_step_scale": config.step_scale}
+    changes["held_out_tasks"] = config.held_out_tasks
     return {name: value for name, value in changes.items() if value is not None}
 
 

@@ -20,7 +20,7 @@ from metarl.interfaces import MetaLearner
 
 # Settings that a new run does not take from where it begins, and those that belong to the family there.
 NOT_TAKEN = (*NOT_SETTINGS, *EVALUATION, "start_from", "devices", "task_batch", "seed", "seeds")
-OF_FAMILY = ("horizon", "env_options", "initial_std")
+OF_FAMILY = ("horizon", "env_options", "initial_std", "train_tasks", "distinct_tasks", "held_out_tasks")
 
 
 def settings_of(source: str, env: str | None) -> dict[str, Any]:

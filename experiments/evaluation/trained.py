@@ -22,7 +22,7 @@ from experiments.training.config import KIND, Built, TrainConfig, build, named_f
 from experiments.training.settings import changed, stored_as
 from metarl.interfaces import AdaptationCurve, MetaLearner, MetaState, Task, Trajectory
 
-CHANGEABLE = ("num_episodes", "test_step_scale", "horizon")
+CHANGEABLE = ("num_episodes", "test_step_scale", "horizon", "held_out_tasks")
 
 
 class Adapted(NamedTuple):
@@ -112,16 +112,7 @@ def trained(
         return in_space(family.action_space, action)
 
     def actor(curve: AdaptationCurve | None = None, step: int = -1, *, task: Task = None, **how: Any) -> Actor:
-        functions = compiled(learner)
-        task = None if task is None else envs.check_task(family, task)
-        if curve is not None:
-            k = index_of(curve, step)
-            params, memory = functions.after(curve.path, k)
-        elif acting is not None and acting.sees_task and task is None:
-            raise UserError("this agent sees the task, and acts in none without; give task=, or a curve of adapt(task).")
-        else:
-            k, (params, memory) = np.int32(0), functions.begin(state, task)
-        return started(Standing(params, memory, int(k)), **how)
+        return started(standing(family, learner, state, curve, step, task), **how)
 
     def started(
         start: Standing, *, greedy: bool = True, seed: int = 0, batch: int | None = None, record: bool = False
@@ -145,6 +136,20 @@ def trained(
     return Trained(family, learner, state, int(state.iteration), env_steps, adapt, act, actor, adapt_from, config)
 
 
+def standing(
+    family: envs.TaskFamily, learner: MetaLearner, state: MetaState, curve: AdaptationCurve | None, step: int, task: Task
+) -> Standing:
+    """Where an agent stands after a step of a curve, or without a curve before any adaptation; see `Trained.actor`."""
+    functions, acting = compiled(learner), learner.acting
+    task = None if task is None else envs.check_task(family, task)
+    if curve is not None:
+        k = index_of(curve, step)
+        return Standing(*functions.after(curve.path, k), int(k))
+    if acting is not None and acting.sees_task and task is None:
+        raise UserError("this agent sees the task, and acts in none without; give task=, or a curve of adapt(task).")
+    return Standing(*functions.begin(state, task), 0)
+
+
 def index_of(curve: AdaptationCurve, step: int) -> np.int32:
     """A step of a curve, counted from 0; negative ones count from the end."""
     count = len(curve.used)
@@ -162,7 +167,8 @@ def load(
         run_dir: the run's folder.
         family: another task family, or its id, for it to adapt in, of the same spaces; the run's own if None.
         trust: modules that the run may have imported though they lie neither in the current folder nor are imported already.
-        **changes: settings other than in training: ``num_episodes`` (per inner step), ``test_step_scale`` or ``horizon``.
+        **changes: settings other than in training: ``num_episodes`` (per inner step), ``test_step_scale``, ``horizon`` or
+            ``held_out_tasks``, a file as of `envs.read_tasks`.
 
     Raises:
         UserError: not such a run, or a family whose spaces differ.

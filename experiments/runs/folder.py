@@ -36,7 +36,18 @@ OF_ONE_START = ("hosts", "hosts_wait", "trust")  # flags that a resumed run does
 EXECUTION = ("devices", "task_batch", "remat", "on_nonfinite")  # how it is carried out: may change when it is resumed
 EVALUATION = ("eval_tasks", "eval_steps", "eval_episodes")  # how it is evaluated at the end: the same
 CONFIG = "config.json"
-RUN_FILES = (CONFIG, "metrics.jsonl", "checkpoints", "evaluation.json", "adaptation.png", "rollout.gif", "wandb", "profile")
+TASK_LISTS = "task_lists"  # in it
+RUN_FILES = (
+    CONFIG,
+    "metrics.jsonl",
+    "checkpoints",
+    "evaluation.json",
+    "adaptation.png",
+    "rollout.gif",
+    "film.gif",
+    "wandb",
+    "profile",
+)
 LEFTOVERS = ("metrics.jsonl.damaged",)  # of a power cut
 TUTORIAL_FILES = ("plain_fit.png", "batching.png", "batching.json", "deployment.png")  # of the sinusoid protocol jang
 PACKAGES = ("jax", "jaxlib", "optax", "flax", "distrax", "gymnasium", "orbax-checkpoint", "numpy", "wandb")
@@ -49,6 +60,7 @@ def prepare(
     experiment: str,
     extendable: bool = True,
     complete: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    task_lists: dict[str, str] | None = None,
 ) -> tuple[list[dict[str, Any]], ExitStack]:
     """Make, resume or refuse the run folders of one session: all of them or none.
 
@@ -58,6 +70,7 @@ def prepare(
         experiment: where the experiment is found that evaluates them, as "module:NAME".
         extendable: whether a resumed run may have another num_iterations; not if its schedules depend on it.
         complete: adds to the settings in a config.json those that did not exist when it was written.
+        task_lists: what tells given lists of tasks from others, by their names; None where there can be none.
 
     Returns:
         Each run's config.json, and their locks, to be held until the runs end.
@@ -67,17 +80,19 @@ def prepare(
     """
     folders = [Path(settings["run_dir"]) for settings in all_settings]
     for settings in all_settings:
-        _refuse(script, settings, extendable, complete)
+        _refuse(script, settings, extendable, complete, task_lists)
     with ExitStack() as locks:
         for run_dir in folders:
             run_dir.mkdir(parents=True, exist_ok=True)
             locks.enter_context(lock(run_dir))
         for settings in all_settings:  # again: before the locks were taken, another process may have made a run
-            _refuse(script, settings, extendable, complete)
-        return [_make_or_read(script, experiment, settings) for settings in all_settings], locks.pop_all()
+            _refuse(script, settings, extendable, complete, task_lists)
+        return [_make_or_read(script, experiment, settings, task_lists) for settings in all_settings], locks.pop_all()
 
 
-def _refuse(script: str, settings: dict[str, Any], extendable: bool, complete: Callable) -> None:
+def _refuse(
+    script: str, settings: dict[str, Any], extendable: bool, complete: Callable, task_lists: dict[str, str] | None
+) -> None:
     """Refuse a folder that this run cannot have; changes nothing."""
     run_dir, resume, overwrite = Path(settings["run_dir"]), settings["resume"], settings["overwrite"]
     if resume and overwrite:
@@ -96,16 +111,17 @@ def _refuse(script: str, settings: dict[str, Any], extendable: bool, complete: C
     if resume:
         free = NOT_SETTINGS + EXECUTION + EVALUATION + ("num_iterations",) * extendable
         _refuse_other_settings(script, settings, read_config(run_dir), run_dir, free, complete)
+        _refuse_other_tasks(run_dir, read_config(run_dir).get(TASK_LISTS), task_lists or {})
     if is_run and not (resume or overwrite):
         raise UserError(f"{run_dir} already holds a run; add --resume to continue it or --overwrite to replace it.")
 
 
-def _make_or_read(script: str, experiment: str, settings: dict[str, Any]) -> dict[str, Any]:
+def _make_or_read(script: str, experiment: str, settings: dict[str, Any], task_lists: dict[str, str] | None) -> dict[str, Any]:
     """config.json of the locked run, written anew unless it is resumed."""
     run_dir = Path(settings["run_dir"])
     if settings["resume"]:
         return read_config(run_dir)
-    config = _describe(script, experiment, settings)
+    config = _describe(script, experiment, settings) | ({} if task_lists is None else {TASK_LISTS: task_lists})
     _empty(run_dir)
     write_json(run_dir / CONFIG, config)
     return config
@@ -167,6 +183,17 @@ def _refuse_other_settings(
                 other = f"begin a new run from it, with --start-from {run_dir} and another --run-dir"
             raise UserError(
                 f"{run_dir} was made with {flag(name)} {old.get(name)}, not {value}; leave the flag out to resume, or {other}."
+            )
+
+
+def _refuse_other_tasks(run_dir: Path, stored: Any, task_lists: dict[str, str]) -> None:
+    """Refuse to go on with other lists of tasks than the run was made with; runs of before do not say which."""
+    for name, words in (("train", "training"), ("held_out", "held-out")) if isinstance(stored, dict) else ():
+        if task_lists.get(name) != stored.get(name):
+            was, now = (each.get(name, "none") for each in (stored, task_lists))
+            raise UserError(
+                f"the list of {words} tasks is not the one that {run_dir} was made with ({was}, now {now}); give it that "
+                "one, or another --run-dir."
             )
 
 

@@ -63,6 +63,12 @@ class TrainConfig(ReinforcementSettings):
     """T: steps per episode; the family's own if not given."""
     env_options: tuple[str, ...] = ()
     """Further options of the family's constructor as NAME=VALUE, such as arms=10 or backend=mjx; values are read as JSON."""
+    train_tasks: str | None = None
+    """A .csv or .json file of the tasks to train on, drawn as often as its weights say; the family's own if not given."""
+    distinct_tasks: bool = False
+    """Draw the tasks of each meta-iteration from that file without replacement."""
+    held_out_tasks: str | None = None
+    """A file of the tasks to evaluate on, in order; the family's own if not given."""
     outer_lr: float = OUTER_LR
     """Step size of Adam on the meta-parameters."""
     outer_schedule: Literal["constant", "linear", "cosine"] = "constant"
@@ -125,6 +131,8 @@ def train_config(**given: Any) -> TrainConfig:
 def resolve(config: TrainConfig) -> TrainConfig:
     """Refuse bad flag values before anything compiles, and fill in what depends on the action space."""
     config = config if config.own is not None else train_config(**settings.common(config))
+    files = {name: getattr(config, name) for name in TASK_FILES}
+    config = dataclasses.replace(config, **{name: file and str(Path(file).resolve()) for name, file in files.items()})
     infinity = float("inf")
     at_least(config, num_tasks=1, num_episodes=1, num_iterations=0, horizon=1, hidden_sizes=1)
     at_least(config, checkpoint_every=1, eval_tasks=0, eval_steps=0, eval_episodes=1, devices=1, task_batch=1)
@@ -161,7 +169,39 @@ def family_of(config: TrainConfig) -> envs.TaskFamily:
         options = from_flags(config.horizon, config.env_options)
     except ValueError as error:
         raise UserError(str(error)) from error
-    return named_family(config.env, options)
+    return with_files(named_family(config.env, options), config.train_tasks, config.held_out_tasks, config.distinct_tasks)
+
+
+def with_files(family: envs.TaskFamily, train: str | None, held_out: str | None, distinct: bool) -> envs.TaskFamily:
+    """The family with tasks of files in the place of its own; the same one for the same files.
+
+    Raises:
+        UserError: a file that cannot be read, or tasks that are none of the family's.
+    """
+    if distinct and train is None:
+        raise UserError("--distinct-tasks is given, but there is no --train-tasks to draw them from; leave it out.")
+    if train is None and held_out is None:
+        return family
+    files = tuple((path, Path(path).read_bytes() if path and Path(path).is_file() else b"") for path in (train, held_out))
+    key = (id(family), files, distinct)
+    if _LISTED.get("key") != key:
+        try:
+            lists = {
+                name: envs.read_tasks(path, family) for name, path in zip(TASK_FILES, (train, held_out), strict=True) if path
+            }
+            if "held_out_tasks" in lists and lists["held_out_tasks"].weights is not None:
+                raise ValueError(f"{held_out}: held-out tasks have no weights, each counts alike; leave the column out.")
+            tasks = {name: lists[name].tasks if name in lists else None for name in TASK_FILES}
+            weights = lists["train_tasks"].weights if "train_tasks" in lists else None
+            listed = envs.with_tasks(family, *tasks.values(), weights=weights, distinct=distinct)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        _LISTED.update(key=key, made_of=family, listed=listed)
+    return _LISTED["listed"]
+
+
+TASK_FILES = ("train_tasks", "held_out_tasks")
+_LISTED: dict[str, Any] = {}  # the newest
 
 
 def named_family(env: str, options: dict[str, Any]) -> envs.TaskFamily:

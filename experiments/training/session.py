@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -36,6 +36,7 @@ def train_and_evaluate(
     execution: loop.Execution = loop.PLAINLY,
     probe: Callable[[Any], dict[str, float]] | None = None,
     start: Callable[[], list[Start]] | None = None,
+    task_lists: Mapping[str, str] | None = None,
 ) -> None:
     """Do what is left to do of a run, or of the runs of several seeds: the training, the evaluation, or nothing.
 
@@ -49,6 +50,7 @@ def train_and_evaluate(
         execution: how it is carried out.
         probe: state -> metrics for the first and the last line of metrics.jsonl.
         start: what each seed begins with, where it is not the learner's own start; asked if a run has no checkpoint yet.
+        task_lists: what tells given lists of tasks from others, by their names; a run is not resumed on others.
 
     Raises:
         Stopped: a signal ended the training early; all is saved.
@@ -68,7 +70,12 @@ def train_and_evaluate(
         return json.loads(json.dumps(again)) | stored
 
     run_configs, locks = prepare(
-        script, all_settings, experiment=experiment.found_at(), extendable=extendable, complete=complete
+        script,
+        all_settings,
+        experiment=experiment.found_at(),
+        extendable=extendable,
+        complete=complete,
+        task_lists=None if task_lists is None else dict(task_lists),
     )
     with locks:
         runs = list(zip(configs, run_configs, strict=True))

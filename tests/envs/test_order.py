@@ -10,7 +10,7 @@ ORDER = [
     "processors optional options task_spaces drawing forks keys measures",
     "family",
     "stepping",
-    "contract task_lists scales",
+    "contract task_lists task_files scales",
     "registration",
     "mujoco",
     "families",

@@ -4,6 +4,7 @@ import gymnasium
 import jax
 import numpy as np
 import pytest
+from gymnasium.experimental.functional import FuncEnv
 from gymnasium.spaces import Box
 from gymnasium.wrappers import RecordVideo
 from PIL import Image
@@ -11,9 +12,12 @@ from PIL import Image
 import agents
 import envs
 from envs.families.navigation import Navigation2D
-from experiments.evaluation import rollout_video
+from envs.stepping import first_step
+from experiments import film as command
+from experiments.evaluation import film, rollout_video
 from experiments.evaluation.held_out import EvaluateConfig, adapter, evaluate_into
 from experiments.evaluation.trained import trained
+from tests.experiments.conftest import small_run
 
 
 class Blown(Navigation2D):
@@ -24,6 +28,12 @@ class Blown(Navigation2D):
 
     def transition(self, state, action, rng, params):
         return super().transition(state, action, rng, params) + 0.02 * jax.random.normal(rng, (2,))
+
+
+class Plain(Navigation2D):
+    """Cannot draw itself."""
+
+    render_image = FuncEnv.render_image
 
 
 def pendulum():
@@ -45,8 +55,8 @@ def test_a_film_of_any_agent(name, make, num_steps, tmp_path):
     agent = made(name, make())
     settings = {"agent": name, "env": "any", "seed": 0, "num_episodes": 2}
     evaluate_into(tmp_path, agent, EvaluateConfig(num_tasks=2, num_steps=num_steps), settings)
-    with Image.open(tmp_path / "rollout.gif") as film:
-        assert film.n_frames >= 5
+    with Image.open(tmp_path / "rollout.gif") as shown:
+        assert shown.n_frames >= 5
 
 
 def test_it_shows_what_was_recorded():
@@ -65,6 +75,71 @@ def test_it_shows_what_was_recorded():
         assert rollout_video.replay(family, task, actions, observation, jax.random.key(0)) is None
 
 
+@pytest.mark.parametrize("sampled", [False, True], ids=["greedy", "sampled"])
+def test_both_episodes_of_a_row_have_the_same_random_start(sampled):
+    """And are those of the agent before adaptation and after it."""
+    agent, task = made("maml", Blown(5)), Blown(5).default_params
+    curve = agent.adapt(task, num_steps=2)
+    ends = []
+    for step in (0, 2):
+        states, total = film.episode(agent, agent.actor(curve, step, greedy=not sampled), task, seed=3)
+        np.testing.assert_array_equal(states[0], first_step(agent.family, jax.random.key(3), task)[0])
+        assert len(states) == 6 and total < 0
+        ends.append(states[-1])
+    assert not np.array_equal(*ends)
+    other, _ = film.episode(agent, agent.actor(curve, 0), task, seed=4)
+    assert not np.array_equal(other[0], states[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "captions"),
+    [("maml", ["before", "after 2 steps"]), ("rl2", ["before", "after 2 episodes"]), ("oracle", ["-"]), ("random", None)],
+)
+def test_captions_say_what_is_shown(name, captions):
+    films = film.films_of(made(name, Blown(5)), Blown(5).default_params, film.How(2))
+    captions = ["before", "after 2 steps"] if captions is None else captions
+    assert [caption.startswith(start) for caption, start in zip(films, captions, strict=True)] == [True] * len(captions)
+    assert all("(task " in caption for caption in films)
+
+
+@pytest.fixture(scope="module")
+def blown_run(tmp_path_factory):
+    envs.register("films/Blown-v0", Blown)
+    return small_run(tmp_path_factory.mktemp("films") / "run", "--env", "films/Blown-v0", "--eval-tasks", "0")
+
+
+def test_the_command_films_a_run(blown_run, tmp_path):
+    command.main(["--run-dir", str(blown_run), "--num-tasks", "3"])
+    with Image.open(blown_run / "film.gif") as shown:
+        assert shown.n_frames >= 6
+        width, height = shown.size
+    command.main(["--run-dir", str(blown_run), "--task", '{"position": [0.3, -0.2]}', "--out", str(tmp_path / "new/one.gif")])
+    with Image.open(tmp_path / "new/one.gif") as shown:
+        assert shown.size[0] == width and shown.size[1] < height / 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ([], "give a run in --run-dir, or an agent that comes with metarl in --pretrained; one of them"),
+        (["--run-dir", "RUN", "--out", "a.mp4"], "a film is a GIF; give a name that ends with .gif"),
+        (["--run-dir", "RUN", "--task", "[]"], "--task is []: "),
+        (["--run-dir", "RUN", "--num-tasks", "0"], "--num-tasks is 0, but must be at least 1"),
+        (["--run-dir", "."], "is not a run"),
+    ],
+)
+def test_the_command_refuses_in_one_line(flags, said, blown_run, error_of, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert said in error_of(command.main, *[str(blown_run) if word == "RUN" else word for word in flags])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_family_that_cannot_draw_itself_is_said(tmp_path, error_of):
+    envs.register("films/Plain-v0", Plain)
+    run = small_run(tmp_path / "run", "--env", "films/Plain-v0", "--num-iterations", "0", "--eval-tasks", "0")
+    assert "Plain has no render_image, so there is nothing to film" in error_of(command.main, "--run-dir", run)
+
+
 def test_gymnasium_s_own_recorder(tmp_path):
     """RecordVideo works in the development install."""
     env = gymnasium.make("metarl/Navigation2D-v0", render_mode="rgb_array", max_episode_steps=5)
@@ -73,5 +148,5 @@ def test_gymnasium_s_own_recorder(tmp_path):
     for _ in range(5):
         env.step(env.action_space.sample())
     env.close()
-    [film] = (tmp_path / "films").glob("*.mp4")
-    assert film.stat().st_size > 1000
+    [shown] = (tmp_path / "films").glob("*.mp4")
+    assert shown.stat().st_size > 1000

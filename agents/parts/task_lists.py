@@ -1,0 +1,102 @@
+"""Training tasks from a list that are drawn together: without replacement, or by the weights of a curriculum.
+
+Agents take such a list from the family they are trained on, see `envs.task_lists.TaskList`. What a curriculum reads is carried
+beside the optimiser's state. Where tasks are drawn one by one there is nothing here to do.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl.interfaces import Key, MetaState, Task, Tree
+
+STREAM = 0x7A5C11  # folded into a meta-iteration's key, beyond the number of any task
+RECENT = 0.3  # weight of the newest return of a task in its average; our choice
+
+
+class Beside(NamedTuple):
+    """An optimiser's state, and what training has seen of the tasks of a list."""
+
+    opt_state: Tree
+    progress: Any
+
+
+def drawn_together(family: Any, num_tasks: int) -> Any:
+    """The family's list, if its tasks are drawn together; else None.
+
+    Raises:
+        ValueError: it has fewer tasks than a meta-iteration must have different ones.
+    """
+    listed = getattr(family, "train_list", None)
+    if listed is None or not (listed.distinct or listed.curriculum):
+        return None
+    there = size(listed) if listed.weights is None else int((listed.weights > 0).sum())
+    if listed.distinct and there < num_tasks:
+        raise ValueError(
+            f"num_tasks is {num_tasks}, but the list has {there} tasks to draw different ones from; lower it, or "
+            "draw them with replacement."
+        )
+    return listed
+
+
+def size(listed: Any) -> int:
+    """L."""
+    return jax.tree.leaves(listed.tasks)[0].shape[0]
+
+
+def begun(listed: Any, state: MetaState) -> MetaState:
+    """A learner's first state, with what a curriculum reads beside that of its optimiser."""
+    if listed is None or listed.curriculum is None:
+        return state
+    nothing, never = jnp.zeros(size(listed)), jnp.full(size(listed), -1, jnp.int32)
+    progress = (nothing, nothing, jnp.zeros(size(listed), jnp.int32), never)
+    return state._replace(opt_state=Beside(state.opt_state, progress))
+
+
+def opened(state: MetaState) -> tuple[MetaState, Any]:
+    """A state as the learner itself knows it, and what there was beside its optimiser's; None if nothing."""
+    if not isinstance(state.opt_state, Beside):
+        return state, None
+    return state._replace(opt_state=state.opt_state.opt_state), state.opt_state.progress
+
+
+def draw(listed: Any, key: Key, num_tasks: int, iteration: jax.Array, progress: Any) -> tuple[jax.Array, Task]:
+    """Indices [M] into the list, and the tasks, leaves [M, ...]."""
+    key = jax.random.fold_in(key, STREAM)
+    weights = jnp.ones(size(listed)) if listed.weights is None else jnp.asarray(listed.weights, float)
+    if listed.curriculum is not None:
+        given = jnp.asarray(listed.curriculum(iteration, listed.read(progress)), float)
+        given = jnp.where(jnp.isfinite(given) & (given > 0), given, 0.0)
+        weights = jnp.where(jnp.any(given > 0), given, weights)
+    logits = jnp.log(weights)
+    if listed.distinct:  # the largest of perturbed weights: one after another, without those that were taken (Yellott 1977)
+        _, index = jax.lax.top_k(logits + jax.random.gumbel(key, logits.shape), num_tasks)
+    else:
+        index = jax.random.categorical(key, logits, shape=(num_tasks,))
+    return index, jax.tree.map(lambda leaf: jnp.asarray(leaf)[index], listed.tasks)
+
+
+def closed(state: MetaState, progress: Any, index: jax.Array | None, score: Any, iteration: jax.Array) -> MetaState:
+    """The learner's new state with what the tasks [M] of ``index`` showed beside it.
+
+    Args:
+        state: after the meta-iteration, as the learner itself knows it.
+        progress: what was carried beside it; None if nothing is.
+        index: of the tasks, into the list.
+        score: [M, K+1], their returns.
+        iteration: the number of this meta-iteration.
+    """
+    if progress is None:
+        return state
+    before, after, visits, last = progress
+    count = jnp.zeros(visits.shape).at[index].add(1.0)
+    seen = count > 0
+
+    def averaged(old: jax.Array, new: jax.Array) -> jax.Array:
+        mean = jnp.zeros(old.shape).at[index].add(new) / jnp.maximum(count, 1.0)
+        return jnp.where(seen, jnp.where(visits == 0, mean, old + RECENT * (mean - old)), old)
+
+    before, after = averaged(before, score[:, 0]), averaged(after, score[:, -1])
+    new = (before, after, visits + seen, jnp.where(seen, iteration, last))
+    return state._replace(opt_state=Beside(state.opt_state, new))
