@@ -28,6 +28,7 @@ COMMANDS = {
     "studies.surrogates": "how far the derivatives of each surrogate are from the truth, by enumeration",
     "studies.approximations": "how much of e-maml's credit is signal, and how far imaml's gradient is from exact",
     "studies.explain": "three pictures of what meta-learning optimises",
+    "studies.playground": "an interactive introduction: one page to play with, without a server",
     "studies.shipped": "table and pictures of the trained agents that come with metarl",
     "studies.mjx-learning": "the same small training on MJX and on native MuJoCo",
     "studies.mjx-iterations": "solver iterations that MJX needs, against native MuJoCo",

@@ -1,0 +1,1 @@
+"""An interactive introduction in one HTML file: ``python -m experiments.studies.playground``."""
