@@ -121,7 +121,8 @@ def test_a_point_of_the_sweep_trains_under_its_id_though_the_server_is_away(tmp_
     )
     assert done.returncode == 0, done.stderr
     (warning,) = done.stderr.splitlines()
-    assert "cannot be reached" in warning and warning.endswith("wandb sync runs/sweep/abc123/wandb")
+    assert "cannot be reached" in warning or "has not answered yet" in warning  # as busy as the machine is
+    assert warning.endswith("wandb sync runs/sweep/abc123/wandb")
     train, evaluation = sorted((tmp_path / "runs/sweep/abc123/wandb").glob("offline-run-*"))
     (run,), (eval_run,) = records(train)["run"], records(evaluation)["run"]
     assert run["run_id"] == "abc123" and run["sweep_id"] == "sweep7"
