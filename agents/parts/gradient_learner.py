@@ -146,7 +146,8 @@ def gradient_learner(
 
     def step(state, key):
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(training.num_tasks))
-        sources, index, iteration = keys, None, state.iteration
+        sources: Any = keys
+        index, iteration = None, state.iteration
         state, progress = task_lists.opened(state)
         if listed is not None:
             index, tasks = task_lists.draw(listed, key, training.num_tasks, iteration, progress)

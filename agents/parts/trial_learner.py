@@ -1,5 +1,7 @@
 """Agents that play trials and learn by PPO: the same meta-iteration whatever the memory."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -68,7 +70,8 @@ def trial_learner(
     def step(state, key):
         key_data, key_deal = jax.random.split(key)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key_data, jnp.arange(training.num_tasks))
-        sources, index = keys, None
+        sources: Any = keys
+        index = None
         state, progress = task_lists.opened(state)
         if listed is not None:
             index, tasks = task_lists.draw(listed, key_data, training.num_tasks, state.iteration, progress)

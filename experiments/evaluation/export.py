@@ -72,7 +72,7 @@ def export(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if format == "npz":
-            arrays = arrays_of(agent, start)
+            arrays: dict[str, Any] = arrays_of(agent, start)
             with open(path, "wb") as file:  # np.savez would put another ending behind the name
                 np.savez(file, **arrays)
         else:
@@ -135,7 +135,8 @@ def arrays_of(agent: Trained, start: Standing) -> dict[str, np.ndarray]:
     if acting.remembers:
         raise UserError(f"this agent acts by a memory, which format npz does not hold; {ELSE}.")
     memory = acting.reset(start.memory)
-    found = _mlp(*jax.device_get((start.params, memory)), int(np.prod(family.observation_space.shape or ())))
+    params, memory = jax.device_get((start.params, memory))
+    found = _mlp(params, memory, int(np.prod(family.observation_space.shape or ())))
     activation = None if found is None else _activation(agent, start.params, memory, found)
     if found is None or activation is None:
         raise UserError(f"the policy is no MLP of dense layers, and format npz holds no other; {ELSE}.")
@@ -148,7 +149,8 @@ def arrays_of(agent: Trained, start: Standing) -> dict[str, np.ndarray]:
     space: Any = family.observation_space
     arrays |= {"observation_shape": np.array(space.shape, np.int64), "observation_low": space.low}
     arrays |= {"observation_high": space.high, "observation_mean": found.mean, "observation_factor": found.factor}
-    return {name: np.asarray(value) for name, value in arrays.items()} | {"observation_limit": np.float32(found.limit)}
+    arrays["observation_limit"] = np.float32(found.limit)
+    return {name: np.asarray(value) for name, value in arrays.items()}
 
 
 def _mlp(params: Any, memory: Any, num_observed: int) -> _MLP | None:
@@ -193,7 +195,9 @@ def _activation(agent: Trained, params: Any, memory: Any, found: _MLP) -> str | 
     _, given = jax.jit(jax.vmap(lambda observation: acting.respond(params, memory, observation)))(observations)
     given = jax.device_get(given)
     std = given.get("log_std") if isinstance(given, dict) else None
-    if (std is None) != (found.std is None) or (std is not None and not np.allclose(np.exp(std), found.std, CLOSE, CLOSE)):
+    if (std is None) != (found.std is None):
+        return None
+    if std is not None and found.std is not None and not np.allclose(np.exp(std), found.std, CLOSE, CLOSE):
         return None
     output = np.asarray(given if std is None else given["mean"])
     for name in ACTIVATIONS:

@@ -144,10 +144,12 @@ def standing(
     task = None if task is None else envs.check_task(family, task)
     if curve is not None:
         k = index_of(curve, step)
-        return Standing(*functions.after(curve.path, k), int(k))
+        params, memory = functions.after(curve.path, k)
+        return Standing(params, memory, int(k))
     if acting is not None and acting.sees_task and task is None:
         raise UserError("this agent sees the task, and acts in none without; give task=, or a curve of adapt(task).")
-    return Standing(*functions.begin(state, task), 0)
+    params, memory = functions.begin(state, task)
+    return Standing(params, memory, 0)
 
 
 def index_of(curve: AdaptationCurve, step: int) -> np.int32:

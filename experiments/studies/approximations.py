@@ -135,7 +135,7 @@ def spread_of(draws: np.ndarray) -> Spread:
     error = np.std(apart, ddof=1) / np.sqrt(len(apart))
     total = np.mean(np.diag(products))
     signal = max(float(np.mean(apart)), 0.0)
-    return Spread(signal**0.5, float(1.96 * error) ** 0.5, float(max(total - signal, 0.0)) ** 0.5)
+    return Spread(signal**0.5, float(1.96 * error) ** 0.5, max(float(total) - signal, 0.0) ** 0.5)
 
 
 class Errors(NamedTuple):
@@ -171,7 +171,7 @@ def implicit_errors(loop: Inner, own: Imaml, theta: Theta, experience: Experienc
         cosine = found @ here / np.linalg.norm(found) / np.linalg.norm(here)
         began, ended, least = (np.linalg.norm(exact.pulled_gradient(x, mine)[1]) for x in (exact.start, end, minimum))
         rows.append((error_of(found, here), cosine, error_of(found, there), ended / began, least / began))
-    return Errors(*map(float, np.median(rows, axis=0)))
+    return Errors(*map(float, np.median(np.asarray(rows, np.float64), axis=0)))
 
 
 def error_of(found: Any, truth: Any) -> float:

@@ -132,7 +132,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
     """Refuse bad flag values before anything compiles, and fill in what depends on the action space."""
     config = config if config.own is not None else train_config(**settings.common(config))
     files = {name: getattr(config, name) for name in TASK_FILES}
-    config = dataclasses.replace(config, **{name: file and str(Path(file).resolve()) for name, file in files.items()})
+    absolute: dict[str, Any] = {name: file and str(Path(file).resolve()) for name, file in files.items()}
+    config = dataclasses.replace(config, **absolute)
     infinity = float("inf")
     at_least(config, num_tasks=1, num_episodes=1, num_iterations=0, horizon=1, hidden_sizes=1)
     at_least(config, checkpoint_every=1, eval_tasks=0, eval_steps=0, eval_episodes=1, devices=1, task_batch=1)

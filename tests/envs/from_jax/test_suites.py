@@ -153,7 +153,7 @@ def test_tasks_of_two_spaces_are_accepted_and_no_others():
     given = uniform("from_here", fields, more)
     assert given["task_space"] == {"mass": Box(1.0, 4.0, ()), "kind": Discrete(6)}
     assert 3.0 <= given["sample_held_out_task"](KEY)["mass"] <= 4.0 and 1.0 <= given["sample_task"](KEY)["mass"] <= 2.0
-    with pytest.raises(ValueError, match="from_here: held_out_task_space has fields mass, but task_space mass, kind"):
+    with pytest.raises(ValueError, match="from_here: held_out_task_space has fields mass, but task_space kind, mass"):
         uniform("from_here", fields, {"mass": more["mass"]})
 
 
