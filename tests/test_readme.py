@@ -29,6 +29,7 @@ FEWER = {
     "studies.sinusoid": "--num-iterations 2 --eval-tasks 2 --num-seeds 1 --protocols maml --agents oracle",
     "studies.surrogates": "",
     "studies.explain": "--num-iterations 2 --surface-points 3",
+    "studies.playground": "--no-train",
     "studies.mjx_iterations": "--iterations 2 --num-episodes 2 --horizon 2",
     "studies.locomotion": "--agents random --num-iterations 0 --eval-tasks 1 --num-tasks 1 --horizon 2",
     "studies.families": "--no-train",

@@ -25,6 +25,7 @@ COMMANDS = {
     "studies.sinusoid": "agents x protocols x seeds on sinusoids, beside the published numbers",
     "studies.surrogates": "how far the derivatives of each surrogate are from the truth, by enumeration",
     "studies.explain": "three pictures of what meta-learning optimises",
+    "studies.playground": "an interactive introduction: one page to play with, without a server",
     "studies.shipped": "table and pictures of the trained agents that come with metarl",
     "studies.mjx-learning": "the same small training on MJX and on native MuJoCo",
     "studies.mjx-iterations": "solver iterations that MJX needs, against native MuJoCo",

@@ -18,8 +18,8 @@ function element(name, attributes = {}, ...children) {
 }
 
 // A picture with axes: x and y map numbers to places, and back. Its parts are drawn anew into `inside`.
-function plot(id, { width = 640, height = 400, xRange, yRange, xLabel, yLabel, xTicks, yTicks, left = 52, bottom = 46, log = false, square = false }) {
-  const host = find(id), right = 12, top = 12;
+function plot(id, { height = 330, xRange, yRange, xLabel, yLabel, xTicks, yTicks, left = 50, log = false }) {
+  const host = find(id), width = 480, bottom = 46, right = 10, top = 10;
   const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, class: "plot" });
   const scale = log ? Math.log10 : (v) => v, [y0, y1] = yRange.map(scale);
   const x = (v) => left + ((v - xRange[0]) / (xRange[1] - xRange[0])) * (width - left - right);
@@ -27,14 +27,14 @@ function plot(id, { width = 640, height = 400, xRange, yRange, xLabel, yLabel, x
   const axes = element("g", { class: "axes" });
   for (const v of xTicks) {
     axes.append(element("line", { x1: x(v), x2: x(v), y1: top, y2: height - bottom, class: "grid" }));
-    axes.append(element("text", { x: x(v), y: height - bottom + 18, "text-anchor": "middle" }, `${v}`.replace("-", "\u2212")));
+    axes.append(element("text", { x: x(v), y: height - bottom + 19, "text-anchor": "middle" }, `${v}`.replace("-", "\u2212")));
   }
   for (const v of yTicks) {
     axes.append(element("line", { x1: left, x2: width - right, y1: y(v), y2: y(v), class: "grid" }));
     axes.append(element("text", { x: left - 7, y: y(v) + 5, "text-anchor": "end" }, `${v}`.replace("-", "\u2212")));
   }
   axes.append(element("text", { x: (left + width - right) / 2, y: height - 8, "text-anchor": "middle", class: "label" }, xLabel));
-  axes.append(element("text", { transform: `translate(14 ${(top + height - bottom) / 2}) rotate(-90)`, "text-anchor": "middle", class: "label" }, yLabel));
+  axes.append(element("text", { transform: `translate(15 ${(top + height - bottom) / 2}) rotate(-90)`, "text-anchor": "middle", class: "label" }, yLabel));
   const behind = element("g"), inside = element("g");
   const pane = element("svg", { x: left, y: top, width: width - left - right, height: height - top - bottom, viewBox: `${left} ${top} ${width - left - right} ${height - top - bottom}`, overflow: "hidden" });
   pane.append(behind, inside);
@@ -50,7 +50,7 @@ function plot(id, { width = 640, height = 400, xRange, yRange, xLabel, yLabel, x
 
 function line(picture, points, attributes) {
   const d = points.map(([a, b], i) => `${i ? "L" : "M"}${picture.x(a).toFixed(1)} ${picture.y(b).toFixed(1)}`).join("");
-  const made = element("path", { d, fill: "none", "stroke-width": 2.5, "stroke-linejoin": "round", ...attributes });
+  const made = element("path", { d, fill: "none", "stroke-width": 2.2, "stroke-linejoin": "round", ...attributes });
   picture.inside.append(made);
   return made;
 }

@@ -3,9 +3,9 @@
 function startGoal(data) {
   const start = walkPolicy(data.maml), rl2 = memoryAgent(data.rl2), quiet = matchMedia("(prefers-reduced-motion: reduce)");
   const state = { start, rl2, goal: [-0.35, 0.3], seed: 1, policy: start, steps: 0, episodes: [], trial: [], returns: [], trialReturns: [] };
-  const room = { width: 520, height: 500, xRange: [-0.9, 0.9], yRange: [-0.9, 0.9], xLabel: "x", yLabel: "y", xTicks: [-0.5, 0, 0.5], yTicks: [-0.5, 0, 0.5] };
+  const room = { height: 475, xRange: [-0.9, 0.9], yRange: [-0.9, 0.9], xLabel: "x", yLabel: "y", xTicks: [-0.5, 0, 0.5], yTicks: [-0.5, 0, 0.5] };
   const left = plot("goal-maml", room), right = plot("goal-rl2", room);
-  const chart = plot("goal-returns", { height: 300, xRange: [-0.3, 5.3], yRange: [-50, 0], xLabel: "gradient steps taken (MAML), episodes seen (RL2)", yLabel: "return", xTicks: [0, 1, 2, 3, 4, 5], yTicks: [-50, -40, -30, -20, -10, 0], left: 62 });
+  const chart = plot("goal-returns", { height: 260, xRange: [-0.3, 5.3], yRange: [-50, 0], xLabel: "gradient steps (MAML), episodes seen (RL2)", yLabel: "return", xTicks: [0, 1, 2, 3, 4, 5], yTicks: [-50, -40, -30, -20, -10, 0], left: 62 });
   let frame = 0;
 
   function play() {

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 import agents
@@ -16,16 +15,18 @@ import envs
 from envs.families import training
 from experiments import sinusoid
 from experiments.studies.playground.packing import first_of, flat_gru, flat_mlp, pack, sizes_of
+from experiments.supervised.experiment import KIND
 from experiments.training import without_folders
 from experiments.training.config import schedule
 from experiments.training.progress import Progress
+from experiments.training.settings import declared
 
 SINUSOID_ITERATIONS = {
     "pretrained": 10_000,
     "maml": 10_000,
     "fomaml": 10_000,
-    "reptile": 6_000,
-    "imaml": 3_000,
+    "reptile": 4_000,
+    "imaml": 2_000,
     "cavia": 10_000,
     "meta-sgd": 10_000,
     "random": 1,
@@ -39,8 +40,14 @@ WALK_MAML: dict[str, Any] = {
     "hidden_sizes": (32, 32),
     "baseline": "time",  # short to write down in a page, and as good on episodes this short
 }
-WALK_RL2: dict[str, Any] = {"num_episodes": 2, "initial_std": 1.0, "trial_episodes": 4, "memory_size": 48, "hidden_sizes": (32,)}
-WALK_ITERATIONS = {"maml": 300, "rl2": 400}
+WALK_RL2: dict[str, Any] = {
+    "num_episodes": 2,
+    "initial_std": 1.0,
+    "trial_episodes": 4,
+    "memory_size": 48,
+    "hidden_sizes": (32,),
+}
+WALK_ITERATIONS = {"maml": 300, "rl2": 300}
 PULLS, ARMS = 10, 5
 BANDIT_RL2: dict[str, Any] = {
     "num_episodes": 1,
@@ -51,7 +58,7 @@ BANDIT_RL2: dict[str, Any] = {
     "gae_lambda": 0.95,
     "entropy_cost": 0.01,
 }
-BANDIT_ITERATIONS = 250
+BANDIT_ITERATIONS = 200
 
 
 def sinusoids(agent: str, out: Path, seed: int, num_iterations: int | None) -> dict[str, Any]:
@@ -65,10 +72,8 @@ def sinusoid_config(agent: str, out: Path, seed: int = 0, num_iterations: int | 
     """Its settings."""
     iterations = SINUSOID_ITERATIONS[agent]
     iterations = iterations if num_iterations is None else min(num_iterations, iterations)
-    given: dict[str, Any] = {} if agent == "random" else {"outer_schedule": "cosine"}
-    return sinusoid.resolve(
-        sinusoid.sinusoid_config(run_dir=out, agent=agent, seed=seed, num_iterations=iterations, **given)
-    )
+    given: dict[str, Any] = {"outer_schedule": "cosine"} if "optimizer" in declared(agent, KIND).uses else {}
+    return sinusoid.resolve(sinusoid.sinusoid_config(run_dir=out, agent=agent, seed=seed, num_iterations=iterations, **given))
 
 
 def described(own: Any, theta: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Numbers of a page as JSON: arrays as base64 of little-endian float32, which a browser reads as they are."""
 
 import base64
+import itertools
 from typing import Any
 
 import jax
@@ -44,7 +45,7 @@ def mlp_of(flat: np.ndarray, sizes: list[int]) -> Any:
     [2, 3, 1]
     """
     layers, start = {}, 0
-    for index, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
         kernel = flat[start : start + inputs * outputs].reshape(inputs, outputs)
         start += inputs * outputs
         layers[f"Dense_{index}"] = {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(flat[start : start + outputs])}

@@ -10,7 +10,7 @@ function startPoints(data) {
   };
   const ticks = [-4, -2, 0, 2, 4];
   const fit = plot("points-fit", { xRange: [-5, 5], yRange: [-6, 6], xLabel: "x", yLabel: "y", xTicks: ticks, yTicks: [-6, -4, -2, 0, 2, 4, 6] });
-  const error = plot("points-error", { height: 300, xRange: [0, 10], yRange: [0.001, 100], log: true, xLabel: "inner steps", yLabel: "mean squared error", xTicks: [0, 2, 4, 6, 8, 10], yTicks: [0.001, 0.01, 0.1, 1, 10, 100], left: 62 });
+  const error = plot("points-error", { height: 260, xRange: [0, 10], yRange: [0.001, 100], log: true, xLabel: "inner steps", yLabel: "mean squared error", xTicks: [0, 2, 4, 6, 8, 10], yTicks: [0.001, 0.01, 0.1, 1, 10, 100], left: 66 });
 
   function place() {
     const { uniform } = generator(state.seed), n = state.count;
@@ -43,7 +43,7 @@ function startPoints(data) {
       line(error, state.errors[name].map((e, k) => [k, clip(Number.isFinite(e) ? e : 1e9, 1e-4, 1e9)]), { stroke: colour(name) });
       mark(error, [state.steps, clip(state.errors[name][state.steps], 0.001, 100)], { fill: colour(name), stroke: "var(--paper)" });
     }
-    for (const x of state.points) mark(fit, [x, sinusoid(state.task, x)], { fill: "var(--ink)", stroke: "var(--paper)", "stroke-width": 2, r: 6.5 });
+    for (const x of state.points) mark(fit, [x, sinusoid(state.task, x)], { fill: "var(--ink)", stroke: "var(--paper)", "stroke-width": 2, r: 6 });
     if (document.activeElement === fit.host) line(fit, [[state.cursor, -6], [state.cursor, 6]], { stroke: "var(--soft)", "stroke-width": 1 });
     line(error, [[state.steps, 0.001], [state.steps, 100]], { stroke: "var(--soft)", "stroke-width": 1 });
     rows("points-table", ["start", "error before", `after ${state.steps}`, "after 10"], order.map((name) => {

@@ -60,8 +60,8 @@ function startSurface({ tasks, rate }, network) {
   };
   const state = { world: "bowls", steps: 1, point: [0, 0], grids: {}, path: [], loss: null };
   const pictures = {
-    bowls: plot("surface-bowls", { height: 520, ...bowls, xLabel: "\u03b8\u2081", yLabel: "\u03b8\u2082", xTicks: [-2, -1, 0, 1, 2], yTicks: [-2, -1, 0, 1, 2] }),
-    slice: plot("surface-slice", { height: 520, ...slice, xLabel: "from MAML's weights (0) to the pretrained ones (1)", yLabel: "across, towards fresh weights", xTicks: [-0.5, 0, 0.5, 1, 1.5], yTicks: [-0.5, 0, 0.5, 1] }),
+    bowls: plot("surface-bowls", { height: 420, ...bowls, xLabel: "\u03b8\u2081", yLabel: "\u03b8\u2082", xTicks: [-2, -1, 0, 1, 2], yTicks: [-2, -1, 0, 1, 2] }),
+    slice: plot("surface-slice", { height: 420, ...slice, xLabel: "from MAML's weights (0) to the pretrained ones (1)", yLabel: "across, towards fresh weights", xTicks: [-0.5, 0, 0.5, 1, 1.5], yTicks: [-0.5, 0, 0.5, 1] }),
   };
   const worlds = { bowls, slice };
 

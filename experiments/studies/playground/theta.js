@@ -11,7 +11,7 @@ function contour(task, level) {
 function startTheta({ tasks, rate }) {
   const names = { pretrained: AGENTS.pretrained, maml: AGENTS.maml, fomaml: AGENTS.fomaml, reptile: AGENTS.reptile, imaml: AGENTS.imaml };
   const state = { tasks, rate, theta: [0.1, 1.3], steps: 1, chosen: new Set(["pretrained", "maml"]), reveal: false, best: [Infinity, Infinity], landings: [], gradients: {}, losses: [] };
-  const picture = plot("theta-plane", { height: 560, xRange: [-2.2, 2.2], yRange: [-2, 2], xLabel: "\u03b8\u2081", yLabel: "\u03b8\u2082", xTicks: [-2, -1, 0, 1, 2], yTicks: [-2, -1, 0, 1, 2] });
+  const picture = plot("theta-plane", { height: 450, xRange: [-2.2, 2.2], yRange: [-2, 2], xLabel: "\u03b8\u2081", yLabel: "\u03b8\u2082", xTicks: [-2, -1, 0, 1, 2], yTicks: [-2, -1, 0, 1, 2] });
   const colours = ["var(--task-1)", "var(--task-2)"];
 
   function draw() {
@@ -24,7 +24,7 @@ function startTheta({ tasks, rate }) {
     tasks.forEach((task, i) => {
       for (const level of [0.05, 0.2, 0.5, 1, 2]) line(picture, contour(task, level), { stroke: colours[i], "stroke-width": 1.2, opacity: 0.65 });
       cross(picture, task.centre, colours[i]);
-      write(picture, plus(task.centre, i ? [0.1, 0.1] : [0.1, -0.25]), `optimum of task ${i + 1}`, { fill: colours[i] });
+      write(picture, plus(task.centre, i ? [0.1, 0.1] : [0.1, -0.25]), `task ${i + 1}`, { fill: colours[i] });
     });
     if (state.reveal) {
       for (const [name, k] of [["pretrained", 0], ["maml", steps]]) {
