@@ -9,9 +9,9 @@ from typing import Any
 from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.flags import MAX_SEED, at_least, between, parse
-from experiments.runs.folder import made_with
+from experiments.runs.folder import load_json, made_with, write_json
 from experiments.studies.playground import landscape
-from experiments.studies.playground.learned import everybody
+from experiments.studies.playground.learned import Maker, everybody
 from experiments.studies.playground.page import PARAMETERS, page, read
 
 PAGE = "playground.html"
@@ -19,10 +19,13 @@ PAGE = "playground.html"
 
 @dataclasses.dataclass(frozen=True)
 class PlaygroundConfig:
-    """Train small agents and write a page in which one plays with them: minutes on two cores. Needs no server to open."""
+    """Train small agents and write a page in which one plays with them: minutes on two cores. Needs no server to open.
+
+    Finished agents are kept: the same command goes on where it was stopped.
+    """
 
     out: Path
-    """Folder for playground.html and parameters.json."""
+    """Folder for playground.html, parameters.json and, in agents/, each agent as it is finished."""
     train: bool = True
     """Train the agents; --no-train takes the parameters that come with metarl."""
     num_iterations: int | None = None
@@ -51,8 +54,22 @@ def trained(config: PlaygroundConfig) -> dict[str, Any]:
     parameters: dict[str, Any] = {}
     for name, make in everybody().items():
         part, _, agent = name.partition("/")
-        parameters.setdefault(part, {})[agent] = make(config.out, config.seed, config.num_iterations)
+        parameters.setdefault(part, {})[agent] = kept(config, name, make)
     return whole(parameters, config.surface_points)
+
+
+def kept(config: PlaygroundConfig, name: str, make: Maker) -> dict[str, Any]:
+    """An agent from the file that an earlier call with the same settings has written, or trained now."""
+    path = config.out / "agents" / f"{name.replace('/', '-')}.json"
+    settings = {"seed": config.seed, "num_iterations": config.num_iterations}
+    if path.is_file():
+        found = load_json(path)
+        if found["settings"] == settings:
+            return found["agent"]
+    agent = make(config.out, config.seed, config.num_iterations)
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, {"settings": settings, "agent": agent})
+    return agent
 
 
 def whole(parameters: dict[str, Any], surface_points: int) -> dict[str, Any]:

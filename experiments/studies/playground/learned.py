@@ -25,8 +25,8 @@ SINUSOID_ITERATIONS = {
     "pretrained": 10_000,
     "maml": 10_000,
     "fomaml": 10_000,
-    "reptile": 6_000,
-    "imaml": 3_000,
+    "reptile": 4_000,
+    "imaml": 2_000,
     "cavia": 10_000,
     "meta-sgd": 10_000,
     "random": 1,
@@ -47,7 +47,7 @@ WALK_RL2: dict[str, Any] = {
     "memory_size": 48,
     "hidden_sizes": (32,),
 }
-WALK_ITERATIONS = {"maml": 300, "rl2": 400}
+WALK_ITERATIONS = {"maml": 300, "rl2": 300}
 PULLS, ARMS = 10, 5
 BANDIT_RL2: dict[str, Any] = {
     "num_episodes": 1,
@@ -58,7 +58,7 @@ BANDIT_RL2: dict[str, Any] = {
     "gae_lambda": 0.95,
     "entropy_cost": 0.01,
 }
-BANDIT_ITERATIONS = 250
+BANDIT_ITERATIONS = 200
 
 
 def sinusoids(agent: str, out: Path, seed: int, num_iterations: int | None) -> dict[str, Any]:
