@@ -420,9 +420,10 @@ def test_on_a_phone_nothing_is_cut_off_and_a_finger_works(browser):
     browser.send("Emulation.setTouchEmulationEnabled", enabled=True)
     try:
         assert browser.run("document.documentElement.scrollWidth") <= 375
+        # Of a label on its side the height is the width of its letters.
         small = browser.run(
-            "[...document.querySelectorAll('svg text')].filter((text) => text.getBoundingClientRect().height > 0 &&"
-            "Math.max(text.getBoundingClientRect().height, text.getBoundingClientRect().width) < 9).map((text) => text.textContent)"
+            "[...document.querySelectorAll('svg text')].map((text) => [text, text.getBoundingClientRect()])"
+            ".filter(([, box]) => box.height > 0 && Math.max(box.height, box.width) < 9).map(([text]) => text.textContent)"
         )
         assert not small
         browser.click("#points-clear")
