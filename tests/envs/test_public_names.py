@@ -26,6 +26,7 @@ NAMES = [
     "held_out_tasks",
     "host_error",
     "make",
+    "read_tasks",
     "register",
     "registered",
     "sinusoid",
