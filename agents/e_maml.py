@@ -26,8 +26,7 @@ class EMaml(OnPolicy, InnerLoop):
     credit: Annotated[float, Bounds(0)] = 1.0  # ours
     """Weight of the credit to support episodes."""
     credit_baseline: Literal["tasks", "episodes"] = "tasks"  # much as in ProMP's code; episodes: ours
-    """Adapted returns less other tasks' (tasks), or less other support episodes' (episodes: the exact sampling term, for
-    --surrogate reinforce)."""
+    """What credit is compared with: other tasks, or other support episodes (the exact term, for --surrogate reinforce)."""
 
 
 class Returns(NamedTuple):
