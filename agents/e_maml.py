@@ -138,17 +138,16 @@ def better_than_others(earned: jax.Array) -> jax.Array:
     if num_tasks == 1:
         return jnp.zeros_like(earned)
     spread = jnp.std(earned)
-    return minus_others(earned) / jnp.where(spread > 0, spread, 1.0)
+    return (earned - mean_of_others(earned)) / jnp.where(spread > 0, spread, 1.0)
 
 
-def minus_others(value: jax.Array, axis: int = 0) -> jax.Array:
-    """Each entry minus the mean of the *other* entries along an axis; of a single entry itself.
+def mean_of_others(value: jax.Array, axis: int = 0) -> jax.Array:
+    """For each entry the mean of the *other* entries along an axis; 0 where there are none.
 
-    >>> minus_others(jnp.array([1.0, 2.0, 6.0]))
-    Array([-3. , -1.5,  4.5], dtype=float32)
+    >>> mean_of_others(jnp.array([1.0, 2.0, 6.0]))
+    Array([4. , 3.5, 1.5], dtype=float32)
     """
-    count = value.shape[axis]
-    return value if count == 1 else (value - jnp.mean(value, axis, keepdims=True)) * count / (count - 1)
+    return (jnp.sum(value, axis, keepdims=True) - value) / max(value.shape[axis] - 1, 1)
 
 
 def against_tasks(returns: Returns) -> jax.Array:
@@ -171,14 +170,9 @@ def against_episodes(returns: Returns) -> jax.Array:
 
     Later inner steps' episodes would be no such baseline: what was drawn before changed the policy that plays them.
     """
-    num_tasks, _, num_episodes = returns.before.shape
-    # minus_others(x) is x less the mean of the others; so x less that is the mean.
-    others = returns.before - minus_others(returns.before, axis=2) if num_episodes > 1 else jnp.zeros_like(returns.before)
-    gained = returns.after[:, None, None] - others
-    everywhere = jnp.mean(gained, axis=2, keepdims=True)
-    if num_tasks > 1:
-        gained = gained - (everywhere - minus_others(everywhere))
-    return num_episodes * gained / returns.unit[:, None, None]
+    gained = returns.after[:, None, None] - mean_of_others(returns.before, axis=2)
+    gained = gained - mean_of_others(jnp.mean(gained, axis=2, keepdims=True))
+    return returns.before.shape[2] * gained / returns.unit[:, None, None]
 
 
 CREDITS: dict[str, Callable[[Returns], jax.Array]] = {"tasks": against_tasks, "episodes": against_episodes}

@@ -10,7 +10,6 @@ from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.flags import MAX_SEED, at_least, between, parse, with_paths
 from experiments.evaluation import shipped
 from experiments.evaluation.export import export, task_of
-from experiments.evaluation.trained import load
 
 
 @dataclass(frozen=True)
@@ -45,16 +44,11 @@ def main(args: Sequence[str] | None = None) -> None:
     config = parse(ExportConfig, args, command_line("export"))
     at_least(config, num_steps=0)
     between(config, seed=(0, MAX_SEED))
-    if (config.run_dir is None) == (config.pretrained is None):
-        raise UserError("give a run in --run-dir, or an agent that comes with metarl in --pretrained; one of them.")
     if config.num_steps is not None and config.task is None:
         raise UserError(f"--num-steps is {config.num_steps}, but there is no --task to adapt to; leave it out.")
     if config.out.is_dir():
         raise UserError(f"--out is {config.out}, a folder; give a file.")
-    if config.run_dir is not None:
-        agent = load(config.run_dir, trust=config.trust)
-    else:
-        agent = shipped.pretrained(str(config.pretrained))
+    agent = shipped.either(config.run_dir, config.pretrained, config.trust)
     after = None
     if config.task is not None:
         num_steps = 1 if config.num_steps is None else config.num_steps

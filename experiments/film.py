@@ -12,7 +12,6 @@ from experiments.cli.flags import MAX_SEED, at_least, between, parse, with_paths
 from experiments.evaluation import shipped
 from experiments.evaluation.export import task_of
 from experiments.evaluation.film import KEY_OF_FILMS, TASKS_SHOWN, How, distinct, row, write_all
-from experiments.evaluation.trained import load
 
 SEARCHED = 100  # held-out tasks among which different ones are looked for
 
@@ -54,12 +53,7 @@ def main(args: Sequence[str] | None = None) -> None:
     config = parse(FilmConfig, args, command_line("film"))
     at_least(config, num_tasks=1, num_steps=0)
     between(config, seed=(0, MAX_SEED))
-    if (config.run_dir is None) == (config.pretrained is None):
-        raise UserError("give a run in --run-dir, or an agent that comes with metarl in --pretrained; one of them.")
-    if config.run_dir is not None:
-        agent = load(config.run_dir, trust=config.trust)
-    else:
-        agent = shipped.pretrained(str(config.pretrained))
+    agent = shipped.either(config.run_dir, config.pretrained, config.trust)
     if not envs.family.can_render(agent.family):
         raise UserError(f"{type(agent.family).__name__} has no render_image, so there is nothing to film.")
     tasks: list[Any]

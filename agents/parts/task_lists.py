@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from metarl.interfaces import Key, MetaState, Task, Tree
 
+LAST = -1e4  # logarithm of a weight of 0: far below any weight's, near enough for chance to order several of them
 STREAM = 0x7A5C11  # folded into a meta-iteration's key, beyond the number of any task
 RECENT = 0.3  # weight of the newest return of a task in its average; our choice
 
@@ -71,7 +72,8 @@ def draw(listed: Any, key: Key, num_tasks: int, iteration: jax.Array, progress: 
         weights = jnp.where(jnp.any(given > 0), given, weights)
     logits = jnp.log(weights)
     if listed.distinct:  # the largest of perturbed weights: one after another, without those that were taken (Yellott 1977)
-        _, index = jax.lax.top_k(logits + jax.random.gumbel(key, logits.shape), num_tasks)
+        # Where a curriculum gives fewer tasks a weight than are drawn, the rest is drawn alike from the others.
+        _, index = jax.lax.top_k(jnp.maximum(logits, LAST) + jax.random.gumbel(key, logits.shape), num_tasks)
     else:
         index = jax.random.categorical(key, logits, shape=(num_tasks,))
     return index, jax.tree.map(lambda leaf: jnp.asarray(leaf)[index], listed.tasks)

@@ -262,7 +262,7 @@ def summarise(
         "return_mean": returns.mean(axis=0).tolist(),
         "return_ci95": bootstrap_ci95([returns], of_task).tolist(),
         "return_iqm": iqm(returns).tolist(),
-        **tails([returns]),
+        **tails([returns], of_task),
         "greedy_mean": greedy_returns.mean(axis=0).tolist(),
         "greedy_ci95": bootstrap_ci95([greedy_returns], of_task).tolist(),
         **{name: value for name, value in hurt_over_seeds([returns], [gain_error]).items() if name != "hurt_by_step"},

@@ -83,6 +83,19 @@ def pretrained(name: str, **changes: Any) -> Trained:
     return trained(built.family, built.learner, state, env_steps=described["env_steps"], config=config)
 
 
+def either(run_dir: Path | None, name: str | None, trust: tuple[str, ...] = ()) -> Trained:
+    """The agent of a run, or one that comes with this repository, as --run-dir and --pretrained of a command say.
+
+    Raises:
+        UserError: neither is given, or both; or what `load` and `pretrained` raise.
+    """
+    if run_dir is not None and name is None:
+        return load(run_dir, trust=trust)
+    if run_dir is None and name is not None:
+        return pretrained(name)
+    raise UserError("give a run in --run-dir, or an agent that comes with metarl in --pretrained; one of them.")
+
+
 def _filled(name: str, theta: Any, arrays: Any) -> Any:
     """``theta`` with the numbers of ``arrays`` by the paths of its leaves."""
     found, structure = jax.tree_util.tree_flatten_with_path(theta)

@@ -228,7 +228,7 @@ def over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
         "return_ci95": bootstrap_ci95(per_seed, of_task).tolist(),
         "algorithm_ci95": _listed(algorithm_ci95(per_seed, of_task)),
         "return_iqm": iqm(np.concatenate(per_seed)).tolist(),
-        **tails(per_seed),
+        **tails(per_seed, of_task),
         "greedy_mean": np.mean([m.mean(axis=0) for m in modes], axis=0).tolist() if has_modes else None,
         "greedy_ci95": bootstrap_ci95(modes, of_task).tolist() if has_modes else None,
         **hurt_over_seeds(per_seed, errors),

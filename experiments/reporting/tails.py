@@ -25,7 +25,7 @@ def cvar(values: np.ndarray, share: float) -> np.ndarray:
     return np.tensordot(weights / weights.sum(), np.sort(values, axis=0), axes=1)
 
 
-def tails(per_seed: Sequence[np.ndarray]) -> dict[str, list[float]]:
+def tails(per_seed: Sequence[np.ndarray], of_task: Sequence[int] | np.ndarray | None = None) -> dict[str, list[float]]:
     """What the worst tasks return, under the names of evaluation.json: each the mean over seeds.
 
     A task's return is itself a mean over a few episodes, whose chance makes the lowest ones lower. Agents that are evaluated
@@ -33,10 +33,14 @@ def tails(per_seed: Sequence[np.ndarray]) -> dict[str, list[float]]:
 
     Args:
         per_seed: one array [M, K+1] of tasks' returns per seed.
+        of_task: see `bootstrap_ci95`: rows of one task are averaged first, or the lowest of its repeats would pass for a task.
 
     Returns:
         [K+1] each: the means of the worst 5 % and 20 % of tasks, the 20th percentile, and the worst task.
     """
+    if of_task is not None:
+        rows = [np.asarray(of_task) == task for task in np.unique(of_task)]
+        per_seed = [np.stack([values[of_it].mean(axis=0) for of_it in rows]) for values in per_seed]
     over_seeds = lambda of: np.mean([of(values) for values in per_seed], axis=0).tolist()
     found = {name: over_seeds(lambda values, share=share: cvar(values, share)) for name, share in CVAR.items()}
     found |= {name: over_seeds(lambda values, p=p: np.percentile(values, p, axis=0)) for name, p in PERCENTILE.items()}

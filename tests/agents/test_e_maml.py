@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import agents
-from agents.e_maml import Returns, against_episodes, minus_others, sampling_term, unit_of
+from agents.e_maml import Returns, against_episodes, mean_of_others, sampling_term, unit_of
 from agents.parts.problems import Episodes, policy_gradient
 from metarl import advantages, rules
 from metarl.inner_loop import adapt
@@ -124,14 +124,14 @@ def test_its_spread_is_less_than_without_a_baseline():
     easy = jnp.array([0.0, -10.0, -50.0])
     before = easy[:, None, None] + jax.random.normal(jax.random.key(0), (3, 1, 20))
     credit = against_episodes(Returns(before, easy + 3.0, jnp.ones(3))) / 20
-    assert jnp.abs(credit).max() < 1.0 < jnp.abs(minus_others(easy)).min()
+    assert jnp.abs(credit).max() < 1.0 < jnp.abs(easy - mean_of_others(easy)).min()
 
 
 def test_a_batch_of_one_episode_is_compared_with_other_tasks():
     after = jnp.array([1.0, 2.0, 6.0])
     for task in range(3):
         mine = Returns(jnp.zeros((3, 1, 1)).at[task].set(9.0), after, jnp.ones(3))
-        np.testing.assert_allclose(against_episodes(mine)[:, 0, 0], minus_others(after), rtol=1e-6)
+        np.testing.assert_allclose(against_episodes(mine)[:, 0, 0], after - mean_of_others(after), rtol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [advantages.normalize, advantages.common_scale(2.5)])

@@ -50,6 +50,14 @@ def test_weights_without_replacement_are_those_of_one_draw_after_another():
     np.testing.assert_allclose(np.bincount(found[:, 1], minlength=6) / 8000, second, atol=0.02)
 
 
+def test_a_curriculum_of_fewer_tasks_than_are_drawn_is_filled_up_by_chance():
+    found = indices(listed(distinct=True, curriculum=lambda i, p: 0.0 + (jnp.arange(6) == 4)), 3, progress=(jnp.zeros(6),) * 4)
+    assert (found[:, 0] == 4).all() and all(len(set(row)) == 3 for row in found.tolist())
+    np.testing.assert_allclose(
+        np.bincount(found[:, 1:].ravel(), minlength=6) / 4000, np.array([1, 1, 1, 1, 0, 1]) / 5, atol=0.03
+    )
+
+
 def test_a_list_that_is_too_short_is_refused():
     with pytest.raises(ValueError, match="num_tasks is 7, but the list has 6 tasks to draw different ones from"):
         learner(num_tasks=7, distinct=True)

@@ -31,6 +31,16 @@ def test_tails_are_of_each_seed_s_tasks():
     np.testing.assert_allclose(found["return_p20"], [np.percentile(good, 20) - 50])
 
 
+def test_repeats_of_a_task_are_one_task():
+    """Two directions, each evaluated twenty times: the worst of them, not its worst repeat."""
+    rng, of_task = np.random.default_rng(3), np.arange(40) % 2
+    returns = np.where(of_task == 0, 200.0, 280.0)[:, None] + 30 * rng.normal(size=(40, 2))
+    found = tails([returns], of_task)
+    np.testing.assert_allclose(found["return_worst"], returns[of_task == 0].mean(axis=0))
+    np.testing.assert_allclose(found["return_cvar05"], found["return_worst"])
+    assert tails([returns])["return_worst"][0] < found["return_worst"][0] - 20
+
+
 def test_improvement_by_counting():
     rng = np.random.default_rng(1)
     ours, theirs = rng.integers(0, 4, (3, 15)).astype(float), rng.integers(0, 4, (2, 15)).astype(float)
