@@ -265,7 +265,7 @@ def summarise(
         **tails([returns], of_task),
         "greedy_mean": greedy_returns.mean(axis=0).tolist(),
         "greedy_ci95": bootstrap_ci95([greedy_returns], of_task).tolist(),
-        **{name: value for name, value in hurt_over_seeds([returns], [gain_error]).items() if name != "hurt_by_step"},
+        **{name: value for name, value in hurt_over_seeds([returns], [gain_error], of_task).items() if name != "hurt_by_step"},
         "returns": returns.tolist(),
         "greedy_returns": greedy_returns.tolist(),
         "gain_se": gain_error.tolist() if np.all(np.isfinite(gain_error)) else None,

@@ -231,7 +231,7 @@ def over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
         **tails(per_seed, of_task),
         "greedy_mean": np.mean([m.mean(axis=0) for m in modes], axis=0).tolist() if has_modes else None,
         "greedy_ci95": bootstrap_ci95(modes, of_task).tolist() if has_modes else None,
-        **hurt_over_seeds(per_seed, errors),
+        **hurt_over_seeds(per_seed, errors, of_task),
         "seed_means": seed_means.tolist(),
         "seed_spread": seed_means.std(axis=0, ddof=1).tolist() if len(results) > 1 else None,
         "measures": measures_over_seeds(results),

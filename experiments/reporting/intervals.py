@@ -122,12 +122,15 @@ def share_ci95(per_seed: list[np.ndarray]) -> list[float]:
     return [float(interval.low), float(interval.high)]
 
 
-def hurt_over_seeds(returns: Sequence[np.ndarray], gain_error: Sequence[np.ndarray]) -> dict[str, Any]:
+def hurt_over_seeds(
+    returns: Sequence[np.ndarray], gain_error: Sequence[np.ndarray], of_task: Sequence[int] | np.ndarray | None = None
+) -> dict[str, Any]:
     """The share of tasks that adaptation made clearly worse, under the names of evaluation.json; see `metarl.gains`.
 
     Args:
         returns: one array [M, K+1] per seed.
         gain_error: standard errors [M, K+1] of each return minus the first, per seed.
+        of_task: see `bootstrap_ci95`: a task that was evaluated several times is one task, with its mean gain.
 
     Returns:
         hurt, of the last step, with hurt_ci95; hurt_by_step [K+1]; hurt_by_chance, the share expected where adaptation does
@@ -135,8 +138,11 @@ def hurt_over_seeds(returns: Sequence[np.ndarray], gain_error: Sequence[np.ndarr
     """
     if not all(np.all(np.isfinite(error)) for error in gain_error):
         return {"hurt": None, "hurt_ci95": None, "hurt_by_step": None, "hurt_by_chance": BY_CHANCE}
-    pairs = zip(returns, gain_error, strict=True)
-    worse = [clearly_worse(per_task - per_task[:, :1], error).astype(float) for per_task, error in pairs]
+    which = range(len(returns[0])) if of_task is None else of_task
+    rows = [np.asarray(which) == task for task in np.unique(which)]
+    gains = [np.stack([(seed - seed[:, :1])[row].mean(axis=0) for row in rows]) for seed in returns]
+    errors = [np.stack([np.sqrt(np.square(seed[row]).sum(axis=0)) / row.sum() for row in rows]) for seed in gain_error]
+    worse = [clearly_worse(gain, error).astype(float) for gain, error in zip(gains, errors, strict=True)]
     by_step = np.mean([share.mean(axis=0) for share in worse], axis=0)
     return {
         "hurt": float(by_step[-1]),

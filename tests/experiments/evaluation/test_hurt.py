@@ -13,6 +13,7 @@ from experiments.evaluation import evaluate, trained
 from experiments.evaluation.held_out import summarise, table_of
 from experiments.reporting.comparison import gather, over_seeds
 from experiments.reporting.comparison_table import cells
+from experiments.reporting.intervals import hurt_over_seeds
 from metarl import gains
 from tests.experiments.reporting.comparable import write_run
 
@@ -93,3 +94,13 @@ def test_old_evaluations_hold_too_little_to_say(tmp_path):
     found = cells(gather((tmp_path,)))
     column = found.headings.index("hurt")
     assert {row[column] for row in found.groups["maml"]} == {"-"} and "2.5% by chance" in found.notes["hurt"]
+
+
+def test_repeats_of_a_task_are_one_task_with_its_mean_gain():
+    """Of two tasks one gains 1 +- 0.5 twice; the other loses 0.9 +- 0.5 twice, which shows only in the mean of both."""
+    returns = np.array([[0, 1.0], [0, -0.9], [0, 1.0], [0, -0.9]])
+    error = np.array([[0, 0.5]] * 4)
+    assert hurt_over_seeds([returns], [error])["hurt"] == 0
+    found = hurt_over_seeds([returns], [error], [0, 1, 0, 1])
+    assert found["hurt"] == 0.5 and found["hurt_by_step"] == [0, 0.5]
+    np.testing.assert_allclose(found["hurt_ci95"], [0.0126, 0.9874], atol=1e-4, err_msg="exact, of one among two")
