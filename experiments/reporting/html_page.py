@@ -7,6 +7,7 @@ from typing import Any
 from experiments.reporting import svg as figures
 from experiments.reporting.comparison import Comparison, Run
 from experiments.reporting.comparison_table import BETTER, Cells, better, cells, wide
+from experiments.reporting.explore import explorer
 from experiments.reporting.tables import NONE, Table, counted, html, number
 from experiments.runs.folder import NOT_SETTINGS
 
@@ -41,6 +42,20 @@ th, td { padding: .3rem .5rem; text-align: right; white-space: nowrap; vertical-
 thead th { white-space: normal; vertical-align: bottom; border-bottom: 2px solid var(--line); }
 tbody tr.first td { border-top: 2px solid var(--line); }
 tbody tr:hover { background: var(--band); }
+svg.explored { min-width: 0; }
+svg.explored text { fill: var(--soft); font-size: 13px; }
+svg.explored .grid { stroke: var(--line); }
+svg.explored .pointer { stroke: var(--soft); stroke-dasharray: 3 3; }
+svg.explored .mark { stroke: var(--paper); stroke-width: 1.5; }
+.agents, .choices, .said { display: flex; flex-wrap: wrap; gap: .3rem .9rem; align-items: center; font-size: .875rem; }
+.agents { border: 1px solid var(--line); border-radius: .4rem; margin: 1rem 0 0; padding: .3rem .8rem .6rem; min-width: 0; }
+.agents legend { color: var(--soft); padding: 0 .3rem; }
+.agents label, .value { display: inline-flex; align-items: center; gap: .35rem; }
+.said { color: var(--soft); min-height: 1.6rem; }
+svg.sample { width: 1.4rem; min-width: 1.4rem; height: .5rem; flex: none; }
+button { font: inherit; color: inherit; background: var(--band); border: 1px solid var(--line); border-radius: .3rem;
+         padding: .1rem .6rem; cursor: pointer; }
+button[aria-pressed="true"] { border-color: var(--ink); font-weight: 600; }
 """
 
 
@@ -57,6 +72,7 @@ def page(comparison: Comparison) -> str:
         _throughput(comparison),
         "<h2>Runs</h2>",
         _runs(comparison),
+        explorer(comparison),
     ]
     head = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -70,9 +86,10 @@ def _summary(comparison: Comparison) -> str:
     return "; ".join(f"{agent}: {counted(len(its), 'seed')}" for agent, its in comparison.runs.items()) + "."
 
 
-def _figure(svg: str, caption: str) -> str:
+def _figure(name: str, svg: str, caption: str) -> str:
+    drawn = svg.replace("<svg", f'<svg role="img" aria-label="{escape(caption)}" ', 1)
     return (
-        f'<figure><div class="scroll">{svg.replace("<svg", f"""<svg role="img" aria-label="{escape(caption)}" """, 1)}</div>'
+        f'<figure data-figure="{escape(name)}"><div class="scroll">{drawn}</div>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
@@ -82,9 +99,10 @@ def _adaptation_figures(comparison: Comparison) -> str:
         caption = (
             "Return per episode on held-out tasks against episodes used on them; mean over seeds and tasks, 95 % interval."
         )
-        return _figure(figures.adaptation(comparison.rows), caption)
+        return _figure("adaptation", figures.adaptation(comparison.rows), caption)
     shown = [
         _figure(
+            f"errors-{shots}",
             figures.errors(comparison.rows, shots),
             f"Error on held-out tasks given {shots} points, against inner steps; mean over seeds and tasks, 95 % interval.",
         )
@@ -98,7 +116,11 @@ def _training_figures(comparison: Comparison) -> str:
     unit, what = ("examples drawn", "minus the error") if comparison.supervised else ("environment steps", "return")
     note = "mean over seeds, shaded from the least to the greatest seed"
     shown = [
-        _figure(figures.learning(lines, name, f"{what} {when}", unit), f"{name}: {what} {when} on training tasks; {note}.")
+        _figure(
+            name.replace("/", "-"),
+            figures.learning(lines, name, f"{what} {when}", unit),
+            f"{name}: {what} {when} on training tasks; {note}.",
+        )
         for name, when in (("meta/post", "after adaptation"), ("meta/pre", "before adaptation"))
     ]
     return f'<div class="figures">{"".join(shown)}</div>'
@@ -117,7 +139,7 @@ def _throughput(comparison: Comparison) -> str:
         spread = f"{min(medians):,.0f} to {max(medians):,.0f}" if medians else NONE
         rows.append((agent, f"{statistics.mean(medians):,.0f}" if medians else NONE, spread))
     table = html(Table(("agent", f"{unit} per second (median of a run)", "seeds' range"), rows))
-    return f'<div class="beside">{_figure(svg, caption)}<div class="part scroll">{table}</div></div>'
+    return f'<div class="beside">{_figure("time-steps_per_second", svg, caption)}<div class="part scroll">{table}</div></div>'
 
 
 def _speed(run: Run) -> float | None:

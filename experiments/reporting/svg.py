@@ -12,6 +12,8 @@ from matplotlib.ticker import EngFormatter
 from experiments.reporting import figures
 
 INK = "#010203"  # stands for the page's text colour until the figure is finished
+COLOURS = ["#3987e5", "#e08214", "#1b9e77", "#d6608f", "#8f7ae5", "#a6761d", "#d94a3a", "#7f8c8d", "#5aa9a0", "#8aa31f"]
+DASHES = {"-": "", "--": "7 4", ":": "2 3"}  # and what SVG calls them
 SIZE = (7.2, 4.5)
 NUM_POINTS = 150  # of a learning curve
 START = 0.05  # the share of a learning curve that may lie below the figure
@@ -28,10 +30,7 @@ STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     # Colours that differ in hue and lightness and stand out on white and on black; dashed when they come again.
-    "axes.prop_cycle": cycler(linestyle=["-", "--", ":"])
-    * cycler(
-        color=["#3987e5", "#e08214", "#1b9e77", "#d6608f", "#8f7ae5", "#a6761d", "#d94a3a", "#7f8c8d", "#5aa9a0", "#8aa31f"]
-    ),
+    "axes.prop_cycle": cycler(linestyle=list(DASHES)) * cycler(color=COLOURS),
 }
 
 
@@ -63,17 +62,12 @@ def learning(lines: dict[str, list[list[dict[str, Any]]]], name: str, label: str
     """
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=SIZE)
-        drawn, lowest, highest, styles = [], np.inf, -np.inf, list(plt.rcParams["axes.prop_cycle"])
-        for index, (agent, seeds) in enumerate(lines.items()):
-            curves = [curve for curve in (series(rows, name) for rows in seeds) if curve is not None]
-            if not curves:
-                continue
-            steps, values = on_one_grid(curves)
-            mean, extremes = values.mean(axis=0), np.stack([values.min(axis=0), values.max(axis=0)], axis=-1)
-            style = styles[index % len(styles)]  # the agent's in every figure
+        lowest, highest, styles = np.inf, -np.inf, list(plt.rcParams["axes.prop_cycle"])
+        curves, order = learning_curves(lines, name), list(lines)
+        for agent, (steps, mean, extremes) in curves.items():
+            style = styles[order.index(agent) % len(styles)]  # the agent's in every figure
             figures.band(axis, steps, mean, extremes, **style, linewidth=1.5, label=agent, marker="o" * (len(steps) == 1))
-            drawn.append(agent)
-            lowest, highest = min(lowest, np.quantile(mean, START)), max(highest, values.max())
+            lowest, highest = min(lowest, np.quantile(mean, START)), max(highest, extremes.max())
         axis.set_xlabel(unit)
         axis.set_ylabel(label)
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -82,7 +76,25 @@ def learning(lines: dict[str, list[list[dict[str, Any]]]], name: str, label: str
             axis.set_ylim(bottom=0)
         elif highest > lowest:  # the first iterations of an untrained policy would flatten all that follows
             axis.set_ylim(bottom=lowest - 0.05 * (highest - lowest))
-        return to_svg(figure, axis, name.replace("/", "-"), drawn)
+        return to_svg(figure, axis, name.replace("/", "-"), list(curves))
+
+
+def learning_curves(
+    lines: dict[str, list[list[dict[str, Any]]]], name: str
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Agent -> steps [P], a metric's mean over seeds there [P], and the least and the greatest of a seed [P, 2].
+
+    Args:
+        lines: agent -> rows of metrics.jsonl per seed; agents without the metric are left out.
+        name: of the metric.
+    """
+    found = {}
+    for agent, seeds in lines.items():
+        curves = [curve for curve in (series(rows, name) for rows in seeds) if curve is not None]
+        if curves:
+            steps, values = on_one_grid(curves)
+            found[agent] = (steps, values.mean(axis=0), np.stack([values.min(axis=0), values.max(axis=0)], axis=-1))
+    return found
 
 
 def series(rows: list[dict[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray] | None:
