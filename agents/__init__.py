@@ -1,9 +1,13 @@
 """Agents: what learns to adapt. `make` builds one on a task family; `register` makes one of your own known by name."""
 
+from flax import linen as nn
+
 from agents.agent import Adaptation, Agent, Bounds, ByPPO, InnerLoop, NoHyperparameters, Only, OnPolicy, Training
 from agents.build import build, make
+from agents.parts.linear_recurrence import LRU
+from agents.parts.transformer import Transformer
 from agents.parts.world import RegressionSettings, ReinforcementSettings, World, policy_gradient_world, regression_world
-from agents.registration import find, find_network, register, register_network, registered
+from agents.registration import find, find_memory, find_network, register, register_memory, register_network, registered
 
 AGENTS = {
     "maml": ".maml:MAML",
@@ -25,11 +29,16 @@ AGENTS = {
     "random": ".random_start:RANDOM_START",
 }
 
+MEMORIES = {"gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell, "lru": LRU, "transformer": Transformer}
+
 for _name, _agent in AGENTS.items():
     register(_name, _agent)
+for _name, _memory in MEMORIES.items():
+    register_memory(_name, _memory)
 
 __all__ = [
     "AGENTS",
+    "MEMORIES",
     "Adaptation",
     "Agent",
     "Bounds",
@@ -44,10 +53,12 @@ __all__ = [
     "World",
     "build",
     "find",
+    "find_memory",
     "find_network",
     "make",
     "policy_gradient_world",
     "register",
+    "register_memory",
     "register_network",
     "registered",
     "regression_world",

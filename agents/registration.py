@@ -12,6 +12,7 @@ from agents.agent import Agent, check_declaration
 
 _AGENTS: dict[str, Agent | str] = {}
 _NETWORKS: dict[str, Any] = {}
+_MEMORIES: dict[str, Any] = {}
 
 
 def register(name: str, agent: Agent | str) -> None:
@@ -83,6 +84,34 @@ def find_network(name: str) -> Any:
         ValueError: no such module, or no such network; names the closest.
     """
     return _look_up("network", name, _NETWORKS, "agents.register_network")[1]
+
+
+def register_memory(name: str, memory: nn.Module | Callable[..., nn.Module]) -> None:
+    """Make a memory known under a name, for ``--memory`` of `rl2`.
+
+    Args:
+        name: such as ``their/memory``.
+        memory: a flax module that remembers, see `agents.parts.memory.memory_of`; or a function, or class, that makes one of a
+            size and, if it names them, of ``layers``, ``heads`` and ``context``.
+
+    Raises:
+        ValueError: the name is taken, or this is no memory.
+    """
+    _check_name("register_memory", name)
+    if name in _MEMORIES and not _same(_MEMORIES[name], memory):
+        raise ValueError(f"register_memory: {name!r} is taken; choose another name.")
+    if not (callable(memory) or isinstance(memory, nn.Module)):
+        raise ValueError(f"register_memory: {name} is {memory!r}, but must be a flax module or a function that makes one.")
+    _MEMORIES[name] = memory
+
+
+def find_memory(name: str) -> Any:
+    """What was registered as a memory under ``name``. ``module:name`` imports ``module`` first.
+
+    Raises:
+        ValueError: no such module, or no such memory; names the closest.
+    """
+    return _look_up("memory", name, _MEMORIES, "agents.register_memory")[1]
 
 
 def _check_name(function: str, name: str) -> None:

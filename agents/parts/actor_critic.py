@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from agents.parts.hypernetwork import generated
+from agents.parts.memory import in_chunks, memory_of
 from agents.parts.networks import observation_shape, one_line, policy, regressor
 from agents.parts.normalization import Seen, merged, normalized
 from metarl.interfaces import Key, Params, Task, Tree
@@ -39,67 +41,83 @@ class ActorCritic(NamedTuple):
     no_action: jax.Array
 
 
-def recurrent(family: Any, policy_options: dict[str, Any], memory_size: int, network: Any = None) -> ActorCritic:
-    """A GRU reads observation, last action, last reward, last end and "an episode starts here"; policy and value read the GRU.
+def recurrent(
+    family: Any,
+    policy_options: dict[str, Any],
+    memory: nn.Module,
+    network: Any = None,
+    *,
+    called: str = "memory",
+    hypernetwork: bool = False,
+    chunk: int = 0,
+) -> ActorCritic:
+    """A memory reads observation, last action, last reward, last end and "an episode starts here"; policy and value read it.
 
-    Duan et al. 2016 (RL2), Section 2.2. A discrete action is read as one-hot, all zeros when there was none.
+    Duan et al. 2016 (RL2), Section 2.2, whose memory is a GRU. A discrete action is read as one-hot, all zeros when there was
+    none.
 
     Args:
         family: with ``observation_space`` and ``action_space``.
         policy_options: those of `agents.parts.networks.policy`; hidden_sizes come after the memory.
-        memory_size: of the GRU's state.
-        network: the user's own: a flax cell in the place of the GRU, or a module that maps an observation to the features that
-            the memory reads.
+        memory: a flax module that remembers, see `agents.parts.memory.memory_of`.
+        network: a flax module of the user's own that maps an observation to the features that the memory reads, or None.
+        called: how messages call the memory.
+        hypernetwork: policy and value read the observation, and the memory gives their weights; see
+            `agents.parts.hypernetwork.generated`.
+        chunk: steps between which gradients are cut, see `agents.parts.memory.in_chunks`; 0 cuts none.
 
     Raises:
-        ValueError: for spaces without a policy.
+        ValueError: for spaces without a policy, and modules that do not fit, in one line.
     """
     shape = observation_shape(family.observation_space)
     discrete = isinstance(family.action_space, gymnasium.spaces.Discrete)
     if network is not None and not isinstance(network, nn.Module):
         shown = getattr(network, "__name__", network)
         raise ValueError(f"network is {shown}, but must be a flax module: a cell, or what maps observations to features.")
-    own_cell = isinstance(network, nn.RNNCellBase)
-    cell: Any = network if own_cell else nn.GRUCell(memory_size)
-    encoder = None if network is None or own_cell else Encoder(network)
-    name = type(network).__name__
-    num_features = int(np.prod(shape)) if encoder is None else encoder_size(name, encoder, shape)
+    encoder = None if network is None else Encoder(network)
+    num_features = int(np.prod(shape)) if encoder is None else encoder_size(type(network).__name__, encoder, shape)
     num_inputs = num_features + int(gymnasium.spaces.flatdim(family.action_space)) + 3
-    no_memory, num_outputs = cell_sizes(name, cell, num_inputs)
-    state_space = gymnasium.spaces.Box(-1.0, 1.0, (num_outputs,), np.float32)
-    readers = _readers(state_space, family.action_space, policy_options, num_extra=0)
+    kept = memory_of(memory, num_inputs, called)
+    kept = in_chunks(kept, chunk) if chunk else kept
+    read_space = gymnasium.spaces.Box(-1.0, 1.0, (num_features if hypernetwork else kept.num_outputs,), np.float32)
+    generator = kept.num_outputs if hypernetwork else None
+    readers = _readers(read_space, family.action_space, policy_options, num_extra=0, generator=generator)
 
-    def read(params, observation, feedback):
-        if encoder is not None:
-            observation = encoder.apply(params["encoder"], observation)
+    def features(params, observation):
+        return observation if encoder is None else encoder.apply(params["encoder"], observation)
+
+    def read(seen, feedback):
         action = jax.nn.one_hot(feedback.action, int(family.action_space.n)) if discrete else feedback.action
         scalars = [feedback.reward, feedback.terminated, feedback.first]
-        parts = [observation, action, *scalars]
+        parts = [seen, action, *scalars]
         return jnp.concatenate([jnp.ravel(x).astype(float) for x in parts])
 
+    def answer(params, y, seen):
+        if not hypernetwork:
+            return readers.apply(params["readers"], y, ())
+        seen = seen.reshape(*y.shape[:-1], -1).astype(float)
+        apply = readers.apply if y.ndim == 1 else jax.vmap(readers.apply, (None, 0, 0))
+        return apply(params["readers"], seen, y)
+
     def init(key):
-        key_cell, key_readers, *key_encoder = jax.random.split(key, 2 if encoder is None else 3)
-        params: dict[str, Any] = {"memory": cell.init(key_cell, no_memory, jnp.zeros(num_inputs))}
+        key_memory, key_readers, *key_encoder = jax.random.split(key, 2 if encoder is None else 3)
+        params: dict[str, Any] = {"memory": kept.init(key_memory)}
         params["readers"] = readers.init(key_readers)
         return params if encoder is None else params | {"encoder": encoder.init(key_encoder[0], jnp.zeros(shape))}
 
     def start(task):
         del task
-        return no_memory
+        return kept.start
 
     def act(params, memory, observation, feedback):
-        memory, output = cell.apply(params["memory"], memory, read(params, observation, feedback))
-        return memory, *readers.apply(params["readers"], output, ())
+        seen = features(params, observation)
+        memory, y = kept.act(params["memory"], memory, read(seen, feedback))
+        return memory, *answer(params, y, seen)
 
     def replay(params, memory, observation, feedback, mask):
-        def step(memory, inputs):
-            x, mask = inputs
-            after, output = cell.apply(params["memory"], memory, x)
-            return jax.tree.map(lambda new, old: jnp.where(mask > 0, new, old), after, memory), output
-
-        inputs = jax.vmap(read, (None, 0, 0))(params, observation, feedback)
-        _, outputs = jax.lax.scan(step, memory, (inputs, mask))
-        return readers.apply(params["readers"], outputs, ())
+        seen = jax.vmap(features, (None, 0))(params, observation)
+        _, y = kept.replay(params["memory"], memory, jax.vmap(read)(seen, feedback), mask)
+        return answer(params, y, seen)
 
     no_action = jnp.asarray(-1) if discrete else jnp.zeros(family.action_space.shape)
     return ActorCritic(init, start, act, replay, readers.distribution, no_action)
@@ -128,16 +146,6 @@ def encoder_size(name: str, encoder: nn.Module, shape: tuple[int, ...]) -> int:
         kept = ", ".join(sorted(set(params) - {"params"})) or "no parameters"
         raise ValueError(f"network: {name} keeps {kept}; use layers with parameters and without another state.")
     return int(features.size)
-
-
-def cell_sizes(name: str, cell: nn.RNNCellBase, num_inputs: int) -> tuple[Tree, int]:
-    """A recurrent cell's memory at first, and how many outputs it has; ValueError in one line if it takes no vector."""
-    try:
-        memory = cell.initialize_carry(jax.random.key(0), (num_inputs,))
-        (_, output), _ = jax.eval_shape(lambda x: cell.init_with_output(jax.random.key(0), memory, x), jnp.zeros(num_inputs))
-    except Exception as error:  # whatever a user's cell raises becomes one line
-        raise ValueError(f"network: {name} fails on {num_inputs} inputs: {type(error).__name__}: {one_line(error)}") from error
-    return memory, int(output.size)
 
 
 def informed(family: Any, trained_on: Any, policy_options: dict[str, Any], network: Any = None) -> ActorCritic:
@@ -243,18 +251,23 @@ class _Readers(NamedTuple):
     distribution: Callable[[Any], Any]
 
 
-def _readers(space, action_space, policy_options, num_extra, network=None) -> _Readers:
-    """A policy and a value with networks of their own on the same inputs."""
+def _readers(space, action_space, policy_options, num_extra, network=None, generator=None) -> _Readers:
+    """A policy and a value with networks of their own on the same inputs.
+
+    With ``generator`` their weights are made of so many numbers, which are then given in the place of ``extra``.
+    """
     actor = policy(space, action_space, **policy_options, num_extra=num_extra, network=network)
     sizes, activation = policy_options["hidden_sizes"], policy_options["activation"]
     glorot = nn.initializers.glorot_uniform()
     critic = regressor(space.shape, sizes, activation, num_extra=num_extra, network=network, kernel_init=glorot)
+    acts = actor.network if generator is None else generated(actor.network, generator)
+    judges = critic if generator is None else generated(critic, generator)
 
     def init(key):
         key_actor, key_critic = jax.random.split(key)
-        return {"actor": actor.network.init(key_actor), "critic": critic.init(key_critic)}
+        return {"actor": acts.init(key_actor), "critic": judges.init(key_critic)}
 
     def apply(params, x, extra):
-        return actor.network.apply(params["actor"], x, extra), critic.apply(params["critic"], x, extra)[..., 0]
+        return acts.apply(params["actor"], x, extra), judges.apply(params["critic"], x, extra)[..., 0]
 
     return _Readers(init, apply, actor.distribution)

@@ -167,9 +167,10 @@ def from_module(
         raise ValueError(f"network: {name}({num_outputs}) fails: {type(error).__name__}: {one_line(error)}") from error
     if not isinstance(module, nn.Module):
         raise ValueError(f"network: {name}({num_outputs}) made a {type(module).__name__}, but must make a flax module.")
-    if isinstance(module, nn.RNNCellBase):
+    if remembers(module):
+        what = "a recurrent cell" if isinstance(module, nn.RNNCellBase) else "which remembers"
         raise ValueError(
-            f"network is {type(module).__name__}, a recurrent cell, but this network has no memory; rl2 takes cells, others "
+            f"network is {type(module).__name__}, {what}, but this network has no memory; rl2 takes cells, others "
             "a module that maps inputs to features."
         )
     module = module if whole else WithHead(module, num_outputs, kernel_init)
@@ -210,6 +211,12 @@ def from_module(
 
     _try_out(name, init, apply, input_shape, num_outputs, num_extra)
     return Network(init, apply, split, lambda head, body: {"params": body | {"head": head}})
+
+
+def remembers(module: Any) -> bool:
+    """Whether a flax module is a memory: a recurrent cell, or a module with ``start`` and ``act``."""
+    own = isinstance(module, nn.Module) and all(callable(getattr(module, name, None)) for name in ("start", "act"))
+    return own or isinstance(module, nn.RNNCellBase)
 
 
 def one_line(error: Exception) -> str:

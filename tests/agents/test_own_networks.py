@@ -230,7 +230,8 @@ def test_replay_gives_what_was_acted(family, network):
     curve = jax.jit(learner.adapt, static_argnums=3)(state, task, jax.random.key(2), 2)
     trials = jax.tree.map(lambda s, q: jnp.concatenate([s, q[None]]), curve.experience.support, curve.experience.query)
     options = {"hidden_sizes": (64, 64), "activation": "tanh", "initial_std": 1.0}
-    actor_critic = recurrent(family, options, 64, network)
+    memory, encoder = (nn.GRUCell(64), network) if isinstance(network, Trunk) else (network, None)
+    actor_critic = recurrent(family, options, memory, encoder)
 
     def acted(trial):
         """The loop by hand: one step after the other, the memory kept from episode to episode."""

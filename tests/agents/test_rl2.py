@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from gymnasium.spaces import Box
 
 import agents
@@ -39,7 +40,7 @@ BOX, DISCRETE = GuessEnding(), GuessDiscreteEnding()
 
 
 def remembering(family):
-    return recurrent(family, OPTIONS, 8)
+    return recurrent(family, OPTIONS, nn.GRUCell(8))
 
 
 def told(family):

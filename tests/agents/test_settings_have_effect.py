@@ -57,6 +57,8 @@ def others(parameter):
     low, high = parameter.bounds or (-np.inf, np.inf)
     if kind is bool:
         return [not default]
+    if kind is str:
+        return [name for name in agents.MEMORIES if name != default]
     return [default + 1] if kind is int else [float(np.clip(default * 0.5 or 0.25, low, high))]
 
 
