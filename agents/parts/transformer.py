@@ -84,9 +84,14 @@ class Transformer(nn.Module):
         x, kept = self.encode(x), []
         for block, key, value in zip(self.blocks, memory.key, memory.value, strict=True):
             x, new = block(x, key, value, place, allowed)
-            kept.append([old.at[slot].set(one, mode="drop") for old, one in zip((key, value), new, strict=True)])
+            kept.append([_written(old, slot, one) for old, one in zip((key, value), new, strict=True)])
         keys, values = (jnp.stack(each) for each in zip(*kept, strict=True))
         return Cache(keys, values, end), x
+
+
+def _written(old: jax.Array, slot: jax.Array, new: jax.Array) -> jax.Array:
+    """New rows [S, ...] in their slots of the cache [C, ...]; slot C is none."""
+    return old.astype(new.dtype).at[slot].set(new, mode="drop")
 
 
 class _Block(nn.Module):

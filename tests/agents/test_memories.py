@@ -41,13 +41,13 @@ agents.register_memory("tests/fading", Fading)
 MODULES = {
     "gru": nn.GRUCell(8),
     "lstm": nn.OptimizedLSTMCell(8),
-    "lru": LRU(8, layers=2),
-    "transformer": Transformer(8, layers=2, heads=2, context=30),
+    "lru": LRU(8),
+    "transformer": Transformer(8, heads=2, context=30),
     "short transformer": Transformer(8, layers=2, heads=2, context=4),
     "own": Fading(8),
 }
 SMALL = {"num_tasks": 2, "num_episodes": 2, "hidden_sizes": (4,), "memory_size": 8}
-STEPS = 13
+STEPS = 12
 
 
 @functools.cache
@@ -60,7 +60,7 @@ def functions(name):
 def trial(seed=0):
     """Inputs [S, 3], and which steps were taken: two episodes of a trial end early."""
     x = jax.random.normal(jax.random.key(seed), (STEPS, 3))
-    return x, jnp.array([1, 1, 1, 0, 0, 1, 1, 1, 1, 0, 1, 1, 1.0])
+    return x, jnp.array([1, 1, 1, 0, 0, 1, 1, 1, 1, 0, 1, 1.0])
 
 
 def one_by_one(name, x, taken):
@@ -109,7 +109,7 @@ def test_how_far_back_a_memory_reaches(name):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", ["gru", "lru", "transformer"])
+@pytest.mark.parametrize("name", ["own", "transformer"])
 def test_chunks_cut_gradients_and_nothing_else(name):
     """Against a loop over chunks of which each is given the memory that the one before left, as a constant."""
     memory, params, _, replay = functions(name)
