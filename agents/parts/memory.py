@@ -33,6 +33,10 @@ class Memory(NamedTuple):
     num_outputs: int
 
 
+class _Unfit(ValueError):
+    """A memory that is none, already said in one line."""
+
+
 def memory_of(module: nn.Module, num_inputs: int, called: str) -> Memory:
     """A flax module that remembers, as pure functions.
 
@@ -73,16 +77,18 @@ def memory_of(module: nn.Module, num_inputs: int, called: str) -> Memory:
     try:
         start: Any = module.initialize_carry(jax.random.key(0), (num_inputs,)) if cell else module.start()  # type: ignore[attr-defined, operator]
         params = jax.eval_shape(init, jax.random.key(0))
+        if set(params) != {"params"}:
+            kept = ", ".join(sorted(set(params) - {"params"})) or "no parameters"
+            raise _Unfit(f"{called} keeps {kept}, but must have parameters, and no other state than its memory.")
         after, _ = jax.eval_shape(act, params, start, jnp.zeros(num_inputs))
         # Where jax computes in float64 a memory begins in float32, as parameters do, and goes on in float64.
         start = jax.tree.map(lambda old, new: jnp.asarray(old, jnp.promote_types(old.dtype, new.dtype)), start, after)
         after, y = jax.eval_shape(act, params, start, jnp.zeros(num_inputs))
         many = jax.eval_shape(along, params, start, jnp.zeros((2, num_inputs)), jnp.ones(2))
+    except _Unfit:
+        raise
     except Exception as error:  # whatever a user's module raises becomes one line
         raise ValueError(f"{called} fails on {num_inputs} inputs: {type(error).__name__}: {one_line(error)}") from error
-    if set(params) != {"params"}:
-        kept = ", ".join(sorted(set(params) - {"params"})) or "no parameters"
-        raise ValueError(f"{called} keeps {kept}, but must have parameters, and no state beside its memory.")
     if len(y.shape) != 1:
         raise ValueError(f"{called}: act gives outputs of shape {y.shape}, but must give a vector.")
     for what, found, wanted in (

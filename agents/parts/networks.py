@@ -159,7 +159,7 @@ def from_module(
         ValueError: no such network, one with a memory or a state, or one whose outputs have another shape.
     """
     name, whole = getattr(network, "__name__", type(network).__name__), not isinstance(network, nn.Module)
-    if not callable(network):
+    if not callable(network) and not remembers(network):
         raise ValueError(f"network is {network!r}, but must be a flax module or a function that makes one.")
     try:
         module = network(num_outputs) if whole else network

@@ -10,7 +10,8 @@ from typing import Any
 from experiments.cli.errors import UserError
 
 OURS = ("metarl", "envs", "agents", "experiments")
-NAMING = ("env", "agent", "network", "memory")  # settings that may say "module:name"
+OF_RUNS = ("env", "agent", "network")
+NAMING = (*OF_RUNS, "memory")  # settings that may say "module:name"; the last is an agent's, and may be a number of another's
 HOW = "give --trust {module}; in Python, trust=({module!r},)"
 MAX_REKEYED = 16  # times that a run may go on with other random numbers
 _told: set[str] = set()
@@ -36,7 +37,7 @@ def refuse_crafted(path: Path, config: dict[str, Any]) -> None:
         if name in config and not isinstance(config[name], kind):
             raise UserError(f"{path}: {name} is {_shown(config[name])}, which no run of metarl has.")
     settings = config["settings"]
-    for name in NAMING:
+    for name in OF_RUNS:
         if not isinstance(settings.get(name), str | None):
             raise UserError(f"{path}: {name} is {_shown(settings[name])}, but must be a name.")
     for name in ("script", "wandb_id", "wandb_sweep"):  # they become parts of file names
@@ -65,7 +66,8 @@ def modules_of(config: dict[str, Any]) -> dict[str, str]:
     parts = {"experiment": config.get("experiment"), **{name: config["settings"].get(name) for name in NAMING}}
     found = {}
     for name, value in parts.items():
-        module, colon, _ = (value or "").rpartition(":") if name != "experiment" else (value or "").partition(":")
+        value = value if isinstance(value, str) else ""
+        module, colon, _ = value.rpartition(":") if name != "experiment" else value.partition(":")
         if colon and module.partition(".")[0] not in OURS:
             found[module] = name
     return found

@@ -7,17 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from gymnasium.spaces import Box
 
 import agents
-from agents.check import check_agent
+from agents import rl2
+from agents.check import Check
 from agents.parts.hypernetwork import generated
 from agents.parts.linear_recurrence import LRU
 from agents.parts.memory import in_chunks, memory_of
 from agents.parts.networks import policy
 from agents.parts.transformer import Transformer
 from agents.parts.trials import play_trials
-from tests.agents.probe import Guess, GuessDiscrete
-from tests.agents.test_rl2 import BOX, DISCRETE, OPTIONS, world_of
+from tests.agents.probe import Guess
+from tests.agents.test_rl2 import BOX, DISCRETE, world_of
 
 
 class Fading(nn.Module):
@@ -46,7 +48,6 @@ MODULES = {
     "short transformer": Transformer(8, layers=2, heads=2, context=4),
     "own": Fading(8),
 }
-SMALL = {"num_tasks": 2, "num_episodes": 2, "hidden_sizes": (4,), "memory_size": 8}
 STEPS = 12
 
 
@@ -170,37 +171,57 @@ def test_attention_knows_how_long_ago_and_not_when():
 
 def test_gates_begin_near_the_identity():
     """Parisotto et al. 2020: at first each block passes on most of what it is given."""
-    memory = memory_of(Transformer(64, layers=4, context=8), 3, "transformer")
-    params, (x, _) = memory.init(jax.random.key(0)), trial()
-    encoded = x @ params["params"]["encode"]["kernel"] + params["params"]["encode"]["bias"]
-    _, y = memory.replay(params, memory.start, x, jnp.ones(STEPS))
-    correlation = np.corrcoef(np.ravel(y), np.ravel(encoded))[0, 1]
-    assert correlation > 0.8, correlation
+    memory = memory_of(Transformer(32, layers=2, context=8), 3, "transformer")
+
+    @jax.jit
+    def run(key, x):
+        params = memory.init(key)
+        encoded = x @ params["params"]["encode"]["kernel"] + params["params"]["encode"]["bias"]
+        return encoded, memory.replay(params, memory.start, x, jnp.ones(STEPS))[1]
+
+    encoded, y = run(jax.random.key(0), trial()[0])
+    assert np.corrcoef(np.ravel(y), np.ravel(encoded))[0, 1] > 0.8
+
+
+def test_a_hypernetwork_begins_as_the_network_that_it_generates():
+    """Bias-HyperInit: whatever the memory says. Once its matrix moves, the memory counts; the spread stays a parameter."""
+    space = Box(-1, 1, (3,), np.float32)
+    plain = policy(space, space, hidden_sizes=(5,), activation="tanh", initial_std=0.5).network
+    network = generated(plain, 4)
+    key, x, y = jax.random.key(0), jnp.arange(3.0), jnp.arange(4.0)
+    params, wanted = network.init(key), plain.apply(plain.init(key), x)
+    assert params["kernel"].shape == (4, 3 * 5 + 5 + 5 * 3 + 3) and not np.any(params["kernel"])
+    for memory in (y, -y):
+        jax.tree.map(np.testing.assert_array_equal, network.apply(params, x, memory), wanted)
+    moved = params | {"kernel": params["kernel"].at[1].set(0.1)}
+    by_hand = jax.tree.unflatten(
+        jax.tree.structure(plain.init(key)["mean"]), [leaf + 0.1 * y[1] for leaf in jax.tree.leaves(plain.init(key)["mean"])]
+    )
+    found = network.apply(moved, x, y)
+    np.testing.assert_allclose(found["mean"], plain.apply(plain.init(key) | {"mean": by_hand}, x)["mean"], rtol=1e-6)
+    np.testing.assert_array_equal(found["log_std"], wanted["log_std"])
 
 
 # Of the agent.
 
-CASES = [*((name, {}) for name in ("lstm", "lru", "transformer", "tests/fading")), ("gru", {"hypernetwork": True})]
-CASES += [("transformer", {"hypernetwork": True, "memory_chunk": 4}), ("lstm", {"memory_chunk": 4})]
+CASES = [
+    ("lru", {}, BOX),
+    ("transformer", {"hypernetwork": True, "memory_chunk": 4}, BOX),
+    ("gru", {"hypernetwork": True}, DISCRETE),
+    pytest.param("lstm", {"memory_chunk": 4}, BOX, marks=pytest.mark.slow),
+    pytest.param("transformer", {}, DISCRETE, marks=pytest.mark.slow),
+    pytest.param("tests/fading", {"hypernetwork": True}, BOX, marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize(("name", "settings"), CASES, ids=lambda x: x if isinstance(x, str) else "-".join(x))
-@pytest.mark.parametrize("family", [BOX, DISCRETE], ids=["box", "discrete"])
-def test_trials_are_replayed_as_they_were_played(name, settings, family):
+@pytest.mark.parametrize(("name", "settings", "family"), CASES)
+def test_trials_are_replayed_as_they_were_played(name, settings, family, monkeypatch):
     """Over episodes that end early: what PPO sees before its first update is what played."""
-    if family is DISCRETE and name != "transformer":
-        pytest.skip("one memory on discrete actions is enough")
-    seen = {}
-    keep = agents.find("rl2").make.__globals__
-    real = keep["recurrent"]
-    keep["recurrent"] = lambda *given, **named: seen.setdefault("it", real(*given, **named))
-    try:
-        training = agents.Training(2, outer_lr=0.01)
-        agents.build("rl2", world_of(family), training, memory=name, memory_size=8, trial_episodes=3, **settings)
-    finally:
-        keep["recurrent"] = real
-    actor_critic = seen["it"]
+    made = []
+    monkeypatch.setattr(rl2, "trial_learner", lambda world, training, own, actor_critic, *rest: made.append(actor_critic))
+    agents.build("rl2", world_of(family), agents.Training(2, 0.01), memory=name, memory_size=8, trial_episodes=3, **settings)
+    [actor_critic] = made
 
     @jax.jit
     def run(key):
@@ -218,6 +239,119 @@ def test_trials_are_replayed_as_they_were_played(name, settings, family):
 
     mask, log_prob, played, values, value = run(jax.random.key(0))
     assert 0.2 < mask.mean() < 0.9 and log_prob.dtype == np.float64
-    np.testing.assert_allclose(mask * log_prob, played, rtol=1e-6, atol=1e-6)  # actions and observations are float32
-    np.testing.assert_allclose(mask * values, mask * value, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(mask * log_prob, played, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(mask * values, mask * value, rtol=1e-8, atol=1e-8)
     assert np.ptp(values[mask > 0]) > 1e-3
+
+
+FAST = {"transformer", "hypernetwork"}
+SETTINGS = {name: {"memory": name} for name in ("lstm", "lru", "transformer", "tests/fading")}
+SETTINGS |= {"hypernetwork": {"hypernetwork": True}, "both": {"memory": "transformer", "hypernetwork": True}}
+
+
+@pytest.mark.parametrize("name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in SETTINGS])
+def test_what_every_agent_must_do(name):
+    """With each memory, too: it resumes, acts as it played, and learns what no policy without memory can."""
+    check = Check("rl2", "reinforcement", 60, SETTINGS[name] | {"memory_size": 16})
+    check.run(learns_by=0.3)
+    assert np.mean(check.scores[-6:]) > -1.7, "without memory the best action is 0 and earns -2 less what never comes"
+
+
+class Growing(nn.Module):
+    """A memory that becomes longer with every step."""
+
+    @nn.nowrap
+    def start(self):
+        return jnp.zeros((0, 3))
+
+    @nn.compact
+    def act(self, memory, x):
+        return jnp.concatenate([memory, nn.Dense(3)(x)[None]]), x
+
+
+class Normed(nn.Module):
+    """A memory with a state besides."""
+
+    @nn.nowrap
+    def start(self):
+        return jnp.zeros(3)
+
+    @nn.compact
+    def act(self, memory, x):
+        return memory, nn.BatchNorm(use_running_average=False)(nn.Dense(3)(x[None]))[0]
+
+
+class Scalar(Normed):
+    @nn.compact
+    def act(self, memory, x):
+        return memory, nn.Dense(1)(x)[0]
+
+
+class Forgetful(Fading):
+    """Its replay gives another memory than its act."""
+
+    def replay(self, memory, x, taken):
+        return memory["mean"], self.dense(x)
+
+
+def raising(size):
+    raise RuntimeError("no\nmemory")
+
+
+for _name, _memory in {
+    "growing": Growing(),
+    "normed": Normed(),
+    "scalar": Scalar(),
+    "forgetful": Forgetful,
+    "raising": raising,
+    "dense": nn.Dense,
+    "fixed": Fading(5),
+}.items():
+    agents.register_memory(f"tests/{_name}", _memory)
+
+REFUSED = [
+    ({"memory": "lsmt"}, "No memory 'lsmt'. Did you mean 'lstm'?"),
+    ({"memory": "no_such_module:mine/memory"}, "Memory 'no_such_module:mine/memory': importing no_such_module fails: "),
+    ({"memory_layers": 2}, "memory_layers is 2, but memory gru has no layers to choose; leave it out."),
+    ({"memory": "lstm", "memory_context": 50}, "memory_context is 50, but memory lstm has no context to choose"),
+    ({"memory": "lru", "memory_heads": 2}, "memory_heads is 2, but memory lru has no heads to choose"),
+    (
+        {"memory": "transformer", "memory_heads": 3},
+        "memory transformer cannot be made of size 64: ValueError: 64 is no multiple of twice the 3 heads",
+    ),
+    (
+        {"memory": "transformer", "memory_context": 3},
+        r"memory_context is 3, but a trial has 4 steps \(2 episodes of 2\) and must be remembered as a whole; give 4 or more",
+    ),
+    ({"memory_chunk": 4}, "memory_chunk is 4, but a trial has 4 steps: it cuts nothing; leave it out."),
+    ({"memory": "lstm", "network": nn.GRUCell(4)}, "memory is lstm, but the network GRUCell is a memory too; leave one out."),
+    ({"memory_layers": 2, "network": Fading(4)}, "memory_layers is 2, but the given memory has no layers to choose"),
+    ({"memory": "tests/fixed", "memory_size": 6}, "memory_size is 6, but memory tests/fixed has a size of its own"),
+    ({"memory": "tests/growing"}, r"memory tests/growing: act gives float32\[1, 3\], but must give float32\[0, 3\]: a memory"),
+    ({"memory": "tests/normed"}, "memory tests/normed keeps batch_stats, but must have parameters, and no other state"),
+    ({"memory": "tests/scalar"}, r"memory tests/scalar: act gives outputs of shape \(\), but must give a vector"),
+    ({"memory": "tests/forgetful"}, "memory tests/forgetful: replay gives "),
+    ({"memory": "tests/raising"}, "memory tests/raising cannot be made of size 64: RuntimeError: no memory"),
+    ({"memory": "tests/dense"}, "memory tests/dense is Dense, but must be a flax module that remembers: a recurrent cell, or"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), REFUSED, ids=lambda x: "-".join(map(str, x)) if isinstance(x, dict) else "")
+def test_what_does_not_fit_is_refused_in_one_line(settings, message):
+    """Before anything compiles."""
+    with pytest.raises(ValueError, match=f"^{message}") as refusal:
+        agents.make("rl2", Guess(), **settings)
+    assert "\n" not in str(refusal.value)
+
+
+def test_other_agents_have_no_use_for_what_remembers():
+    with pytest.raises(ValueError, match=r"^network is Fading, which remembers, but this network has no memory; rl2 takes"):
+        agents.make("maml", Guess(), network=Fading(4))
+
+
+def test_registering():
+    with pytest.raises(ValueError, match=r"^register_memory: 'lru' is taken; choose another name."):
+        agents.register_memory("lru", Fading)
+    with pytest.raises(ValueError, match=r"^register_memory: tests/three is 3, but must be a flax module or a function"):
+        agents.register_memory("tests/three", 3)
+    assert list(agents.MEMORIES) == ["gru", "lstm", "lru", "transformer"] and agents.find_memory("lru") is LRU

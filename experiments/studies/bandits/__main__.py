@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -20,7 +20,7 @@ from experiments.reporting.tables import markdown, show
 from experiments.runs.folder import write_json
 from experiments.runs.seed_folders import seed_folder, seed_folders
 from experiments.studies.bandits import planners
-from experiments.studies.bandits.settings import PROTOCOL, SETTINGS
+from experiments.studies.bandits.settings import MEMORIES, PROTOCOL, SETTINGS
 from experiments.studies.bandits.table import PUBLISHED, promise, reached, table_of
 from experiments.training.config import TrainConfig, train_config
 
@@ -41,25 +41,33 @@ class BanditsConfig:
     """n: pulls per bandit, each with each number of arms."""
     arms: tuple[int, ...] = (5, 10)
     """k: arms."""
+    memories: tuple[Literal["gru", "lstm", "lru", "transformer", "hypernetwork"], ...] = ("gru",)
+    """Of rl2, a row each; hypernetwork is that of a gru."""
     num_seeds: int = 1
     """Seeds 0, 1, ... of each, trained together."""
     num_iterations: int | None = None
     """Meta-iterations instead of the settings' own, for a quick try."""
+    num_tasks: int | None = None
+    """Bandits per meta-iteration instead of the settings' own."""
     eval_tasks: int = 1000
     """Held-out bandits; the paper has 1,000."""
 
 
 def bandits(config: BanditsConfig) -> None:
     """Train what is missing, then play the planners on the same bandits and write the table."""
-    at_least(config, pulls=1, arms=2, num_seeds=1, num_iterations=0, eval_tasks=2)
+    at_least(config, pulls=1, arms=2, num_seeds=1, num_iterations=0, num_tasks=1, eval_tasks=2)
     cells = [(pulls, arms) for pulls in config.pulls for arms in config.arms]
     if not cells:
         raise UserError("--pulls and --arms need at least one number each, such as --pulls 10 --arms 5 10.")
+    if not config.memories:
+        raise UserError(f"--memories needs at least one of {', '.join(MEMORIES)}.")
     results = []
     for pulls, arms in cells:
-        for run in runs_of(config, pulls, arms):
-            print(f"\n{pulls} pulls of {arms} arms: seeds {run.seed} to {run.seed + (run.seeds or 1) - 1}", flush=True)
-            train.train(run)
+        for memory in config.memories:
+            for run in runs_of(config, pulls, arms, memory):
+                seeds = f"seeds {run.seed} to {run.seed + (run.seeds or 1) - 1}"
+                print(f"\n{pulls} pulls of {arms} arms, {row_of(memory)}: {seeds}", flush=True)
+                train.train(run)
         results.append(cell(config, pulls, arms))
     write_json(config.out / "bandits.json", {"env": ENV, "cells": results})
     table, promised = table_of(results), [claim for result in results if (claim := promise(result))]
@@ -68,14 +76,25 @@ def bandits(config: BanditsConfig) -> None:
     claims.show(promised)
 
 
-def runs_of(config: BanditsConfig, pulls: int, arms: int) -> list[TrainConfig]:
+def row_of(memory: str) -> str:
+    """How the table calls rl2 with a memory."""
+    return "rl2" if memory == "gru" else f"rl2, {memory}"
+
+
+def folder_of(config: BanditsConfig, pulls: int, arms: int, memory: str) -> Path:
+    """Where the seeds of a cell are."""
+    return config.out / (f"n{pulls}-k{arms}" if memory == "gru" else f"n{pulls}-k{arms}-{memory}")
+
+
+def runs_of(config: BanditsConfig, pulls: int, arms: int, memory: str) -> list[TrainConfig]:
     """The seeds that a cell's folder has, resumed, and those that it lacks."""
-    folder = config.out / f"n{pulls}-k{arms}"
-    settings = PROTOCOL | SETTINGS[max(least for least in SETTINGS if least <= pulls)]
+    folder = folder_of(config, pulls, arms, memory)
+    settings = PROTOCOL | SETTINGS[max(least for least in SETTINGS if least <= pulls)] | MEMORIES[memory]
     settings |= {"trial_episodes": pulls, "env_options": (f"arms={arms}",)}
     settings |= {"eval_tasks": config.eval_tasks, "eval_steps": pulls - 1}
-    if config.num_iterations is not None:
-        settings["num_iterations"] = config.num_iterations
+    for name in ("num_iterations", "num_tasks"):
+        if getattr(config, name) is not None:
+            settings[name] = getattr(config, name)
     there = len([seed for seed in seed_folders(folder) if seed < config.num_seeds])
     parts = [(0, there, True), (there, config.num_seeds - there, False)]
     return [
@@ -93,19 +112,14 @@ def cell(config: BanditsConfig, pulls: int, arms: int) -> dict[str, Any]:
     """
     family = envs.make(ENV, arms=arms)
     tasks = envs.held_out_tasks(family, config.eval_tasks)
-    totals = []
-    for seed in range(config.num_seeds):
-        path = seed_folder(config.out / f"n{pulls}-k{arms}", seed) / "evaluation.json"
-        evaluation = json.loads(path.read_text())
-        if evaluation["task_hash"] != task_hash(tasks):
-            raise UserError(f"{path} is of other bandits; use the --eval-tasks it was made with, or another --out.")
-        totals.append(np.sum(evaluation["returns"], axis=1))  # the sum over episodes of one pull each
     keys = jax.random.split(jax.random.key(KEY_OF_TUNING), planners.TUNING_TASKS)
     tuning, mean = np.asarray(jax.vmap(family.sample_task)(keys).mean), np.asarray(tasks.mean)
     rows = {}
     for name, (planner, about) in planners.planners(arms, pulls, tuning).items():
         rows[name] = summary(planners.play(planner, mean, pulls)) | about
-    rows["rl2"] = summary(np.mean(totals, axis=0)) | {"by_seed": [float(total.mean()) for total in totals]}
+    for memory in config.memories:
+        totals = totals_of(config, folder_of(config, pulls, arms, memory), task_hash(tasks))
+        rows[row_of(memory)] = summary(np.mean(totals, axis=0)) | {"by_seed": [float(total.mean()) for total in totals]}
     published = PUBLISHED.get((pulls, arms), {})
     return {
         "pulls": pulls,
@@ -115,8 +129,24 @@ def cell(config: BanditsConfig, pulls: int, arms: int) -> dict[str, Any]:
         "best_arm": float(pulls * mean.max(axis=1).mean()),
         "rows": rows,
         "published": published,
-        "reached": reached(rows["rl2"], published["rl2"]) if published else None,
+        "reached": reached(rows["rl2"], published["rl2"]) if published and "rl2" in rows else None,
     }
+
+
+def totals_of(config: BanditsConfig, folder: Path, expected: str) -> list[np.ndarray]:
+    """Total rewards [M] of each seed.
+
+    Raises:
+        UserError: an evaluation is of other bandits than those expected.
+    """
+    totals = []
+    for seed in range(config.num_seeds):
+        path = seed_folder(folder, seed) / "evaluation.json"
+        evaluation = json.loads(path.read_text())
+        if evaluation["task_hash"] != expected:
+            raise UserError(f"{path} is of other bandits; use the --eval-tasks it was made with, or another --out.")
+        totals.append(np.sum(evaluation["returns"], axis=1))  # the sum over episodes of one pull each
+    return totals
 
 
 def summary(totals: np.ndarray) -> dict[str, float]:

@@ -21,3 +21,11 @@ SETTINGS: dict[int, dict[str, Any]] = {
     1: {"memory_size": 64, "outer_lr": 5e-3, "entropy_cost": 0.01, "num_iterations": 250},  # T: 2e-3 was slower
     100: {"memory_size": 128, "num_tasks": 500, "outer_lr": 2e-3, "entropy_cost": 0.01, "num_iterations": 300},  # not tuned
 }
+# The memories of rl2 that can be put side by side. Nothing was tuned for any but the first.
+MEMORIES: dict[str, dict[str, Any]] = {
+    "gru": {},
+    "lstm": {"memory": "lstm"},
+    "lru": {"memory": "lru"},
+    "transformer": {"memory": "transformer"},
+    "hypernetwork": {"hypernetwork": True},  # of a gru
+}

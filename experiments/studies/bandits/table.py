@@ -39,7 +39,7 @@ def promise(result: dict[str, Any]) -> Claim | None:
 def table_of(results: list[dict[str, Any]]) -> Table:
     """Total reward, a row per method: ours with standard errors over bandits, and the printed ones in brackets."""
     names = list(dict.fromkeys(name for result in results for name in (*result["rows"], *result["published"])))
-    names.sort(key=lambda name: name == "rl2")
+    names.sort(key=lambda name: name.startswith("rl2"))
     rows = []
     for name in names:
         cells = [name]

@@ -29,7 +29,7 @@ def change(run, **parts):
     """Write other parts, or settings, into config.json; None of a part removes it."""
     config = json.loads((run / "config.json").read_text())
     for name, value in parts.items():
-        place = config["settings"] if name in config["settings"] or name == "network" else config
+        place = config["settings"] if name in config["settings"] or name in ("network", "memory") else config
         place[name] = value
     (run / "config.json").write_text(json.dumps(config))
 
@@ -52,6 +52,7 @@ NAMED = {
     "env": "evil_module:nobody/Env-v0",
     "agent": "evil_module:their/agent",
     "network": "evil_module:their/network",
+    "memory": "evil_module:their/memory",
     "experiment": "evil_module:EXPERIMENT",
 }
 
