@@ -44,6 +44,8 @@ def rl2(world: World, training: Training, own: Rl2) -> MetaLearner:
     """RL2: a policy with memory, trained by PPO on trials of ``trial_episodes`` episodes (Duan et al. 2016; Wang et al. 2016).
 
     Nothing but its memory changes on a new task: score k is the return of the (k+1)-th episode there, after k episodes used.
+    Every update replays trials from their first step, so that there is no burn-in. PPO improves the policy that samples, whose
+    noise explores for the memory; its mode explores less and can be far worse, as docs/memories.md measures.
     """
     needed("rl2", world.rollouts, "rollouts", "world", "episodes to play by itself")
     steps = own.trial_episodes * world.rollouts.family.horizon

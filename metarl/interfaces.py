@@ -177,7 +177,7 @@ class Acting(NamedTuple):
     ``params`` of agents that adapt by gradients are what their network reads: flax's ``{"params": {"Dense_0": {"kernel":
     [inputs, outputs], "bias": [outputs]}, "Dense_1": ...}}`` of an MLP for discrete actions; of a Gaussian ``{"mean": such a
     tree, "log_std": [A]}``; with normalised observations ``{"network": that, "seen": (number, mean, variance)}``; of a network
-    with a context ``{"network": that, "context": [C]}``. Of rl2 ``{"memory": the cell's, "readers": {"actor": a policy's,
+    with a context ``{"network": that, "context": [C]}``. Of rl2 ``{"memory": the memory's, "readers": {"actor": a policy's,
     "critic": a network's}}``.
 
     Attributes:

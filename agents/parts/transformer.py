@@ -16,12 +16,12 @@ class Cache(NamedTuple):
     Attributes:
         key: [layers, context, heads, size / heads], turned by their places.
         value: the same shape.
-        count: int32, steps taken so far. The step at place p, counted from 0, lies at p modulo context.
+        steps: int32, steps taken so far. The step at place p, counted from 0, lies at p modulo context.
     """
 
     key: jax.Array
     value: jax.Array
-    count: jax.Array
+    steps: jax.Array
 
 
 class Transformer(nn.Module):
@@ -69,9 +69,9 @@ class Transformer(nn.Module):
         """S steps at once: x [S, F] -> [S, size]."""
         taken, size = taken > 0, self.context
         number = jnp.cumsum(taken.astype(jnp.int32))
-        place, end = memory.count + number - taken, memory.count + number[-1]
+        place, end = memory.steps + number - taken, memory.steps + number[-1]
         # The newest step that a slot can hold; negative where it holds none.
-        held = memory.count - 1 - (memory.count - 1 - jnp.arange(size)) % size
+        held = memory.steps - 1 - (memory.steps - 1 - jnp.arange(size)) % size
         seen = jnp.concatenate([held, place])
         step = jnp.arange(len(taken))
         past = jnp.concatenate([jnp.ones((len(taken), size), bool), step[None] < step[:, None]], axis=1)

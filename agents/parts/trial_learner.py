@@ -65,7 +65,8 @@ def trial_learner(
         task = world.sample_task(key_task) if listed is None else task
         trials, value = play_trials(rollouts, actor_critic, theta, task, key_play, trial_episodes)
         observation, mask = trials.trajectory.observation, trials.trajectory.mask
-        return actor_critic.start(task), trials, value, seen_in(observation.astype(float), mask)
+        played = trials._replace(memory=())  # of each episode's start: nothing here reads it, and it may be large
+        return actor_critic.start(task), played, value, seen_in(observation.astype(float), mask)
 
     def step(state, key):
         key_data, key_deal = jax.random.split(key)
