@@ -38,7 +38,6 @@ for _name, _memory in MEMORIES.items():
 
 __all__ = [
     "AGENTS",
-    "MEMORIES",
     "Adaptation",
     "Agent",
     "Bounds",

@@ -16,7 +16,7 @@ import pytest
 HOME = Path(__file__).parent.parent
 ROOMS = ("metarl", "envs", "agents", "experiments")
 # Names that are only spoken or compared, never imported as they are.
-SPOKEN = ("agents.register", "agents.register_network", "experiments.host_families")
+SPOKEN = ("agents.register", "agents.register_network", "agents.register_memory", "experiments.host_families")
 FORBIDDEN = {
     "metarl": {"envs", "agents", "experiments", "gymnasium", "flax", "distrax", "wandb"},
     "envs": {"metarl", "agents", "experiments", "flax", "distrax", "wandb"},

@@ -122,6 +122,12 @@ def test_a_small_table_and_going_on(tmp_path, monkeypatch, capsys, error_of):
     assert cell["reached"] is False
     text = (tmp_path / "bandits.md").read_text()
     assert "- NOT KEPT: rl2 with n=3, k=2: " in text and "| gittins | [1.9] |" in text and "| bayes-optimal |" in text
+    bandits.main([*flags, "--memories", "gru", "lstm"])  # beside what is there
+    [cell] = json.loads((tmp_path / "bandits.json").read_text())["cells"]
+    np.testing.assert_allclose(cell["rows"]["rl2"]["mean"], totals.mean())
+    settings = json.loads((tmp_path / "n3-k2-lstm/seed-0/config.json").read_text())["settings"]
+    assert settings["memory"] == "lstm" and "| rl2, lstm | " in (tmp_path / "bandits.md").read_text()
+    assert "--memories needs at least one of gru, lstm" in error_of(bandits.main, *flags, "--memories")
     assert "--pulls is 0" in error_of(bandits.main, *flags, "--pulls", "0")
     assert "--arms is 1" in error_of(bandits.main, *flags, "--arms", "1")
     (tmp_path / "n3-k2/seed-0/evaluation.json").write_text(json.dumps({"task_hash": "?", "iteration": 1, "returns": []}))
