@@ -86,9 +86,9 @@ class _Block(nn.Module):
 
     def _inputs(self, x) -> Any:
         u = self.norm(x)
-        decay = jnp.exp(jax.lax.complex(-jnp.exp(self.nu), jnp.exp(self.theta)))
-        driven = jnp.exp(self.gamma) * (u @ jax.lax.complex(*self.into[0]))
-        return decay.astype(driven.dtype), driven, u
+        nu, theta, gamma = (p.astype(u.dtype) for p in (self.nu, self.theta, self.gamma))  # as exact as what they act on
+        decay = jnp.exp(jax.lax.complex(-jnp.exp(nu), jnp.exp(theta)))
+        return decay, jnp.exp(gamma) * (u @ jax.lax.complex(*self.into[0])), u
 
     def _output(self, state, u, x):
         out = jax.lax.complex(*self.into[1])

@@ -228,7 +228,7 @@ def test_trials_are_replayed_as_they_were_played(name, settings, family, monkeyp
         key_init, key_task, key_play = jax.random.split(key, 3)
         theta, task = actor_critic.init(key_init), family.sample_task(key_task)
         # A hypernetwork begins with weights that its memory does not move.
-        theta = jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(key_task, leaf.shape, leaf.dtype), theta)
+        theta = jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(key_task, leaf.shape, float), theta)
         trials, value = play_trials(world_of(family).rollouts, actor_critic, theta, task, key_play, 3)
         recorded = (trials.trajectory.observation, trials.feedback, trials.trajectory.action, trials.trajectory.mask)
         observation, feedback, action, mask = jax.tree.map(lambda x: x.reshape(6, 15, *x.shape[3:]), recorded)
