@@ -1,5 +1,6 @@
 """What all tests share: no network, no account, and exact arithmetic on request."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -21,6 +22,14 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
 import jax
 import pytest
+
+gc.set_threshold(100_000, 50, 100)  # tracing makes many small objects, and hardly any in circles
+
+
+def pytest_collection_finish(session):
+    """What is imported and collected by now stays; the garbage collector need not go through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from experiments import train
+from tests.few import few
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -41,6 +42,31 @@ FEWER = {
 }
 
 
+def folders(text):
+    """The run folders that it names."""
+    return set(re.findall(r"runs/[\w-]+", text))
+
+
+def sessions():
+    """Commands that share run folders, in the order given, by the first folder or command; without those of own files."""
+    found = []
+    for number, (name, flags) in enumerate(COMMANDS):
+        if any(word in flags for word in OWN_WORDS):
+            continue
+        names = folders(flags)
+        joined = [session for session in found if session[0] & names]
+        found = [session for session in found if session not in joined]
+        lines = sorted([(number, name, flags)] + [line for _, lines in joined for line in lines])
+        found.append((names.union(*(names for names, _ in joined)), lines))
+    named = {(re.findall(r"runs/([\w-]+)", lines[0][2]) or [lines[0][1]])[0]: lines for _, lines in found}
+    assert len(named) == len(found)
+    return {name: [line[1:] for line in lines] for name, lines in named.items()}
+
+
+SESSIONS = sessions()
+SHARED = {folder for lines in SESSIONS.values() for folder in folders(str(lines))}  # folders that a command makes or reads
+
+
 def main_of(name):
     """The entry point of a command, which is a file or a folder with ``__main__``."""
     module = importlib.import_module(f"experiments.{name}")
@@ -57,8 +83,9 @@ def test_there_is_something_to_test():
     assert len(PYTHON) >= 3 and {name for name, _ in COMMANDS} == set(FEWER)
 
 
-@pytest.mark.parametrize("code", [code for code in PYTHON if not code.startswith(OWN) and "runs/" not in code])
-def test_snippets_run(code):
+@pytest.mark.parametrize("code", [code for code in PYTHON if not code.startswith(OWN) and not folders(code) & SHARED])
+def test_snippets_run(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
 
 
@@ -67,20 +94,44 @@ def test_own_family_is_short():
     assert len(lines) < 30
 
 
-def test_commands_run_in_the_order_given(tmp_path, monkeypatch):
+MADE = {
+    "maml-0": ["comparison/comparison.html", "comparison/comparison.png", "dashboard/comparison.html"],
+    "sinusoid": ["sinusoid/adaptation.png"],
+    "maml-in-jax": ["maml-in-jax/batching.png"],
+    "explain": ["explain/two_tasks.png", "explain/loss_surface.png", "explain/fits.png"],
+}
+
+
+def test_every_command_knows_its_flags(monkeypatch, tmp_path, capsys):
+    """One flag more is the only one that there is not."""
     monkeypatch.chdir(tmp_path)
     for name, flags in COMMANDS:
-        if not any(word in flags for word in OWN_WORDS):
-            flags = flags.replace("--all", "--agents random")  # every agent is for those who have the time
-            main_of(name)(shlex.split(flags.split("#")[0] + " " + FEWER[name]))
+        if any(word in flags for word in ("--start-from", *OWN_WORDS)):
+            continue  # which look at the run, or import the file, before flags are read
+        with pytest.raises(SystemExit):
+            main_of(name)([*shlex.split(flags.split("#")[0]), "--no-such-flag"])
+        assert "error: there is no flag --no-such-flag;" in capsys.readouterr().err, (name, flags)
+    assert not list(tmp_path.iterdir())
+
+
+# The other sessions run in this way, as small, in tests of their own rooms.
+@pytest.mark.parametrize("session", few(SESSIONS, "maml-0", "explain", "studies.playground"))
+def test_commands_run_in_the_order_given(session, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, flags in SESSIONS[session]:
+        flags = flags.replace("--all", "--agents random")  # every agent is for those who have the time
+        main_of(name)(shlex.split(flags.split("#")[0] + " " + FEWER[name]))
     for code in PYTHON:
-        if "runs/" in code:
+        if folders(code) & SHARED & folders(str(SESSIONS[session])):
             exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
-    assert (tmp_path / "runs/comparison/comparison.html").is_file() and (tmp_path / "runs/dashboard/comparison.html").is_file()
-    assert (tmp_path / "runs/comparison/comparison.png").is_file()
-    assert (tmp_path / "runs/sinusoid/adaptation.png").is_file()
-    assert (tmp_path / "runs/maml-in-jax/batching.png").is_file()
-    assert {path.name for path in (tmp_path / "runs/explain").iterdir()} == {"two_tasks.png", "loss_surface.png", "fits.png"}
+    assert all((tmp_path / "runs" / path).is_file() for path in MADE.get(session, []))
+    if session == "explain":
+        assert len(list((tmp_path / "runs/explain").iterdir())) == 3
+
+
+def test_every_program_reads_runs_of_one_session():
+    made = [folders(str(lines)) for lines in SESSIONS.values()]
+    assert all(any(folders(code) & SHARED <= names for names in made) for code in PYTHON)
 
 
 def python_m(folder, name, flags):

@@ -7,6 +7,7 @@ spreads below are exact, not sampled. The truth comes from the expected return, 
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -69,6 +70,12 @@ def expected_return(theta: jax.Array, ends: float, gamma: float = 1.0) -> jax.Ar
     return total / HORIZON
 
 
+@jax.jit
+def true_derivatives(theta: jax.Array, ends: float, gamma: float = 1.0) -> tuple[jax.Array, jax.Array]:
+    """Gradient [S, A] and Hessian [S, A, S, A] of the expected return."""
+    return jax.grad(expected_return)(theta, ends, gamma), jax.hessian(expected_return)(theta, ends, gamma)
+
+
 def enumerate_all(ends: float, gamma: float = 1.0, weigh_steps: WeighSteps = equal_steps) -> Trajectories:
     """List every trajectory. After an end anything may follow: those copies share the weight equally.
 
@@ -106,6 +113,7 @@ def probability(theta: jax.Array, every: Trajectories) -> jax.Array:
     return every.world * jnp.exp(jnp.sum(every.mask * log_prob_of(theta, every), axis=1))
 
 
+@partial(jax.jit, static_argnums=0)
 def per_trajectory(surrogate: Surrogate, theta: jax.Array, every: Trajectories) -> tuple[jax.Array, jax.Array]:
     """Gradient [B, D] and Hessian [B, D, D] that the surrogate gives for each trajectory as a batch of one."""
     behaviour = log_prob_of(theta, every)
@@ -135,6 +143,7 @@ def weighted_problem(surrogate: Surrogate, every: Trajectories) -> Problem:
     return Problem(sample_batch, loss, meta.final(loss))
 
 
+@partial(jax.jit, static_argnums=(0, 2))
 def enumerated_meta_gradient(surrogate: Surrogate, every: Trajectories, num_steps: int, inner_lr: float) -> jax.Array:
     """[S, A]: what `meta.through_adaptation` expects to find with infinitely many episodes per batch."""
     problem, rule = weighted_problem(surrogate, every), rules.sgd(inner_lr)
@@ -143,6 +152,7 @@ def enumerated_meta_gradient(surrogate: Surrogate, every: Trajectories, num_step
     return -meta.through_adaptation(problem, rule)(theta, experience)[0]
 
 
+@partial(jax.jit, static_argnums=1)
 def true_meta_gradient(ends: float, num_steps: int, inner_lr: float, gamma: float = 1.0) -> jax.Array:
     """[S, A]: derivative of the expected return after exact gradient steps, without any surrogate."""
 
@@ -171,10 +181,8 @@ def measure(
     theta, every = jnp.asarray(THETA), enumerate_all(ends, gamma, weigh_steps)
     weight = probability(theta, every)
     size = theta.size
-    truths = {
-        "gradient": jax.grad(expected_return)(theta, ends, gamma).reshape(size),
-        "hessian": jax.hessian(expected_return)(theta, ends, gamma).reshape(size, size),
-    }
+    gradient, hessian = true_derivatives(theta, ends, gamma)
+    truths = {"gradient": gradient.reshape(size), "hessian": hessian.reshape(size, size)}
     row = {}
     for (name, truth), values in zip(truths.items(), per_trajectory(surrogate, theta, every), strict=True):
         mean = jnp.einsum("b,b...->...", weight, values)

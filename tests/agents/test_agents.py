@@ -12,8 +12,11 @@ from agents.agent import hyperparameters
 from agents.check import ITERATIONS, Check
 from agents.probes import END
 from tests.agents.probe import Guess, GuessDiscrete
+from tests.few import few
 
 TABLE = [(name, kind) for name in agents.AGENTS for kind in agents.find(name).serves]
+# Each agent in regression, where it serves there; in reinforcement learning one of each way to train, and to remember.
+FAST = [case for case in TABLE if case[1] == "regression"] + [(name, "reinforcement") for name in ("maml", "promp", "rl2")]
 METRICS = {
     "meta/pre",
     "meta/post",
@@ -62,12 +65,12 @@ def checked(name, kind):
     return check
 
 
-@pytest.mark.parametrize(("name", "kind"), TABLE)
+@pytest.mark.parametrize(("name", "kind"), few(TABLE, *FAST))
 def test_what_every_agent_must_do(name, kind):
     checked(name, kind)
 
 
-@pytest.mark.parametrize(("name", "kind"), TABLE)
+@pytest.mark.parametrize(("name", "kind"), few(TABLE, *FAST))
 def test_metrics_and_budget(name, kind):
     """No other metrics than these; and as many batches as its algorithm says."""
     metrics, own = checked(name, kind).found[0], hyperparameters(agents.find(name), kind)
@@ -84,7 +87,7 @@ def test_metrics_and_budget(name, kind):
     np.testing.assert_allclose(metrics["time/env_steps"], num_batches * batch, rtol=0.05 if kind == "reinforcement" else 0)
 
 
-@pytest.mark.parametrize("kind", ["reinforcement", "regression"])
+@pytest.mark.parametrize("kind", few(["reinforcement", "regression"], "regression"))
 def test_any_two_agents_differ_after_three_iterations(kind):
     names = [name for name, served in TABLE if served == kind]
     ends = {name: [np.asarray(leaf) for leaf in jax.tree.leaves(checked(name, kind).end.theta)] for name in names}

@@ -16,6 +16,7 @@ from envs.from_gymnasium.family import seed_of
 from experiments.cli.errors import UserError
 from experiments.evaluation import trained
 from experiments.evaluation.actor import NEXT_EPISODE
+from tests.few import few
 
 NAMES = [name for name in agents.registered() if "reinforcement" in agents.find(name).serves]
 NUM_EPISODES, HORIZON = 3, 4
@@ -175,7 +176,11 @@ CASES += [(name, drift, {"action_scale": 10.0, "normalize_observations": True}) 
 CASES += [(name, family, {}) for name in ("maml", "rl2") for family in (sheet, doors)]
 
 
-@pytest.mark.parametrize(("name", "make_family", "settings"), CASES)
+FAST = [(name, drift, {}) for name in ("cavia", "oracle")] + [(name, hops, {}) for name in ("maml", "rl2")]
+FAST += [case for case in CASES if case[1] not in (drift, hops) or case[2]]
+
+
+@pytest.mark.parametrize(("name", "make_family", "settings"), few(CASES, *FAST))
 def test_by_hand_it_plays_the_sampler_s_episodes(name, make_family, settings):
     """Sampled actions, the task set when the environment is reset."""
     agent = agent_on(name, make_family, **settings)
@@ -226,7 +231,10 @@ def test_fifty_actions_lie_in_the_space_of_the_environment(make_family, greedy):
     assert (len({np.asarray(action).tobytes() for action in actions}) == 1) == greedy
 
 
-@pytest.mark.parametrize("name", ["maml", "meta-sgd", "cavia", "anil", "maml++", "promp", "pretrained", "imaml"])
+FROM_OUTSIDE = ["maml", "meta-sgd", "cavia", "anil", "maml++", "promp", "pretrained", "imaml"]
+
+
+@pytest.mark.parametrize("name", few(FROM_OUTSIDE, "maml", "cavia", "imaml"))
 def test_adapting_to_episodes_played_by_hand_is_adapting(name):
     """Inner steps on what a user collected give the parameters that they have in the sampler."""
     agent = agent_on(name, drift, test_step_scale=(1.0, 0.5))
