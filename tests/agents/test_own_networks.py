@@ -15,6 +15,7 @@ from agents.parts.networks import from_module, policy
 from envs.families.regression import sinusoid
 from metarl.trial import Feedback
 from tests.agents.probe import Guess, GuessDiscrete
+from tests.few import few
 
 SINES = sinusoid()
 
@@ -129,7 +130,7 @@ def test_a_whole_network_is_used_as_it_is():
 # Agents with a whole network, in regression.
 
 
-@pytest.mark.parametrize("name", ["maml", "anil", "multitask", "mann", "oracle"])
+@pytest.mark.parametrize("name", few(["maml", "anil", "multitask", "mann", "oracle"], "maml", "mann"))
 def test_a_whole_network_serves(name):
     learner, state = made(name, SINES, Whole)
     after, metrics = jax.jit(learner.step)(state, jax.random.key(1))
@@ -170,7 +171,7 @@ def test_fine_tuning_the_head_of_ones_own_network():
 # Pictures.
 
 
-@pytest.mark.parametrize("name", ["maml", "promp", "oracle", "rl2"])
+@pytest.mark.parametrize("name", few(["maml", "promp", "oracle", "rl2"], "maml", "rl2"))
 def test_training_on_pictures_moves_every_parameter(name):
     learner, state = made(name, network=Convolution(), **({"memory_size": 4} if name == "rl2" else {}))
     after, _ = jax.jit(learner.step)(state, jax.random.key(1))

@@ -18,8 +18,10 @@ from agents.parts.world import policy_gradient_world
 from envs.families.navigation import Goal, Navigation2D
 from envs.to_gymnasium.conventions import read_action
 from tests.envs.from_gymnasium.stranger import TASKS, Corridor, corridor
+from tests.few import few
 
 NAVIGATION, BANDIT = "metarl/Navigation2D-v0", "metarl/BernoulliBandit-v0"
+FAST = [NAVIGATION, BANDIT, "metarl/TabularMDP-v0", "metarl/PendulumDynamics-v0", "metarl/HalfCheetahVel-v0"]
 FAR = Goal(np.array([0.5, 0.5], np.float32))
 
 
@@ -32,7 +34,7 @@ def length_of(env, most=500):
     raise AssertionError("it does not end")
 
 
-@pytest.mark.parametrize("id", envs.FAMILIES)
+@pytest.mark.parametrize("id", few(envs.FAMILIES, *FAST))
 def test_the_specification_says_how_long_episodes_are(id):
     horizon = envs.make(id).horizon
     assert gymnasium.make(id).spec.max_episode_steps == horizon
@@ -203,7 +205,7 @@ def test_stepping_before_the_first_reset():
             env.step(env.action_space.sample())
 
 
-@pytest.mark.parametrize("id", envs.FAMILIES)
+@pytest.mark.parametrize("id", few(envs.FAMILIES, *FAST))
 def test_environments_and_families_are_pickled(id):
     """In the middle of an episode, which goes on alike."""
     family = envs.make(id, horizon=6)

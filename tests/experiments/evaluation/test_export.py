@@ -19,6 +19,7 @@ from envs.families.navigation import Goal, Navigation2D
 from experiments import export as command
 from experiments.cli.errors import UserError
 from experiments.evaluation import export, load, trained
+from tests.few import few
 
 PAGE = (Path(__file__).parents[3] / "docs/export.md").read_text()
 [READER] = [code for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if code.startswith("# reader.py")]
@@ -97,7 +98,7 @@ def test_the_reader_is_short_and_imports_numpy_alone():
     assert len(lines) <= 36 and re.findall(r"^(?:import|from) (\w+)", READER, re.MULTILINE) == ["numpy"]
 
 
-@pytest.mark.parametrize("name", ADAPTING)
+@pytest.mark.parametrize("name", few(ADAPTING, "maml", "anil", "cavia", "imaml", "oracle"))
 def test_arrays_of_every_agent_without_memory(name, tmp_path):
     """Before adaptation, and after it, which is another policy unless the agent adapts to nothing."""
     agent = made(name)

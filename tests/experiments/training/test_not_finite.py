@@ -16,6 +16,7 @@ from experiments import evaluate, train
 from experiments.training.seeds import batch_seeds, changes_of
 from metarl.interfaces import MetaLearner, MetaState
 from tests.experiments.conftest import SMALL, read_lines
+from tests.few import few
 
 RARELY = 1 / 400  # of a step; about one in eight meta-iterations of two tasks, six episodes and six steps each
 HERE = "tests.experiments.training.test_not_finite"
@@ -100,7 +101,7 @@ def flags(kind, run, *more):
     ]
 
 
-@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.parametrize("kind", few(BOTH, "Jax"))
 def test_skip_drops_the_update_and_evaluation_leaves_out_the_task(kind, tmp_path, capsys):
     run = tmp_path / "run"
     train.main(flags(kind, run, "--num-iterations", "40", "--on-nonfinite", "skip", "--eval-tasks", "20"))
