@@ -1,6 +1,6 @@
 # make demo   meta-train on 2D navigation, evaluate on held-out goals, write runs/demo   (ARGS="--resume", "--overwrite", ...)
 # make test   ruff, mypy and the default tests
-# make test-slow   learning curves and published numbers
+# make test-slow   learning curves, published numbers, and what make test checks on a few, on all agents and families
 # make test-lowest   the tests of the library and of training, with the lowest versions that pyproject.toml allows
 # make test-suites   environments of other suites written in JAX, installed beside the pins into .venv-suites
 # make wheel   dist/metarl_jax-*.whl

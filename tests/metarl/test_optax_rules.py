@@ -11,6 +11,7 @@ from envs.families.regression import sinusoid
 from metarl import Experience, Problem, meta, rules
 from metarl.inner_loop import adapt
 from metarl.interfaces import InnerRule
+from tests.few import few
 
 pytestmark = pytest.mark.usefixtures("float64")
 CURVATURE = np.array([[2.0, 0.3, 0.0], [0.3, 1.0, 0.2], [0.0, 0.2, 0.5]])
@@ -179,7 +180,7 @@ TAKING = [
 ]
 
 
-@pytest.mark.parametrize(("name", "kind"), TAKING)
+@pytest.mark.parametrize(("name", "kind"), few(TAKING, ("maml", "regression"), ("imaml", "regression")))
 def test_every_agent_that_takes_inner_rules_takes_these(name, kind):
     rule = rules.optax(optax.adam(0.01))
     learner = agents.make(name, sinusoid(), inner_rule=rule, num_inner_steps=2, num_tasks=2, hidden_sizes=(8,))

@@ -15,6 +15,7 @@ from experiments.evaluation import wandb_evaluation
 from experiments.reporting.measures import share_intervals
 from tests.envs.test_measures import Measured, reach
 from tests.experiments.conftest import read_lines
+from tests.few import few
 
 ACTING = [name for name in agents.AGENTS if "reinforcement" in agents.find(name).serves]
 PLAYED = ("maml", "rl2", "oracle")  # of the others the shapes: they collect and play by the same functions
@@ -23,7 +24,7 @@ SMALL = ["--num-tasks", "2", "--num-episodes", "3", "--horizon", "6", "--hidden-
 envs.register("measured/Reach-v0", lambda **options: reach(measures={"success": "any", "distance": "last"}, **options))
 
 
-@pytest.mark.parametrize("name", ACTING)
+@pytest.mark.parametrize("name", few(ACTING, *PLAYED))
 def test_every_agent_reports_what_the_family_measures(name):
     """In each meta-iteration and on a new task, where the numbers are those of the recorded episodes."""
     family = Measured(5)

@@ -26,6 +26,7 @@ from experiments.training.seeds import batch_seeds
 from metarl.interfaces import MetaLearner, MetaState
 from metarl.tasks import ONE_BATCH
 from tests.experiments.conftest import SMALL, read_lines, small_run
+from tests.few import few
 
 USUAL = (signal.default_int_handler, signal.SIG_DFL)
 FIELDS = ("meta/pre", "meta/post", "outer/loss")
@@ -54,7 +55,7 @@ def interrupt_after(lines, path, number):
     return thread
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", few([signal.SIGTERM, signal.SIGINT], signal.SIGTERM))
 def test_a_signal_stops_a_run_with_everything_saved(number, tmp_path, capsys):
     """It exits with 0, says how to go on, and goes on to the same lines as a run that nobody stopped."""
     flags = ["--run-dir", str(tmp_path / "run"), "--num-iterations", "3000", "--checkpoint-every", "1000000", *SMALL]
