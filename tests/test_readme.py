@@ -115,7 +115,7 @@ def test_every_command_knows_its_flags(monkeypatch, tmp_path, capsys):
 
 
 # The other sessions run in this way, as small, in tests of their own rooms.
-@pytest.mark.parametrize("session", few(SESSIONS, "maml-0", "explain", "studies.playground"))
+@pytest.mark.parametrize("session", few(SESSIONS, "maml-0", "studies.playground"))
 def test_commands_run_in_the_order_given(session, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, flags in SESSIONS[session]:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments import sinusoid
 from experiments.studies.explain import __main__ as explain
@@ -60,9 +61,13 @@ def trained(tmp_path_factory):
     return {name: explain.train(config, name) for name in ("maml", "pretrained")}
 
 
-def test_surface_goes_through_both_agents(trained):
+@pytest.fixture(scope="module")
+def surface(trained):
+    return explain.loss_surface(trained["maml"], trained["pretrained"], num_points=23)
+
+
+def test_surface_goes_through_both_agents(trained, surface):
     """At MAML's point the surface is the error of its state, at the pretrained one that of the pretrained; by a plain loop."""
-    surface = explain.loss_surface(trained["maml"], trained["pretrained"], num_points=23)
     assert surface.loss.shape == (4, 23, 23)
     learner = sinusoid.build(trained["maml"].config, 10).learner
     family = sinusoid.build(trained["maml"].config, 10).family
@@ -89,6 +94,19 @@ def test_fits_are_of_one_held_out_task(trained):
             jax.tree.map(lambda leaf: leaf[None], trained[name].state.theta), None, jnp.asarray(panels["x"])[:, None]
         )
         np.testing.assert_allclose(agent["predictions"][0], before[0, :, 0], atol=1e-5)
+
+
+def test_the_pictures_are_drawn(plane, trained, surface, tmp_path):
+    """Of fits there are six, for which the two that are trained here stand in."""
+    panels = explain.fits(trained, 0)
+    six = {name: panels["agents"]["maml" if name == "maml" else "pretrained"] for name in explain.AGENTS}
+    explain.pictures.two_tasks(tmp_path / "two_tasks.png", plane, WORLD.centre)
+    explain.pictures.fits(tmp_path / "fits.png", panels | {"agents": six})
+    explain.pictures.loss_surface(tmp_path / "loss_surface.png", surface, explain.SURFACE_STEPS)
+    for path in tmp_path.iterdir():
+        with Image.open(path) as picture:
+            assert min(picture.size) > 200 and len(set(picture.convert("L").tobytes())) > 20, path
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_bad_input(tmp_path, error_of):
