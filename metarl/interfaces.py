@@ -178,8 +178,8 @@ class Acting(NamedTuple):
     [inputs, outputs], "bias": [outputs]}, "Dense_1": ...}}`` of an MLP for discrete actions; of a Gaussian ``{"mean": such a
     tree, "log_std": [A]}``, of actions with parts, one of them a Gaussian, ``{"outputs": such a tree, "log_std": [A]}``; of
     images ``Conv_0`` and so on come before the dense layers; with normalised observations ``{"network": that, "seen": (number,
-    mean, variance)}``; of a network with a context ``{"network": that, "context": [C]}``. Of rl2 ``{"memory": the cell's, "readers": {"actor": a policy's,
-    "critic": a network's}}``.
+    mean, variance)}``; of a network with a context ``{"network": that, "context": [C]}``. Of rl2 ``{"memory": the cell's,
+    "readers": {"actor": a policy's, "critic": a network's}}``; of images ``"encoder"`` beside them.
 
     Attributes:
         begin: (state, task) -> (params, memory), on a new task before any adaptation. Only agents that see it read ``task``.

@@ -123,9 +123,7 @@ def to_action(action_space: Any, scale: float, unit: bool = False) -> ToAction:
     if not isinstance(action_space, Dict | Tuple):
         return _to_part(action_space, scale, unit)
     converters = [_to_part(part, scale, unit) for _, part in parts(action_space)]
-    return lambda outputs: joined(
-        action_space, (convert(output) for convert, output in zip(converters, outputs, strict=True))
-    )
+    return lambda outputs: joined(action_space, (convert(output) for convert, output in zip(converters, outputs, strict=True)))
 
 
 def _to_part(space: Any, scale: float, unit: bool) -> ToAction:

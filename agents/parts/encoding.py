@@ -61,8 +61,8 @@ def refuse_unknown(name: str, space: Any) -> None:
     for path, part in found:
         if not isinstance(part, SIMPLE):
             raise ValueError(
-                f"{name}{path} is {part}, but agents take Box, Discrete, MultiDiscrete and MultiBinary spaces, and Dict and Tuple "
-                "of these; leave it out, or give it as one of them."
+                f"{name}{path} is {part}, but agents take Box, Discrete, MultiDiscrete and MultiBinary spaces, and Dict and "
+                "Tuple of these; leave it out, or give it as one of them."
             )
         most = int(np.max(categories(part), initial=0))
         if most > MOST_CATEGORIES:

@@ -494,7 +494,8 @@ def _several(outputs: Network, sizes: list[int], boxes: list[bool], num_stds: in
         log_std = jnp.zeros(row.shape[-1], row.dtype).at[np.flatnonzero(means)].set(jnp.maximum(params["log_std"], MIN_LOG_STD))
         log_stds = jnp.split(jnp.broadcast_to(log_std, row.shape), ends, axis=-1)
         return tuple(
-            {"mean": column, "log_std": std} if box else column for column, std, box in zip(columns, log_stds, boxes, strict=True)
+            {"mean": column, "log_std": std} if box else column
+            for column, std, box in zip(columns, log_stds, boxes, strict=True)
         )
 
     if not num_stds:

@@ -47,7 +47,9 @@ def write(
     films = []
     for caption, (observation, action, mask) in episodes.items():
         key = jax.random.key(0) if keys is None else keys[caption]
-        states = replay(family, task, action, (observation, int(mask.sum())), key, read)
+        steps = int(mask.sum())
+        taken = jax.tree.map(lambda leaf, steps=steps: leaf[:steps], action)
+        states = replay(family, task, taken, observation, key, read)
         if states is None:
             return False
         films.append(film(family, task, states))
@@ -60,25 +62,16 @@ def write(
 
 
 def replay(
-    family: Any, task: Any, actions: Any, recorded: tuple[np.ndarray, int], key: jax.Array, read: Callable[[Any], Any]
+    family: Any, task: Any, actions: Any, observed: np.ndarray, key: jax.Array, read: Callable[[Any], Any] = unchanged
 ) -> list[Any] | None:
-    """The states of an episode, or None if they do not look as recorded.
-
-    Args:
-        family: the environments.
-        task: of the episode.
-        actions: leaves [T, ...].
-        recorded: observations [T, ...], and how many steps the episode has.
-        key: with which it was drawn.
-        read: see `write`.
-    """
+    """The states of an episode, or None if they do not look as recorded."""
     step = jax.jit(lambda t, state, action: next_step(family, key, t, state, action, task)[:2])
     state, observation = first_step(family, key, task)
-    states, (observed, length) = [state], recorded
-    for t in range(length):
+    states = [state]
+    for t in range(len(jax.tree.leaves(actions)[0])):
         if not np.allclose(read(observation), observed[t], atol=1e-4, rtol=1e-4):
             return None
-        state, observation = step(t, state, jax.tree.map(lambda leaf, t=t: leaf[t], actions))
+        state, observation = step(t, state, jax.tree.map(lambda x, t=t: x[t], actions))
         states.append(state)
     return states
 

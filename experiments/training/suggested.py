@@ -10,9 +10,9 @@ from typing import Any
 import agents
 from agents.agent import ADAPTS_BY, hyperparameters
 from agents.build import name_of, who_has
+from agents.parts.encoding import is_image
 from envs.contract import explain
 from envs.options import from_flags
-from agents.parts.encoding import is_image
 from envs.scales import Scales, bounded_near_one, far_from_one, scales
 from experiments.cli.errors import UserError
 from experiments.cli.family_errors import quiet_callbacks
