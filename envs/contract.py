@@ -108,7 +108,9 @@ def check_functions(family: TaskFamily) -> None:
 
 
 def _refuse_unknown(name: str, which: str, space: Space) -> None:
-    """Refuse in one line what has no fixed number of numbers."""
+    """Refuse in one line what has no fixed number of numbers, or none at all."""
+    if not list(parts(space)):
+        raise ValueError(f"{name}.{which} is {space}, which has no parts; give it one.")
     for path, part in parts(space):
         if not isinstance(part, SIMPLE):
             raise ValueError(
