@@ -86,6 +86,18 @@ def flat_space(observed: Observed) -> spaces.Box:
     return spaces.Box(low, high, dtype=np.float32)
 
 
+def image_space(name: str, observed: Observed) -> spaces.Box:
+    """The environment's own Box of several axes; ValueError if it has another space."""
+    space = observed.space
+    if not isinstance(space, spaces.Box) or len(space.shape) < 2:
+        raise ValueError(f"from_gymnasium: images is True, but {name} has observation_space {space}; leave it out.")
+    if not np.issubdtype(space.dtype, np.floating) and space.dtype.itemsize > 2:  # float32 on the way holds up to 2^24
+        raise ValueError(
+            f"from_gymnasium: images is True, but {name} has observations of {space.dtype}; bytes or floats will do."
+        )
+    return space
+
+
 def _fields(space: spaces.Space, path: str) -> Iterator[str]:
     """Names of all fields, those of fields as "outer.inner"."""
     if isinstance(space, spaces.Dict):

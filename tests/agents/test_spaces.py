@@ -17,6 +17,7 @@ from agents.parts.action_units import policy_space, to_action
 from agents.parts.encoding import read_space, reader, row_of, trunk_of
 from agents.parts.networks import NOT_THERE, action_distribution, pixels, policy
 from envs.contract import check_family
+from envs.from_gymnasium.family import seed_of
 from envs.from_gymnasium.spaces import action_rows, read_actions
 from experiments.evaluation import evaluate
 from experiments.evaluation.trained import trained
@@ -297,6 +298,21 @@ def test_an_observation_that_does_not_fit_is_refused_where_it_is_wrong():
 
 
 # Ordinary environments.
+
+
+def test_ordinary_environments_may_show_images():
+    image, how = OBSERVATIONS["image"], {"task_space": {"pull": Box(0.5, 1.5, ())}, "apply_task": "attributes", "horizon": 2}
+    world = envs.from_gymnasium(lambda: Demanding(image, LINE), images=True, **how)
+    assert world.observation_space == image
+    env, theirs = envs.TaskEnv(world, task={"pull": 1.0}), Demanding(image, LINE)
+    observation, _ = env.reset(seed=0)
+    key = jax.random.split(jax.random.key(0), 3)[0]
+    expected, _ = theirs.reset(seed=int(seed_of(key)))
+    assert image.contains(observation)
+    np.testing.assert_array_equal(observation, expected)
+    world.close()
+    with pytest.raises(ValueError, match=r"images is True, but .* has observation_space Box\(-1.0, 1.0, \(2,\)"):
+        envs.from_gymnasium(lambda: Demanding(LINE, LINE), images=True, **how)
 
 
 @pytest.mark.parametrize("name", ["several discrete", "bits", "nested"])
