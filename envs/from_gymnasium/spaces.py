@@ -186,7 +186,8 @@ def read_actions(space: spaces.Space, actions: np.ndarray) -> Any:
         return actions.reshape(-1).astype(np.int64).tolist()
     if not isinstance(space, spaces.Box):
         return actions.reshape(-1, *(space.shape or ())).astype(space.dtype)
-    return np.clip(actions.reshape(-1, *space.shape).astype(space.dtype), space.low, space.high)
+    clipped = np.clip(actions.reshape(-1, *space.shape).astype(space.dtype), space.low, space.high)
+    return clipped if space.shape else [np.asarray(number) for number in clipped]  # an array, as Gymnasium has one number
 
 
 def _finite(space: spaces.Box) -> np.ndarray:

