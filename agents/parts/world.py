@@ -11,7 +11,7 @@ from flax import linen as nn
 from agents.agent import RegressionSettings, ReinforcementSettings
 from agents.parts.action_units import InPolicyUnits, ToAction, has_gaussian, policy_space, to_action
 from agents.parts.encoding import read_space, reader, trunk_of
-from agents.parts.networks import ACTIVATIONS, LECUN, Network, action_distribution, policy, regressor
+from agents.parts.networks import ACTIVATIONS, LECUN, Network, action_distribution, pixels, policy, regressor
 from agents.parts.normalization import nothing_seen, view
 from agents.parts.problems import points_of, policy_gradient, regression
 from metarl import advantages
@@ -142,7 +142,11 @@ def policy_gradient_world(
 
     def make_problem(network: Network, **changes: Any) -> Problem:
         acts = spaces_only._replace(network=view(network, seen))
-        return policy_gradient(family, acts, count_seen=seen is not None, **shared, **(usual | changes))
+        options = usual | changes
+        if trunk == "conv":  # a linear baseline clips what it reads at 10
+            baseline = options.get("baseline", advantages.linear_baseline)
+            options["baseline"] = lambda observation, target, mask: baseline(pixels(observation), target, mask)
+        return policy_gradient(family, acts, count_seen=seen is not None, **shared, **options)
 
     rollouts = Rollouts(family, options, **shared, trained_on=trained_on)
     return World(
