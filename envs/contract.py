@@ -14,7 +14,7 @@ from gymnasium.spaces import Box
 from envs.family import TaskFamily, check_task
 from envs.measures import read_measures
 from envs.options import whole_number
-from envs.values import SIMPLE, fits, parts, shapes_of
+from envs.values import fits, refuse_unknown, shapes_of
 
 FRAME = re.compile(r'File "(.+?)", line (\d+)')
 LIBRARIES = ("site-packages", "importlib")
@@ -78,8 +78,8 @@ def check_functions(family: TaskFamily) -> None:
 
     check_list(family, task)
     state = shapes("initial", key, task)
-    _refuse_unknown(name, "action_space", family.action_space)
-    _refuse_unknown(name, "observation_space", family.observation_space)
+    refuse_unknown(f"{name}.action_space", family.action_space)
+    refuse_unknown(f"{name}.observation_space", family.observation_space)
     action = shapes_of(family.action_space)
     after = shapes("transition", state, action, key, task)
     if _layout(state) != _layout(after):
@@ -105,18 +105,6 @@ def check_functions(family: TaskFamily) -> None:
         raise ValueError(f"{name}.terminal returns shape {shape} of {dtype}, but must return one bool.")
     if family.measures:
         _check_measures(name, family.measures, shapes("transition_info", state, action, after, task))
-
-
-def _refuse_unknown(name: str, which: str, space: Space) -> None:
-    """Refuse in one line what has no fixed number of numbers, or none at all."""
-    if not list(parts(space)):
-        raise ValueError(f"{name}.{which} is {space}, which has no parts; give it one.")
-    for path, part in parts(space):
-        if not isinstance(part, SIMPLE):
-            raise ValueError(
-                f"{name}.{which}{path} is {part}, but agents take Box, Discrete, MultiDiscrete and MultiBinary spaces, and "
-                "Dict and Tuple of these; leave it out, or give it as one of them."
-            )
 
 
 def _check_measures(name: str, measures: Iterable[str], info: Any) -> None:

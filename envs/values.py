@@ -28,6 +28,38 @@ def parts(space: Space, path: str = "") -> Iterator[tuple[str, Space]]:
         yield path, space
 
 
+def refuse_unknown(name: str, space: Any) -> None:
+    """Raise ValueError, in one line, for a space, called ``name``, without a fixed number of numbers, or with none at all."""
+    if not isinstance(space, Space):
+        raise ValueError(f"{name} is {_line(space)}, but must be a space, such as a Box, of gymnasium.spaces.")
+    if not list(parts(space)):
+        raise ValueError(f"{name} is {_line(space)}, which has no parts; give it one.")
+    for path, part in parts(space):
+        if not isinstance(part, SIMPLE):
+            raise ValueError(
+                f"{name}{path} is {_line(part)}, but agents take Box, Discrete, MultiDiscrete and MultiBinary spaces, and Dict "
+                "and Tuple of these; leave it out, or give it as one of them."
+            )
+
+
+def refuse_actions(name: str, space: Any) -> None:
+    """The same, and Boxes of whole numbers, in which no policy acts."""
+    refuse_unknown(name, space)
+    for path, part in parts(space):
+        if isinstance(part, spaces.Box) and not np.issubdtype(part.dtype, np.floating):
+            raise ValueError(
+                f"{name}{path} is {_line(part)}, but policies act in Discrete spaces or a Box of floats; make it one, or a "
+                "MultiDiscrete."
+            )
+
+
+def is_image(space: Space) -> bool:
+    """Whether agents read it by convolutions, which scale bytes themselves: [height, width, channels] of bytes."""
+    if not isinstance(space, spaces.Box) or space.dtype != np.uint8 or len(space.shape) != 3:
+        return False
+    return space.shape[2] <= min(space.shape[:2])
+
+
 def mapped(function: Callable[..., Any], space: Space, *values: Any) -> Any:
     """The dict, tuple or else of ``function(part, *values of it)``."""
     if isinstance(space, spaces.Dict):
@@ -82,8 +114,9 @@ def fits(space: Space, value: Any) -> str | None:
     elif isinstance(space, spaces.Tuple) and (not isinstance(value, tuple | list) or len(value) != len(space.spaces)):
         return f"a {type(value).__name__}, but must return a tuple of {len(space.spaces)}"
     if isinstance(space, spaces.Dict | spaces.Tuple):
-        names = space.spaces if isinstance(space, spaces.Dict) else range(len(space.spaces))
-        return next((wrong for name in names if (wrong := fits(space[name], value[name]))), None)
+        inside: Any = space.spaces
+        names = inside if isinstance(space, spaces.Dict) else range(len(inside))
+        return next((wrong for name in names if (wrong := fits(inside[name], value[name]))), None)
     if len(jax.tree.leaves(value)) != 1:
         return f"{len(jax.tree.leaves(value))} arrays, but must return one for {space}"
     shape, dtype = value.shape, str(value.dtype)
@@ -93,6 +126,10 @@ def fits(space: Space, value: Any) -> str | None:
         return None
     wanted = "whole numbers" if isinstance(space, COUNTED) else space.dtype
     return f"shape {shape} of {dtype}, but {space} has shape {space.shape or ()} of {wanted}"
+
+
+def _line(value: Any) -> str:
+    return " ".join(str(value).split())
 
 
 def _keys(value: Any) -> str:

@@ -396,7 +396,7 @@ def policy(
     shape = observation_shape(observation_space)
     distribution = action_distribution(action_space)
     several = isinstance(action_space, gymnasium.spaces.Tuple)
-    spaces = list(action_space.spaces) if several else [action_space]
+    spaces: list[Any] = list(getattr(action_space, "spaces", ())) if several else [action_space]
     sizes = [num_written(space) for space in spaces]
     init = nn.initializers.glorot_uniform()
     outputs = regressor(

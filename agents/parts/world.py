@@ -130,7 +130,8 @@ def policy_gradient_world(
         return policy(family.observation_space, family.action_space, **options, num_extra=num_extra, network=network)
 
     spaces_only = policy(family.observation_space, family.action_space, **options)
-    seen = nothing_seen(family.observation_space.shape) if settings.normalize_observations else None
+    spread = 255.0 if seen_space.dtype == np.uint8 else 1.0  # bytes as pixels; nothing is scaled again after normalisation
+    seen = nothing_seen(seen_space.shape, spread) if settings.normalize_observations else None
     unroll = UNROLL.get(jax.default_backend(), UNROLL_ELSEWHERE) if unroll is None else unroll
     shared: dict[str, Any] = {
         "num_episodes": settings.num_episodes,

@@ -12,7 +12,7 @@ from envs.check.evidence import SEEDS, Episodes, Evidence, entry, same
 from envs.family import told
 from envs.scales import far_from_one, scales_of
 from envs.stepping import first_step, next_step
-from envs.values import mapped
+from envs.values import is_image, mapped
 
 MORE_ROUNDS = 5  # of random episodes, before tasks that seem equal are called so
 STEPS_ALONE = 8  # compared with and without vmap: chaotic dynamics drift apart in more
@@ -51,6 +51,8 @@ def numbers_are_near_one(evidence: Evidence) -> str | None:
     episodes = evidence.episodes
     steps = lambda array: array.reshape(len(array), -1, *array.shape[3:])  # [T, M, S, ...] -> [T, M * S, ...]
     size = scales_of(steps(episodes.observation[1:]), steps(episodes.reward), steps(~episodes.fresh()[1:]))
+    if is_image(evidence.family.observation_space):
+        size = size._replace(observation=1.0)  # agents divide bytes by 255
     far = [f"{name}s are about {value:.3g} in size" for name, value in size._asdict().items() if far_from_one(value)]
     return f"{' and '.join(far)}; train normalises what agents read, or scale it yourself" if far else None
 

@@ -3,13 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gymnasium.spaces import Box
 
 from envs.check.evidence import NUM_SAMPLES, Evidence, as_rows, on_host, same
 from envs.contract import check_family
 from envs.family import check_task_space
 from envs.keys import numbers
-from envs.values import parts
+from envs.values import refuse_actions
 
 
 def functions_shapes_and_dtypes(evidence: Evidence) -> None:
@@ -31,12 +30,7 @@ def host_calls_are_declared(evidence: Evidence) -> str | None:
 
 def spaces_suit_the_policies(evidence: Evidence) -> None:
     """Policies act in spaces that are counted or Boxes of floats, and in Dict and Tuple of these; they read any of these."""
-    for path, part in parts(evidence.family.action_space):
-        if isinstance(part, Box) and not np.issubdtype(part.dtype, np.floating):
-            raise ValueError(
-                f"{evidence.name}.action_space{path} is {part}, but policies act in Discrete spaces or a Box of floats; make "
-                "it one, or a MultiDiscrete."
-            )
+    refuse_actions(f"{evidence.name}.action_space", evidence.family.action_space)
 
 
 def tasks_under_jit_and_vmap(evidence: Evidence) -> None:

@@ -40,8 +40,14 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("space", SPACES)
-@pytest.mark.parametrize("name", AGENTS)
+# Every space with one agent and every kind of agent where it is hardest; the other pairs are slow.
+FAST = {("maml", space) for space in SPACES} | {("promp", "nested"), ("rl2", "nested"), ("rl2", "image"), ("oracle", "nested")}
+ALL = [
+    pytest.param(name, space, marks=() if (name, space) in FAST else pytest.mark.slow) for name in AGENTS for space in SPACES
+]
+
+
+@pytest.mark.parametrize(("name", "space"), ALL)
 def test_every_agent_takes_every_space(name, space):
     """Traced, not compiled: spaces, shapes and types fit together all the way."""
     world = family(space)
@@ -60,11 +66,13 @@ def test_every_agent_takes_every_space(name, space):
     assert jax.tree.map(jnp.shape, action) == jax.tree.map(jnp.shape, expected)
 
 
-# Every agent where it is hardest, and every space with one agent.
+TRAINED = {("rl2", "nested"), ("maml", "image")}
 PAIRS = [(name, "nested") for name in AGENTS] + [("maml", space) for space in SPACES if space != "nested"] + [("rl2", "image")]
 
 
-@pytest.mark.parametrize(("name", "space"), PAIRS)
+@pytest.mark.parametrize(
+    ("name", "space"), [pytest.param(*pair, marks=() if pair in TRAINED else pytest.mark.slow) for pair in PAIRS]
+)
 def test_it_trains_adapts_and_acts(name, space):
     world = family(space)
     learner = agents.make(name, world, **SMALL)
@@ -251,6 +259,19 @@ def test_bytes_are_scaled_once():
     np.testing.assert_array_equal(pixels(pixels(jnp.asarray(shown))), pixels(jnp.asarray(shown)))
     batch = actor.network.apply(params, jnp.asarray(family("image").shown[:2])[None])
     np.testing.assert_allclose(batch[0, 0], once, rtol=1e-4)
+
+
+def test_normalised_images_are_not_scaled_again():
+    plain, learner = (agents.make("maml", family("image"), normalize_observations=on, **SMALL) for on in (False, True))
+    params, memory = learner.acting.begin(learner.init(jax.random.key(0)), None)
+    shown, (_, mean, variance) = family("image").shown[0], params["seen"]
+    output = lambda which, params, seen: which.acting.respond(params, memory, seen)[1]
+    beside = output(plain, params["network"], shown)
+    np.testing.assert_allclose(output(learner, params, shown), beside, rtol=1e-4, atol=1e-6)  # nothing has been seen
+    params["seen"] = params["seen"]._replace(mean=mean + 100.0, variance=variance / 9.0)
+    by_hand = (jnp.asarray(shown, jnp.float32) - 100.0) / 85.0
+    beside = output(plain, params["network"], by_hand)
+    np.testing.assert_allclose(output(learner, params, shown), beside, rtol=1e-4, atol=1e-6)
 
 
 def test_what_reads_observations():
