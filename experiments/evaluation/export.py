@@ -210,7 +210,8 @@ def _activation(agent: Trained, params: Any, memory: Any, found: _MLP) -> str | 
     space = copy.deepcopy(agent.family.observation_space)
     space.seed(0)
     samples = [space.sample() for _ in range(TRIED)]
-    observations = np.stack([sample if isinstance(space, Box) else flatten(space, sample) for sample in samples])
+    rows: list[Any] = [sample if isinstance(space, Box) else flatten(space, sample) for sample in samples]
+    observations = np.stack(rows)
     _, given = jax.jit(jax.vmap(lambda observation: acting.respond(params, memory, observation)))(observations)
     given = jax.device_get(given)
     if not isinstance(given, dict | np.ndarray):
@@ -341,7 +342,9 @@ _UNKNOWN = "the agent's distribution is neither a Gaussian nor given by logits, 
 def _choice_of_part(space: Space, parameters: Any) -> tuple[Callable[[Any, jax.Array], tuple[jax.Array, Any]], Any, str]:
     """`_choice` of a space without parts."""
     gaussian = isinstance(space, Box)
-    row = parameters.get("mean") if isinstance(parameters, dict) and set(parameters) == {"mean", "log_std"} else parameters
+    row: Any = parameters
+    if isinstance(parameters, dict) and set(parameters) == {"mean", "log_std"}:
+        row = parameters["mean"]
     if gaussian != isinstance(parameters, dict) or not hasattr(row, "shape"):
         raise UserError(_UNKNOWN)
     noise: Any = jax.ShapeDtypeStruct(row.shape, jnp.float32)
