@@ -123,6 +123,9 @@ class ReinforcementSettings:
     """Hidden layers of the policy."""
     activation: Literal["tanh", "relu"] = "tanh"  # ProMP
     """Between hidden layers."""
+    trunk: Literal["auto", "mlp", "conv"] = "auto"  # ours
+    """What reads observations: dense layers (mlp), convolutions on [height, width, channels] before them (conv), or conv for
+    images of bytes and mlp for others (auto). Without effect on a network of your own."""
     initial_std: float | None = None
     """Initial standard deviation of a Gaussian policy, in units of its output; 1 if not given."""
     action_scale: float = 1.0  # rllab's environments; ours say otherwise

@@ -93,7 +93,7 @@ def build(agent: str | Agent, world: World, training: Training, **own: Any) -> M
     except Refused as error:
         raise ValueError(f"{name_of(agent)}: {error}") from error
     learner = declared.make(world, training, numbers)
-    return learner._replace(to_action=world.to_action) if isinstance(learner, MetaLearner) else learner
+    return learner._replace(to_action=world.to_action, read=world.read) if isinstance(learner, MetaLearner) else learner
 
 
 def make(

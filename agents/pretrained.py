@@ -18,6 +18,7 @@ from metarl.interfaces import Acting, InnerRule, MetaLearner
 LOWER_BY = 0.3  # each earlier layer's rate, relative to the next
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1)  # tried by cross-validation
 FOLDS = 5
+KINDS = ("Conv_", "Dense_")  # how the names of layers begin
 
 
 @dataclass(frozen=True)
@@ -81,19 +82,20 @@ def layer_rates(rates: Callable) -> InnerRule:
     return rules.sgd(0.0)._replace(step=step)
 
 
-def depth_from_head(path, num_layers: int) -> int:
-    """0 for the last dense layer (and what belongs to no layer), 1 for the one before, ..."""
+def depth_from_head(path, layers: list[str]) -> int:
+    """0 for the last of the ``layers`` (and what belongs to no layer), 1 for the one before, ..."""
     names = [str(getattr(entry, "key", "")) for entry in path]
-    layers = [int(name.removeprefix("Dense_")) for name in names if name.startswith("Dense_")]
-    return num_layers - 1 - layers[0] if layers else 0
+    found = [layers.index(name) for name in names if name in layers]
+    return len(layers) - 1 - found[0] if found else 0
 
 
-def num_layers(network: Network) -> int:
-    """How many dense layers a network has."""
+def layers_of(network: Network) -> list[str]:
+    """The names of a network's layers in their order: convolutions, if it has any, before dense ones."""
     params = jax.eval_shape(network.init, jax.random.key(0))
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     names = {str(getattr(entry, "key", "")) for path in paths for entry in path}
-    return sum(name.startswith("Dense_") for name in names)
+    kinds = [sorted((int(name.removeprefix(kind)), name) for name in names if name.startswith(kind)) for kind in KINDS]
+    return [name for kind in kinds for _, name in kind]
 
 
 def _plain(network: Network, own: Pretrained) -> InnerRule:
@@ -101,8 +103,8 @@ def _plain(network: Network, own: Pretrained) -> InnerRule:
 
 
 def _lower_early(network: Network, own: Pretrained) -> InnerRule:
-    count = num_layers(network)
-    return layer_rates(lambda path, k: own.inner_lr * LOWER_BY ** depth_from_head(path, count))
+    layers = layers_of(network)
+    return layer_rates(lambda path, k: own.inner_lr * LOWER_BY ** depth_from_head(path, layers))
 
 
 def _frozen(network: Network, own: Pretrained) -> InnerRule:
@@ -110,8 +112,8 @@ def _frozen(network: Network, own: Pretrained) -> InnerRule:
 
 
 def _gradual(network: Network, own: Pretrained) -> InnerRule:
-    count = num_layers(network)
-    return layer_rates(lambda path, k: jnp.where(depth_from_head(path, count) <= k, own.inner_lr, 0.0))
+    layers = layers_of(network)
+    return layer_rates(lambda path, k: jnp.where(depth_from_head(path, layers) <= k, own.inner_lr, 0.0))
 
 
 def _new_head(network: Network, own: Pretrained) -> InnerRule:

@@ -9,10 +9,12 @@ from typing import Any
 import jax
 import numpy as np
 from gymnasium import Space
+from gymnasium.spaces import Box
 
 from envs.family import TaskFamily, check_task
 from envs.measures import read_measures
 from envs.options import whole_number
+from envs.values import fits, refuse_unknown, shapes_of
 
 FRAME = re.compile(r'File "(.+?)", line (\d+)')
 LIBRARIES = ("site-packages", "importlib")
@@ -76,13 +78,18 @@ def check_functions(family: TaskFamily) -> None:
 
     check_list(family, task)
     state = shapes("initial", key, task)
-    sample = family.action_space.sample()
-    action = jax.ShapeDtypeStruct(np.shape(sample), jax.dtypes.canonicalize_dtype(np.asarray(sample).dtype))
+    refuse_unknown(f"{name}.action_space", family.action_space)
+    refuse_unknown(f"{name}.observation_space", family.observation_space)
+    action = shapes_of(family.action_space)
     after = shapes("transition", state, action, key, task)
     if _layout(state) != _layout(after):
         raise ValueError(f"{name}.transition returns {_layout(after)}, but initial returns {_layout(state)}; they must agree.")
     space = family.observation_space
-    if space.shape is not None:
+    if not isinstance(space, Box):
+        wrong = fits(space, shapes("observation", state, key, task))
+        if wrong:
+            raise ValueError(f"{name}.observation returns {wrong}; make them agree.")
+    else:
         expected = (space.shape, str(jax.dtypes.canonicalize_dtype(space.dtype)))
         observation = _one(name, "observation", shapes("observation", state, key, task))
         if observation != expected or str(space.dtype) != expected[1]:

@@ -25,12 +25,13 @@ class TaskFamily(FuncEnv):
     """Subclass this to describe a distribution over tasks that share observations and actions.
 
     Set ``observation_space``, ``action_space`` and ``horizon`` (class attributes will do) and write, in JAX, so that each
-    can be jitted and vmapped over tasks and episodes:
+    can be jitted and vmapped over tasks and episodes. Spaces are Box, Discrete, MultiDiscrete and MultiBinary, and Dict and
+    Tuple of these.
 
     - ``sample_task(key) -> task``: a pytree of arrays.
     - ``initial(rng, params) -> state``
     - ``transition(state, action, rng, params) -> state``; agents and Gymnasium environments clip actions to the space before.
-    - ``observation(state, rng, params) -> observation``, of the space's shape and dtype.
+    - ``observation(state, rng, params) -> observation``, of the space's shape and dtype; a dict or tuple for such a space.
     - ``reward(state, action, next_state, rng, params) -> scalar float32``
     - ``terminal(state, rng, params) -> scalar bool``: called with the state after each step, never with the initial one.
 

@@ -12,6 +12,7 @@ from gymnasium.spaces import Box
 
 from envs.family import TaskFamily
 from envs.stepping import first_step, next_step
+from envs.values import arrays_of, parts, stacked
 
 NUM_TASKS = 8
 MAX_STEPS = 50
@@ -38,7 +39,8 @@ def scales(family: TaskFamily) -> Scales:
     num_steps = min(family.horizon, MAX_STEPS)
     space = copy.deepcopy(family.action_space)
     space.seed(0)
-    actions = np.stack([np.stack([space.sample() for _ in range(num_steps)]) for _ in range(NUM_TASKS)])
+    rows = [[space.sample() for _ in range(num_steps)] for _ in range(NUM_TASKS)]
+    actions = stacked(space, [stacked(space, row) for row in rows])
     keys = jax.vmap(jax.random.key)(np.arange(NUM_TASKS))
     return scales_of(*jax.device_get(jax.jit(jax.vmap(functools.partial(episode, family)))(keys, actions)))
 
@@ -66,11 +68,22 @@ def episode(family: TaskFamily, key: jax.Array, actions: jax.Array) -> tuple[jax
         t, action = given
         following, seen, reward, terminated, _ = next_step(family, key_episode, t, state, action, task)
         kept = jax.tree.map(lambda new, old: jnp.where(alive, new, old), following, state)
-        return (kept, alive & jnp.logical_not(terminated)), (seen, reward, alive)
+        return (kept, alive & jnp.logical_not(terminated)), (measured(family.observation_space, seen), reward, alive)
 
     start, _ = first_step(family, key_episode, task)
-    _, (observation, reward, mask) = jax.lax.scan(step, (start, jnp.asarray(True)), (jnp.arange(len(actions)), actions))
+    _, (observation, reward, mask) = jax.lax.scan(
+        step, (start, jnp.asarray(True)), (jnp.arange(jax.tree.leaves(actions)[0].shape[0]), actions)
+    )
     return observation, reward, mask
+
+
+def measured(space: Any, observation: Any) -> jax.Array:
+    """The numbers of an observation whose size depends on the family, not those of which agents read one-hots."""
+    if isinstance(space, Box):
+        return observation
+    boxes = zip(parts(space), arrays_of(space, observation), strict=True)
+    rows = [jnp.ravel(jnp.asarray(value, jnp.float32)) for (_, part), value in boxes if isinstance(part, Box)]
+    return jnp.concatenate(rows) if rows else jnp.ones(1)
 
 
 def far_from_one(size: float) -> bool:
@@ -81,6 +94,6 @@ def far_from_one(size: float) -> bool:
 def bounded_near_one(space: Any) -> bool:
     """Whether bounds alone tell that observations are neither too large nor too small."""
     if not isinstance(space, Box):
-        return True
+        return all(bounded_near_one(part) for _, part in parts(space) if isinstance(part, Box))
     size = float(np.max(np.abs(np.stack([space.low, space.high]).astype(np.float64)), initial=0.0))
     return math.isfinite(size) and 0.1 <= size <= 2 * LARGE

@@ -20,9 +20,9 @@ Batch = Tree
 Metrics = dict[str, jax.Array]
 
 
-def unchanged(action: jax.Array) -> jax.Array:
-    """The action itself."""
-    return action
+def unchanged(value: Any) -> Any:
+    """The action, or observation, itself."""
+    return value
 
 
 class Experience(NamedTuple):
@@ -176,16 +176,18 @@ class Acting(NamedTuple):
 
     ``params`` of agents that adapt by gradients are what their network reads: flax's ``{"params": {"Dense_0": {"kernel":
     [inputs, outputs], "bias": [outputs]}, "Dense_1": ...}}`` of an MLP for discrete actions; of a Gaussian ``{"mean": such a
-    tree, "log_std": [A]}``; with normalised observations ``{"network": that, "seen": (number, mean, variance)}``; of a network
-    with a context ``{"network": that, "context": [C]}``. Of rl2 ``{"memory": the memory's, "readers": {"actor": a policy's,
-    "critic": a network's}}``.
+    tree, "log_std": [A]}``, of actions with parts, one of them a Gaussian, ``{"outputs": such a tree, "log_std": [A]}``; of
+    images ``Conv_0`` and so on come before the dense layers; with normalised observations ``{"network": that, "seen": (number,
+    mean, variance)}``; of a network with a context ``{"network": that, "context": [C]}``. Of rl2 ``{"memory": the memory's,
+    "readers": {"actor": a policy's, "critic": a network's}}``; of images ``"encoder"`` beside them.
 
     Attributes:
         begin: (state, task) -> (params, memory), on a new task before any adaptation. Only agents that see it read ``task``.
         after: (path, k) -> (params, memory), after k adaptation steps of an `AdaptationCurve`.
         reset: memory -> memory; an episode begins.
         respond: (params, memory, observation) -> (memory, distribution parameters). Those of a Gaussian are ``{"mean": [A],
-            "log_std": [A]}``, in the policy's units; of discrete actions logits [n].
+            "log_std": [A]}``, in the policy's units; of discrete actions logits [n], of several those of each in a row; of
+            actions with parts a tuple.
         distribution: distribution parameters -> distribution, with ``sample_and_log_prob(seed=key)`` and ``mode()``.
         observe: (memory, action, reward, terminated) -> memory; what came of an action, given as the policy gave it.
         learn: (state, batches) -> (params, memory): adapted to recorded episodes, a tuple of K `Trajectory` trees [N, T, ...].
@@ -220,14 +222,16 @@ class MetaLearner(NamedTuple):
             is an `AdaptationCurve.path` of the same agent. Only the oracle reads ``task``.
         to_action: action as the policy gave it, such as a `Trajectory` records -> action that the environment takes.
         acting: how it acts in environments that somebody else steps; None in regression.
+        read: observation as the environment gives it -> as networks read it, and a `Trajectory` records it.
     """
 
     init: Callable[[Key], Any]
     step: Callable[[Any, Key], tuple[Any, Metrics]]
     adapt: Callable[[Any, Task, Key, int], AdaptationCurve]
     predict: Callable[[Path, Task, jax.Array], Any]
-    to_action: Callable[[jax.Array], jax.Array] = unchanged
+    to_action: Callable[[Any], Any] = unchanged
     acting: Acting | None = None
+    read: Callable[[Any], jax.Array] = unchanged
 
 
 class Environment(Protocol):
@@ -248,8 +252,8 @@ class Trajectory(NamedTuple):
     """One episode of a fixed number of steps; vmapped to [N, T].
 
     Attributes:
-        observation: [T, ...], what the policy saw before each step.
-        action: [T, ...], as sampled: in the policy's units, before any scaling or clipping.
+        observation: [T, ...], what the policy read before each step.
+        action: [T, ...], as sampled: in the policy's units, before any scaling or clipping. A tuple where actions have parts.
         log_prob: [T], of ``action`` under the policy that drew it.
         distribution: parameters of that policy's action distribution, leaves [T, ...].
         reward: [T].

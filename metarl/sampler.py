@@ -99,7 +99,7 @@ def rollout_with_memory(
             lambda new, old: jnp.where(alive, new, old), (next_state, next_memory), (state, memory)
         )
         next_observation = environment.observation(next_state, key_observation, task)
-        next_observation = jnp.where(alive, next_observation, observation)
+        next_observation = jax.tree.map(lambda new, old: jnp.where(alive, new, old), next_observation, observation)
         record = {
             "observation": observation,
             "action": action,

@@ -42,7 +42,7 @@ LAYERS = {
         {"contract", "scales", "task_files", "task_lists"},
         {"stepping"},
         {"family"},
-        {"forks", "keys", "measures", "options", "optional", "processors", "task_spaces"},
+        {"forks", "keys", "measures", "options", "optional", "processors", "task_spaces", "values"},
     ],
     "agents": [{"__init__"}, {"check"}, {"build"}, {"*"}, {"parts"}, {"registration"}, {"agent"}],
     "experiments": [

@@ -7,11 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 
+from agents.parts.encoding import categories, joined, parts, refuse_unknown
 from metarl.interfaces import unchanged
 
-ToAction = Callable[[jax.Array], jax.Array]
+ToAction = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +45,10 @@ class ToBox:
 
 
 def policy_space(action_space: Any, unit: bool = False) -> Any:
-    """The space in which a policy acts for a family with ``action_space``: Discrete from 0, or a Box of one axis.
+    """The space in which a policy acts for a family with ``action_space``.
+
+    Discrete and MultiDiscrete from 0; Box, MultiDiscrete and MultiBinary of one axis; for a Dict or Tuple the Tuple of its
+    parts, in Gymnasium's order.
 
     Args:
         action_space: the family's.
@@ -52,11 +56,17 @@ def policy_space(action_space: Any, unit: bool = False) -> Any:
 
     >>> policy_space(Box(np.array([[0.0, 5.0]]), np.array([[2.0, np.inf]]), dtype=np.float64), unit=True)
     Box([-1.  5.], [ 1. inf], (2,), float32)
-    >>> policy_space(Discrete(3, start=1))
-    Discrete(3)
+    >>> policy_space(Dict(jump=Discrete(3, start=1), keys=MultiBinary((2, 2))))
+    Tuple(Discrete(3), MultiBinary(4))
     """
+    if isinstance(action_space, Dict | Tuple):
+        return Tuple([policy_space(part, unit) for _, part in parts(action_space)])
     if isinstance(action_space, Discrete):
         return Discrete(int(action_space.n))
+    if isinstance(action_space, MultiDiscrete):
+        return MultiDiscrete(categories(action_space))
+    if isinstance(action_space, MultiBinary):
+        return MultiBinary(int(np.prod(action_space.shape)))
     if not isinstance(action_space, Box) or not (unit or len(action_space.shape) != 1):
         return action_space
     low, high = (np.ravel(bound).astype(np.float32) for bound in (action_space.low, action_space.high))
@@ -64,11 +74,21 @@ def policy_space(action_space: Any, unit: bool = False) -> Any:
     return Box(np.where(bounded, np.float32(-1), low), np.where(bounded, np.float32(1), high), dtype=np.float32)
 
 
+def has_gaussian(action_space: Any) -> bool:
+    """Whether a policy has a Gaussian for the actions, or for a part of them.
+
+    >>> has_gaussian(Dict(jump=Discrete(3), steer=Box(-1, 1, (2,)))), has_gaussian(MultiBinary(3))
+    (True, False)
+    """
+    return any(not isinstance(part, Discrete | MultiDiscrete | MultiBinary) for _, part in parts(action_space))
+
+
 def to_action(action_space: Any, scale: float, unit: bool = False) -> ToAction:
     """A policy's output [..., A] -> the action [..., *shape] that a family with ``action_space`` takes, always within it.
 
     A Gaussian's is ``output / scale``, clipped to the space; where [-1, 1] stands for the range of an axis, it is brought to
-    that range first. Of a discrete space it is the output, counted from the space's start.
+    that range first. Of a discrete space it is the output, counted from the space's start. For a Dict or Tuple a policy gives
+    a tuple with an output for each part.
 
     A Gaussian policy moves in units of its standard deviation: an inner step moves its mean by ``inner_lr / sigma^2`` of them.
     With scale 10 a standard deviation of 1 shakes a robot by a tenth of its torques, and steps stay gentle; a standard
@@ -76,31 +96,49 @@ def to_action(action_space: Any, scale: float, unit: bool = False) -> ToAction:
 
     Args:
         action_space: the family's.
-        scale: see above.
+        scale: see above; of the Boxes in it.
         unit: see `policy_space`.
 
     Raises:
-        ValueError: discrete actions, which have no scale, or a Box of whole numbers.
+        ValueError: discrete actions, which have no scale, a Box of whole numbers, or a space without a policy.
 
     >>> convert = to_action(Box(-1.0, 1.0, (2,)), 10.0)
     >>> convert(jnp.array([5.0, -20.0])).tolist()
     [0.5, -1.0]
     >>> to_action(Box(2.0, 6.0, (1,)), 1.0, unit=True)(jnp.array([-0.5])).tolist()
     [3.0]
+    >>> action = to_action(Dict(jump=Discrete(3, start=1), go=Box(-1, 1, ())), 1.0)((jnp.array(2), jnp.array([7.0])))
+    >>> {name: value.item() for name, value in action.items()}
+    {'jump': 3, 'go': 1.0}
     """
-    if isinstance(action_space, Discrete):
-        if scale != 1:
-            raise ValueError(f"action_scale is {scale:g}, but actions are discrete: there is nothing to scale.")
-        start = int(action_space.start)
+    refuse_unknown("action_space", action_space)
+    for path, part in parts(action_space):
+        if isinstance(part, Box) and not np.issubdtype(part.dtype, np.floating):
+            raise ValueError(
+                f"action_space{path} is {part}, but policies act in Discrete spaces or a Box of floats; make it one, or a "
+                "MultiDiscrete."
+            )
+    if scale != 1 and not has_gaussian(action_space):
+        raise ValueError(f"action_scale is {scale:g}, but actions are discrete: there is nothing to scale.")
+    if not isinstance(action_space, Dict | Tuple):
+        return _to_part(action_space, scale, unit)
+    converters = [_to_part(part, scale, unit) for _, part in parts(action_space)]
+    return lambda outputs: joined(action_space, (convert(output) for convert, output in zip(converters, outputs, strict=True)))
+
+
+def _to_part(space: Any, scale: float, unit: bool) -> ToAction:
+    """`to_action` of a space without parts."""
+    shape = space.shape or ()
+    if isinstance(space, Discrete):
+        start = int(space.start)
         return unchanged if start == 0 else lambda output: output + start
-    if not isinstance(action_space, Box):
-        return unchanged
-    if not np.issubdtype(action_space.dtype, np.floating):
-        raise ValueError(
-            f"action_space is {action_space}, but policies act in Discrete spaces or a Box of floats; make it one."
-        )
-    shape = action_space.shape
-    low, high = (np.ravel(bound).astype(np.float64) for bound in (action_space.low, action_space.high))
+    if isinstance(space, MultiDiscrete):
+        if len(shape) == 1 and not np.any(space.start):
+            return unchanged
+        return lambda output: output.reshape(*output.shape[:-1], *shape) + np.asarray(space.start, np.int32)
+    if isinstance(space, MultiBinary):
+        return lambda output: output.reshape(*output.shape[:-1], *shape).astype(jnp.int8)
+    low, high = (np.ravel(bound).astype(np.float64) for bound in (space.low, space.high))
     finite = np.isfinite(low) & np.isfinite(high)
     if scale == 1 and len(shape) == 1 and np.isneginf(low).all() and np.isposinf(high).all():
         return unchanged
@@ -113,7 +151,7 @@ def to_action(action_space: Any, scale: float, unit: bool = False) -> ToAction:
 @dataclass(frozen=True)
 class InPolicyUnits:
     """A family as a policy acts in it: its ``transition``, ``reward`` and ``transition_info`` take what the policy
-    gives, from ``action_space``.
+    gives, from ``action_space``, and its ``observation`` gives what the policy reads, in ``observation_space``.
 
     All else is the family's own.
     """
@@ -121,10 +159,16 @@ class InPolicyUnits:
     family: Any
     convert: ToAction
     action_space: Any
+    read: Callable[[Any], jax.Array]
+    observation_space: Any
 
     def __getattr__(self, name: str) -> Any:
-        """Observations, horizon, tasks and the other functions."""
+        """Horizon, tasks and the other functions."""
         return getattr(self.family, name)
+
+    def observation(self, state, rng, params):
+        """What the policy reads of the family's observation."""
+        return self.read(self.family.observation(state, rng, params))
 
     def transition(self, state, action, rng, params):
         """The state after the converted action."""

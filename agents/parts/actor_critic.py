@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from agents.parts.encoding import row_of
 from agents.parts.hypernetwork import generated
 from agents.parts.memory import in_chunks, memory_of
-from agents.parts.networks import observation_shape, one_line, policy, regressor
+from agents.parts.networks import ACTIVATIONS, Convolutions, observation_shape, one_line, pixels, policy, regressor
 from agents.parts.normalization import Seen, merged, normalized
 from metarl.interfaces import Key, Params, Task, Tree
 from metarl.trial import Feedback
@@ -30,7 +31,7 @@ class ActorCritic(NamedTuple):
         replay: (params, memory at the start, observation [S, ...], feedback [S, ...], mask [S]) -> (distribution parameters
             [S, ...], values [S]): what ``act`` gave along a recorded trial, differentiable in ``params``.
         distribution: distribution parameters -> distrax.Distribution over actions.
-        no_action: the last action of a trial's very first step.
+        no_action: the last action of a trial's very first step; a tuple where actions have parts.
     """
 
     init: Callable[[Key], Params]
@@ -38,7 +39,7 @@ class ActorCritic(NamedTuple):
     act: Callable[[Params, Tree, jax.Array, Feedback], tuple[Tree, Any, jax.Array]]
     replay: Callable[[Params, Tree, jax.Array, Feedback, jax.Array], tuple[Any, jax.Array]]
     distribution: Callable[[Any], Any]
-    no_action: jax.Array
+    no_action: Any
 
 
 def recurrent(
@@ -54,7 +55,8 @@ def recurrent(
     """A memory reads observation, last action, last reward, last end and "an episode starts here"; policy and value read it.
 
     Duan et al. 2016 (RL2), Section 2.2, whose memory is a GRU. A discrete action is read as one-hot, all zeros when there was
-    none.
+    none; an action with parts as its parts in a row. Of images the memory reads the features of convolutions, if these are the
+    policy's trunk.
 
     Args:
         family: with ``observation_space`` and ``action_space``.
@@ -70,26 +72,33 @@ def recurrent(
         ValueError: for spaces without a policy, and modules that do not fit, in one line.
     """
     shape = observation_shape(family.observation_space)
-    discrete = isinstance(family.action_space, gymnasium.spaces.Discrete)
+    images = policy_options.get("trunk") == "conv"
     if network is not None and not isinstance(network, nn.Module):
         shown = getattr(network, "__name__", network)
         raise ValueError(f"network is {shown}, but must be a flax module: a cell, or what maps observations to features.")
     encoder = None if network is None else Encoder(network)
+    if images:
+        encoder = Encoder(Convolutions(ACTIVATIONS[policy_options["activation"]], nn.initializers.glorot_uniform()))
     num_features = int(np.prod(shape)) if encoder is None else encoder_size(type(network).__name__, encoder, shape)
     num_inputs = num_features + int(gymnasium.spaces.flatdim(family.action_space)) + 3
     kept = memory_of(memory, num_inputs, called)
     kept = in_chunks(kept, chunk) if chunk else kept
     read_space = gymnasium.spaces.Box(-1.0, 1.0, (num_features if hypernetwork else kept.num_outputs,), np.float32)
     generator = kept.num_outputs if hypernetwork else None
-    readers = _readers(read_space, family.action_space, policy_options, num_extra=0, generator=generator)
+    options = policy_options | {"trunk": "mlp"}  # what the readers read is a row of numbers
+    readers = _readers(read_space, family.action_space, options, num_extra=0, generator=generator)
+    actions = action_parts(family.action_space)
 
     def features(params, observation):
-        return observation if encoder is None else encoder.apply(params["encoder"], observation)
+        if encoder is None:
+            return observation
+        return encoder.apply(params["encoder"], pixels(observation) if images else observation)
 
     def read(seen, feedback):
-        action = jax.nn.one_hot(feedback.action, int(family.action_space.n)) if discrete else feedback.action
+        taken = feedback.action if isinstance(feedback.action, tuple) else (feedback.action,)
+        rows = [row_of(space, action) for space, action in zip(actions, taken, strict=True)]
         scalars = [feedback.reward, feedback.terminated, feedback.first]
-        parts = [seen, action, *scalars]
+        parts = [seen, *rows, *scalars]
         return jnp.concatenate([jnp.ravel(x).astype(float) for x in parts])
 
     def answer(params, y, seen):
@@ -119,8 +128,23 @@ def recurrent(
         _, y = kept.replay(params["memory"], memory, jax.vmap(read)(seen, feedback), mask)
         return answer(params, y, seen)
 
-    no_action = jnp.asarray(-1) if discrete else jnp.zeros(family.action_space.shape)
-    return ActorCritic(init, start, act, replay, readers.distribution, no_action)
+    return ActorCritic(init, start, act, replay, readers.distribution, no_action(family.action_space, -1))
+
+
+def action_parts(space: Any) -> list[Any]:
+    """The spaces of the parts of a policy's action, or its own."""
+    return list(space.spaces) if isinstance(space, gymnasium.spaces.Tuple) else [space]
+
+
+def no_action(space: Any, index: int) -> Any:
+    """What stands for an action where there was none: ``index`` where entries are counted, elsewhere 0."""
+    if isinstance(space, gymnasium.spaces.Tuple):
+        return tuple(no_action(part, index) for part in space.spaces)
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return jnp.asarray(index)
+    if isinstance(space, gymnasium.spaces.MultiDiscrete):
+        return jnp.full(space.shape, index, int)
+    return jnp.zeros(space.shape, int if isinstance(space, gymnasium.spaces.MultiBinary) else float)
 
 
 class Encoder(nn.Module):
@@ -189,9 +213,7 @@ def informed(family: Any, trained_on: Any, policy_options: dict[str, Any], netwo
         del feedback, mask
         return readers.apply(params, observation, memory)
 
-    discrete = isinstance(family.action_space, gymnasium.spaces.Discrete)
-    no_action = jnp.asarray(0) if discrete else jnp.zeros(family.action_space.shape)
-    return ActorCritic(readers.init, start, act, replay, readers.distribution, no_action)
+    return ActorCritic(readers.init, start, act, replay, readers.distribution, no_action(family.action_space, 0))
 
 
 def normalizing(actor_critic: ActorCritic, start: Any, rewards: bool) -> ActorCritic:
@@ -259,7 +281,8 @@ def _readers(space, action_space, policy_options, num_extra, network=None, gener
     actor = policy(space, action_space, **policy_options, num_extra=num_extra, network=network)
     sizes, activation = policy_options["hidden_sizes"], policy_options["activation"]
     glorot = nn.initializers.glorot_uniform()
-    critic = regressor(space.shape, sizes, activation, num_extra=num_extra, network=network, kernel_init=glorot)
+    options: dict[str, Any] = {"num_extra": num_extra, "network": network, "trunk": policy_options.get("trunk", "mlp")}
+    critic = regressor(space.shape, sizes, activation, kernel_init=glorot, **options)
     acts = actor.network if generator is None else generated(actor.network, generator)
     judges = critic if generator is None else generated(critic, generator)
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from agents.parts.networks import Network
 
+LOG_STD = "log_std"  # of a Gaussian, beside its network
+
 
 def generated(network: Network, num_inputs: int) -> Network:
     """The same network, whose weights are a linear function of what a memory gives: ``apply(params, x, y [num_inputs])``.
@@ -19,7 +21,9 @@ def generated(network: Network, num_inputs: int) -> Network:
         network: of the policy, or of the value.
         num_inputs: of the linear function.
     """
-    like = jax.tree.map(np.shape, jax.eval_shape(lambda key: _parts(network.init(key))[0], jax.random.key(0)))
+    drawn = jax.eval_shape(network.init, jax.random.key(0))
+    like = jax.tree.map(np.shape, _parts(drawn)[0])
+    [name] = [name for name in drawn if name != LOG_STD] if LOG_STD in drawn else [None]
     shapes, structure = jax.tree.flatten(like, is_leaf=lambda leaf: isinstance(leaf, tuple))
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
 
@@ -32,7 +36,7 @@ def generated(network: Network, num_inputs: int) -> Network:
         pieces = jnp.split(y @ params["kernel"] + params["bias"], ends[:-1])
         weights = jax.tree.unflatten(structure, [piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)])
         kept = {name: params[name] for name in params if name not in ("kernel", "bias")}
-        return network.apply({"mean": weights} | kept if kept else weights, x, ())
+        return network.apply({name: weights} | kept if kept else weights, x, ())
 
     def whole(params):
         raise ValueError("the weights of a generated network are no parameters, so that it has no head to adapt.")
@@ -42,6 +46,7 @@ def generated(network: Network, num_inputs: int) -> Network:
 
 def _parts(params: Any) -> tuple[Any, dict[str, Any]]:
     """What is generated, and what stays a parameter."""
-    if set(params) == {"mean", "log_std"}:
-        return params["mean"], {"log_std": params["log_std"]}
-    return params, {}
+    if LOG_STD not in params:
+        return params, {}
+    [weights] = [part for name, part in params.items() if name != LOG_STD]
+    return weights, {LOG_STD: params[LOG_STD]}

@@ -18,6 +18,8 @@ with warnings.catch_warnings():
 
 ACTIVATIONS: dict[str, Callable] = {"relu": nn.relu, "tanh": nn.tanh}
 MIN_LOG_STD = float(np.log(1e-6))
+CHANNELS = (16, 32, 32)  # ours: of convolutions 3 x 3, each of half the height and width of the one before
+NOT_THERE = -1e9  # logit of a value that an entry does not have, others having more: its probability is exactly 0
 LECUN = nn.initializers.lecun_normal()
 
 
@@ -117,6 +119,93 @@ def mlp(
         split=split,
         merge=lambda layer, body: {"params": body | {head: layer}},
     )
+
+
+def pixels(x: jax.Array) -> jax.Array:
+    """Bytes as numbers from 0 to 1; what are no bytes, such as normalised images, stays as it is."""
+    scaled = x.astype(jnp.result_type(x.dtype, float))
+    return scaled / 255.0 if x.dtype == jnp.uint8 else scaled
+
+
+def convolved(x: jax.Array, activation: Callable, kernel_init: Callable) -> jax.Array:
+    """Images [..., height, width, channels] -> features [..., F]; its layers belong to the module that calls it."""
+    x = pixels(x)
+    for channels in CHANNELS:
+        x = activation(nn.Conv(channels, (3, 3), strides=2, kernel_init=kernel_init)(x))
+    return x.reshape(*x.shape[:-3], -1)
+
+
+class Convolutions(nn.Module):
+    """Images to features: `CHANNELS` convolutions with an activation after each."""
+
+    activation: Callable
+    kernel_init: Callable = LECUN
+
+    @nn.compact
+    def __call__(self, x):
+        """Map [..., height, width, channels] to [..., features]."""
+        return convolved(x, self.activation, self.kernel_init)
+
+
+class ConvNet(nn.Module):
+    """`Convolutions`, and on their features and ``extra`` the layers of an `MLP`."""
+
+    hidden_sizes: Sequence[int]
+    num_outputs: int
+    activation: Callable
+    kernel_init: Callable
+
+    @nn.compact
+    def __call__(self, x, extra=None):
+        """Map [..., height, width, channels] and [..., extra] to [..., num_outputs]."""
+        x = convolved(x, self.activation, self.kernel_init)
+        x = x if extra is None else jnp.concatenate([x, extra], axis=-1)
+        for size in self.hidden_sizes:
+            x = self.activation(nn.Dense(size, kernel_init=self.kernel_init)(x))
+        return nn.Dense(self.num_outputs, kernel_init=self.kernel_init)(x)
+
+
+def convnet(
+    input_shape: tuple[int, ...],
+    hidden_sizes: Sequence[int],
+    num_outputs: int,
+    activation: str,
+    init: Callable,
+    num_extra: int,
+) -> Network:
+    """A network from images [..., height, width, channels] to [..., num_outputs]; further inputs join after convolutions."""
+    module = ConvNet(hidden_sizes, num_outputs, ACTIVATIONS[activation], init)
+    head = f"Dense_{len(hidden_sizes)}"
+
+    def apply(params, x, extra=()):
+        rows = () if num_extra == 0 else (jnp.broadcast_to(extra, (*x.shape[:-3], num_extra)),)
+        return module.apply(params, x, *rows)
+
+    def split(params):
+        body = {name: layer for name, layer in params["params"].items() if name != head}
+        return params["params"][head], body
+
+    rows = () if num_extra == 0 else (jnp.zeros(num_extra),)
+    return Network(
+        init=lambda key: module.init(key, jnp.zeros(input_shape), *rows),
+        apply=apply,
+        split=split,
+        merge=lambda layer, body: {"params": body | {head: layer}},
+    )
+
+
+def convolved_sizes(shape: tuple[int, ...]) -> list[int]:
+    """How many numbers each of the `CHANNELS` convolutions gives of an image of this shape; the last are its features.
+
+    >>> convolved_sizes((8, 8, 3))
+    [256, 128, 32]
+    """
+    height, width = shape[:2]
+    sizes = []
+    for channels in CHANNELS:
+        height, width = -(-height // 2), -(-width // 2)
+        sizes.append(height * width * channels)
+    return sizes
 
 
 class WithHead(nn.Module):
@@ -258,8 +347,11 @@ def regressor(
     network: Any = None,
     kernel_init: Callable,
     bias_init: Callable = nn.initializers.zeros,
+    trunk: str = "mlp",
 ) -> Network:
-    """A network from x to predictions: an MLP, or the user's own."""
+    """A network from x to predictions: an MLP, convolutions on images before it, or the user's own."""
+    if network is None and trunk == "conv":
+        return convnet(input_shape, hidden_sizes, num_outputs, activation, kernel_init, num_extra)
     if network is None:
         return mlp(input_shape, hidden_sizes, num_outputs, activation, kernel_init, num_extra, bias_init)
     return from_module(network, input_shape, num_outputs, num_extra, kernel_init)
@@ -286,48 +378,89 @@ def policy(
     initial_std: float,
     num_extra: int = 0,
     network: Any = None,
+    trunk: str = "mlp",
 ) -> Policy:
-    """A Gaussian policy for Box actions, a categorical one for Discrete actions.
+    """A Gaussian policy for Box actions, categorical ones for Discrete and MultiDiscrete, Bernoullis for MultiBinary actions.
 
     The Gaussian's mean is a network; its log standard deviation is a parameter of its own, the same in every state, learned
-    and adapted with the rest. Networks start with Glorot-uniform weights, as in rllab.
+    and adapted with the rest. Networks start with Glorot-uniform weights, as in rllab. A Tuple's parts share the network up to
+    its last layer and are drawn independently of one another: an action is a tuple then.
 
     Args:
         observation_space: Box.
-        action_space: Discrete from 0, or a one-dimensional Box.
+        action_space: as `agents.parts.action_units.policy_space` has it: Discrete from 0, Box, MultiDiscrete from 0 and
+            MultiBinary of one axis, or a Tuple of these.
         hidden_sizes: of an MLP.
         activation: between its layers.
         initial_std: of a Gaussian.
         num_extra: further inputs of the network.
         network: the user's own in the place of the MLP, see `from_module`.
+        trunk: "mlp", or "conv" for convolutions on images before the MLP.
 
     Raises:
         ValueError: for spaces without a policy.
     """
     shape = observation_shape(observation_space)
-
-    def outputs(num_outputs):
-        init = nn.initializers.glorot_uniform()
-        if network is None:
-            return mlp(shape, hidden_sizes, num_outputs, activation, init, num_extra)
-        return from_module(network, shape, num_outputs, num_extra, init)
-
     distribution = action_distribution(action_space)
-    if isinstance(action_space, gymnasium.spaces.Discrete):
-        return Policy(outputs(int(action_space.n)), distribution)
-    num_actions = int(np.prod(action_space.shape or ()))
-    return Policy(_gaussian(outputs(num_actions), num_actions, initial_std), distribution)
+    several = isinstance(action_space, gymnasium.spaces.Tuple)
+    spaces: list[Any] = list(getattr(action_space, "spaces", ())) if several else [action_space]
+    sizes = [num_written(space) for space in spaces]
+    init = nn.initializers.glorot_uniform()
+    outputs = regressor(
+        shape,
+        hidden_sizes,
+        activation,
+        num_extra=num_extra,
+        num_outputs=sum(sizes),
+        network=network,
+        kernel_init=init,
+        trunk=trunk,
+    )
+    boxes = [isinstance(space, gymnasium.spaces.Box) for space in spaces]
+    num_stds = sum(size for size, box in zip(sizes, boxes, strict=True) if box)
+    if not several:
+        return Policy(_gaussian(outputs, num_stds, initial_std) if num_stds else outputs, distribution)
+    return Policy(_several(outputs, sizes, boxes, num_stds, initial_std), distribution)
+
+
+def num_written(action_space: gymnasium.Space) -> int:
+    """How many numbers a policy's network gives for a space without parts."""
+    if isinstance(action_space, gymnasium.spaces.MultiDiscrete):
+        return int(np.sum(action_space.nvec))
+    return int(action_space.n if isinstance(action_space, gymnasium.spaces.Discrete) else np.prod(action_space.shape or ()))
 
 
 def action_distribution(action_space: gymnasium.Space) -> Callable[[Any], distrax.Distribution]:
     """What the parameters that a policy's network gives stand for; ValueError for spaces without a policy."""
-    if isinstance(action_space, gymnasium.spaces.Discrete):
-        if action_space.start != 0:
+    if isinstance(action_space, gymnasium.spaces.Tuple) and action_space.spaces:
+        of_parts = [action_distribution(space) for space in action_space.spaces]
+        return lambda parameters: distrax.Joint(tuple(f(p) for f, p in zip(of_parts, parameters, strict=True)))
+    if isinstance(action_space, gymnasium.spaces.Discrete | gymnasium.spaces.MultiDiscrete):
+        if np.any(action_space.start):
             raise ValueError(f"action_space starts at {action_space.start}, but categorical policies number actions from 0.")
-        return lambda x: distrax.Categorical(logits=x)
-    if isinstance(action_space, gymnasium.spaces.Box) and len(action_space.shape) == 1:
+        if isinstance(action_space, gymnasium.spaces.Discrete):
+            return lambda x: distrax.Categorical(logits=x)
+    one_axis = len(action_space.shape or ()) == 1
+    if isinstance(action_space, gymnasium.spaces.MultiDiscrete) and one_axis:
+        place, there = _places(action_space.nvec)
+        rows = lambda x: jnp.where(there, x[..., place], NOT_THERE)
+        return lambda x: distrax.Independent(distrax.Categorical(logits=rows(x)), 1)
+    if isinstance(action_space, gymnasium.spaces.MultiBinary) and one_axis:
+        return lambda x: distrax.Independent(distrax.Bernoulli(logits=x), 1)
+    if isinstance(action_space, gymnasium.spaces.Box) and one_axis:
         return lambda p: distrax.MultivariateNormalDiag(p["mean"], jnp.exp(p["log_std"]))
-    raise ValueError(f"action_space is {action_space}, but policies act in Discrete or one-dimensional Box spaces.")
+    raise ValueError(
+        f"action_space is {action_space}, but policies act in Discrete spaces, in Box, MultiDiscrete and MultiBinary spaces of "
+        "one axis, and in a Tuple of these."
+    )
+
+
+def _places(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the logits of each entry stand in a row of all of them, [k, most], and which of these there are."""
+    value = np.arange(counts.max())
+    there = value < counts[:, None]
+    first = np.cumsum(counts) - counts
+    return np.where(there, first[:, None] + value, 0), there
 
 
 def _gaussian(mean: Network, num_actions: int, initial_std: float) -> Network:
@@ -346,5 +479,40 @@ def _gaussian(mean: Network, num_actions: int, initial_std: float) -> Network:
 
     def merge(head, body):
         return {"mean": mean.merge(head["mean"], body), "log_std": head["log_std"]}
+
+    return Network(init, apply, split, merge)
+
+
+def _several(outputs: Network, sizes: list[int], boxes: list[bool], num_stds: int, initial_std: float) -> Network:
+    """The network of a policy for actions with parts: a tuple of parameters from one row of outputs."""
+    means = np.concatenate([np.full(size, box) for size, box in zip(sizes, boxes, strict=True)])
+    ends = np.cumsum(sizes)[:-1]
+
+    def init(key):
+        if not num_stds:
+            return outputs.init(key)
+        return {"outputs": outputs.init(key), "log_std": jnp.full(num_stds, np.log(initial_std), jnp.float32)}
+
+    def apply(params, observation, extra=()):
+        row = outputs.apply(params["outputs"] if num_stds else params, observation, extra)
+        columns = jnp.split(row, ends, axis=-1)
+        if not num_stds:
+            return tuple(columns)
+        log_std = jnp.zeros(row.shape[-1], row.dtype).at[np.flatnonzero(means)].set(jnp.maximum(params["log_std"], MIN_LOG_STD))
+        log_stds = jnp.split(jnp.broadcast_to(log_std, row.shape), ends, axis=-1)
+        return tuple(
+            {"mean": column, "log_std": std} if box else column
+            for column, std, box in zip(columns, log_stds, boxes, strict=True)
+        )
+
+    if not num_stds:
+        return outputs._replace(apply=apply)
+
+    def split(params):
+        head, body = outputs.split(params["outputs"])
+        return {"outputs": head, "log_std": params["log_std"]}, body
+
+    def merge(head, body):
+        return {"outputs": outputs.merge(head["outputs"], body), "log_std": head["log_std"]}
 
     return Network(init, apply, split, merge)

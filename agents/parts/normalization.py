@@ -23,9 +23,9 @@ class Seen(NamedTuple):
     variance: jax.Array
 
 
-def nothing_seen(shape: tuple[int, ...]) -> Seen:
-    """Before the first observation: they pass as they are."""
-    return Seen(jnp.zeros(()), jnp.zeros(shape), jnp.ones(shape))
+def nothing_seen(shape: tuple[int, ...], spread: float = 1.0) -> Seen:
+    """Before the first observation: they are divided by ``spread``, and not centred."""
+    return Seen(jnp.zeros(()), jnp.zeros(shape), jnp.full(shape, spread**2))
 
 
 def seen_in(observation: jax.Array, mask: jax.Array) -> Seen:

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from gymnasium.spaces import Discrete
 
 from agents.agent import RegressionSettings, ReinforcementSettings
-from agents.parts.action_units import InPolicyUnits, ToAction, policy_space, to_action
-from agents.parts.networks import ACTIVATIONS, LECUN, Network, action_distribution, policy, regressor
+from agents.parts.action_units import InPolicyUnits, ToAction, has_gaussian, policy_space, to_action
+from agents.parts.encoding import read_space, reader, trunk_of
+from agents.parts.networks import ACTIVATIONS, LECUN, Network, action_distribution, pixels, policy, regressor
 from agents.parts.normalization import nothing_seen, view
 from agents.parts.problems import points_of, policy_gradient, regression
 from metarl import advantages
@@ -30,8 +30,9 @@ class Rollouts(NamedTuple):
     """What agents that roll out policies of their own need to know of a reinforcement-learning world.
 
     Attributes:
-        family: the environments, with ``horizon``, spaces and ``sample_task``, taking actions in the policy's units.
-        policy_options: hidden_sizes, activation and initial_std of `agents.parts.networks.policy`.
+        family: the environments, with ``horizon``, spaces and ``sample_task``, taking actions in the policy's units and showing
+            what policies read.
+        policy_options: hidden_sizes, activation, initial_std and trunk of `agents.parts.networks.policy`.
         num_episodes: N.
         gamma: discount.
         gae_lambda: of generalised advantage estimation.
@@ -66,6 +67,7 @@ class World(NamedTuple):
         distribution: what a policy's network gives -> the distribution of its actions; None in regression.
         train_list: the `envs.task_lists.TaskList` of the family of training, or None; see `agents.parts.task_lists`.
         seen: where statistics of observations begin, or None where nothing is normalised; see `agents.parts.normalization`.
+        read: the family's observation -> what networks read; see `agents.parts.encoding`.
     """
 
     kind: Literal["reinforcement", "regression"]
@@ -81,6 +83,7 @@ class World(NamedTuple):
     distribution: Callable[[Any], Any] | None = None
     seen: Any = None
     train_list: Any = None
+    read: Callable[[Any], jax.Array] = unchanged
 
 
 def policy_gradient_world(
@@ -105,23 +108,30 @@ def policy_gradient_world(
     """
     _check(settings, num_episodes=1, gamma=(0, 1), gae_lambda=(0, 1), initial_std=(1e-6, float("inf")))
     _check(settings, action_scale=(1e-6, float("inf")))
-    if settings.initial_std is not None and isinstance(family.action_space, Discrete):
-        raise ValueError(f"initial_std is {settings.initial_std}, but actions are discrete: there is no Gaussian.")
+    seen_space, read = read_space(family.observation_space), reader(family.observation_space)
+    trunk = trunk_of(seen_space, "mlp" if network is not None and settings.trunk == "auto" else settings.trunk)
+    if network is not None and trunk == "conv":
+        raise ValueError("trunk is conv, but a network of your own is given, too; leave one out.")
     unit = getattr(family, "unit_actions", False)
     convert = to_action(family.action_space, settings.action_scale, unit)
+    if settings.initial_std is not None and not has_gaussian(family.action_space):
+        raise ValueError(f"initial_std is {settings.initial_std}, but actions are discrete: there is no Gaussian.")
     trained_on = family if trained_on is None else trained_on
-    family = family if convert is unchanged else InPolicyUnits(family, convert, policy_space(family.action_space, unit))
+    if convert is not unchanged or read is not unchanged:
+        family = InPolicyUnits(family, convert, policy_space(family.action_space, unit), read, seen_space)
     options: dict[str, Any] = {
         "hidden_sizes": settings.hidden_sizes,
         "activation": settings.activation,
         "initial_std": 1.0 if settings.initial_std is None else settings.initial_std,
+        "trunk": trunk,
     }
 
     def make_policy(num_extra: int):
         return policy(family.observation_space, family.action_space, **options, num_extra=num_extra, network=network)
 
     spaces_only = policy(family.observation_space, family.action_space, **options)
-    seen = nothing_seen(family.observation_space.shape) if settings.normalize_observations else None
+    spread = 255.0 if seen_space.dtype == np.uint8 else 1.0  # bytes as pixels; nothing is scaled again after normalisation
+    seen = nothing_seen(seen_space.shape, spread) if settings.normalize_observations else None
     unroll = UNROLL.get(jax.default_backend(), UNROLL_ELSEWHERE) if unroll is None else unroll
     shared: dict[str, Any] = {
         "num_episodes": settings.num_episodes,
@@ -133,7 +143,11 @@ def policy_gradient_world(
 
     def make_problem(network: Network, **changes: Any) -> Problem:
         acts = spaces_only._replace(network=view(network, seen))
-        return policy_gradient(family, acts, count_seen=seen is not None, **shared, **(usual | changes))
+        options = usual | changes
+        if trunk == "conv":  # a linear baseline clips what it reads at 10
+            baseline = options.get("baseline", advantages.linear_baseline)
+            options["baseline"] = lambda observation, target, mask: baseline(pixels(observation), target, mask)
+        return policy_gradient(family, acts, count_seen=seen is not None, **shared, **options)
 
     rollouts = Rollouts(family, options, **shared, trained_on=trained_on)
     return World(
@@ -148,6 +162,7 @@ def policy_gradient_world(
         distribution=action_distribution(family.action_space),
         seen=seen,
         train_list=getattr(trained_on, "train_list", None),
+        read=read,
     )
 
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from gymnasium.utils.env_checker import check_env
 
-from envs.check.evidence import MAX_STEPS, Evidence, repeated, same
+from envs.check.evidence import MAX_STEPS, Evidence, entry, repeated, same
 from envs.contract import explain
 from envs.family import TaskFamily, can_render
 from envs.to_gymnasium.task_env import TaskEnv
@@ -33,7 +33,7 @@ def horizon_is_respected(evidence: Evidence) -> str | None:
     """Environments truncate at the horizon, and the constructor's ``horizon`` sets it."""
     family, env = evidence.family, evidence.env
     env.reset(seed=0)
-    action = evidence.episodes.action[0, 0]
+    action = entry(evidence.episodes.action, 0, 0)
     for t, expected in ((family.horizon - 2, False), (family.horizon - 1, True)):
         if t >= 0:
             env.reset(seed=0)
@@ -58,12 +58,15 @@ def nothing_after_the_end(evidence: Evidence) -> str | None:
     Terminal states stay terminal.
     """
     env, episodes = evidence.env, evidence.episodes
-    action = episodes.action[0, 0]
+    action = entry(episodes.action, 0, 0)
     env.reset(seed=0)
     env.t = evidence.family.horizon - 1
     last, _, *over, _ = env.step(action)
     after = [env.step(action) for _ in range(2)]
-    if not all(np.array_equal(last, x[0]) and x[1] == 0.0 and list(x[2:4]) == over for x in after):
+    if not all(
+        all(map(np.array_equal, jax.tree.leaves(last), jax.tree.leaves(x[0]))) and x[1] == 0.0 and list(x[2:4]) == over
+        for x in after
+    ):
         raise ValueError(f"{evidence.name}: after the end an environment gives {after[0][:4]}, but nothing should happen.")
     ignored = episodes.fresh()[1:]
     if np.any(episodes.reward[ignored] != 0) or np.any(episodes.terminated[ignored]):
@@ -111,7 +114,7 @@ def images_are_drawn(evidence: Evidence) -> str | None:
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
             raise ValueError(f"{evidence.name}.render_image gives {found}; make it an array of uint8 [height, width, 3].")
-        env.step(evidence.episodes.action[0, 0])
+        env.step(entry(evidence.episodes.action, 0, 0))
     return None
 
 

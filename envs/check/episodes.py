@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.check.evidence import SEEDS, Episodes, Evidence, same
+from envs.check.evidence import SEEDS, Episodes, Evidence, entry, same
 from envs.family import told
 from envs.scales import far_from_one, scales_of
 from envs.stepping import first_step, next_step
+from envs.values import is_image, mapped
 
 MORE_ROUNDS = 5  # of random episodes, before tasks that seem equal are called so
 STEPS_ALONE = 8  # compared with and without vmap: chaotic dynamics drift apart in more
@@ -50,20 +51,23 @@ def numbers_are_near_one(evidence: Evidence) -> str | None:
     episodes = evidence.episodes
     steps = lambda array: array.reshape(len(array), -1, *array.shape[3:])  # [T, M, S, ...] -> [T, M * S, ...]
     size = scales_of(steps(episodes.observation[1:]), steps(episodes.reward), steps(~episodes.fresh()[1:]))
+    if is_image(evidence.family.observation_space):
+        size = size._replace(observation=1.0)  # agents divide bytes by 255
     far = [f"{name}s are about {value:.3g} in size" for name, value in size._asdict().items() if far_from_one(value)]
     return f"{' and '.join(far)}; train normalises what agents read, or scale it yourself" if far else None
 
 
 def observations_in_their_space(evidence: Evidence) -> None:
     """Every observation lies in ``observation_space``; floats are float32."""
-    space, observations = evidence.family.observation_space, evidence.episodes.observation
+    space, observations, native = evidence.family.observation_space, evidence.episodes.observation, evidence.episodes.native
     if np.issubdtype(observations.dtype, np.floating) and observations.dtype != np.float32:
         raise ValueError(f"{evidence.name}.observation returns {observations.dtype}; make it and its space float32.")
     for index in np.ndindex(observations.shape[:3]):
-        if not space.contains(observations[index]):
+        seen = mapped(lambda _, leaf, index=index: leaf[index], space, native)
+        if not space.contains(seen):
             t, task, _ = index
             raise ValueError(
-                f"{evidence.name}.observation returns {observations[index]} at step {t} of task {evidence.task(task)}, "
+                f"{evidence.name}.observation returns {seen} at step {t} of task {evidence.task(task)}, "
                 f"outside observation_space {space}; clip it, or widen the space."
             )
 
@@ -85,7 +89,7 @@ def stepping_alone_equals_vmap(evidence: Evidence) -> None:
     """An episode is the same in a batch as step by step in an environment of its own."""
     together = evidence.episodes
     for index in range(min(2, len(evidence.chosen))):
-        actions = together.action[:STEPS_ALONE, 0]
+        actions = [entry(together.action, t, 0) for t in range(min(STEPS_ALONE, len(together.reward)))]
         observations, steps = evidence.play_alone(index, SEEDS[0], actions)
         for t, (observation, (reward, terminated, _)) in enumerate(zip(observations[1:], steps, strict=True)):
             pairs: dict[str, tuple[Any, Any]] = {
@@ -105,7 +109,7 @@ def stepping_alone_equals_vmap(evidence: Evidence) -> None:
 def _why(evidence: Evidence) -> str:
     """What makes an episode depend on how it was compiled: Python state shows when the functions are traced again."""
     env, episodes, family = evidence.env, evidence.episodes, evidence.family
-    arguments = (env.key, 0, env.state, episodes.action[0, 0], env.task)
+    arguments = (env.key, 0, env.state, entry(episodes.action, 0, 0), env.task)
 
     def trace():
         step = lambda key, t, state, action, task: (

@@ -14,6 +14,7 @@ from envs.keys import is_key, numbers
 from envs.mujoco import compiled
 from envs.to_gymnasium.task_env import TaskEnv
 from envs.to_gymnasium.task_vector_env import TaskVectorEnv
+from envs.values import row_of, stacked
 
 NUM_SAMPLES = 32  # tasks drawn, training and held out
 NUM_TASKS = 4  # of them played, different ones
@@ -27,8 +28,9 @@ class Episodes(NamedTuple):
     """Random steps of M tasks under S seeds, from vectorised environments; an episode that ends begins anew.
 
     Attributes:
-        observation: [T+1, M, S, ...].
-        action: [T, S, ...], the same for every task.
+        observation: [T+1, M, S, ...]; its numbers in a row, where it is no Box.
+        native: the same as the family gives it, leaves [T+1, M, S, ...].
+        action: leaves [T, S, ...], the same for every task.
         reward: [T, M, S].
         terminated, truncated: [T, M, S] bool.
         info: name -> [T, M, S], of each step what the family measures.
@@ -37,7 +39,8 @@ class Episodes(NamedTuple):
     """
 
     observation: np.ndarray
-    action: np.ndarray
+    native: Any
+    action: Any
     reward: np.ndarray
     terminated: np.ndarray
     truncated: np.ndarray
@@ -130,11 +133,13 @@ class Evidence:
         actions = random_actions(self.family, num_steps, first_seed)
         grid = lambda array: array.reshape(num_tasks, num_seeds, *array.shape[1:])
         observation, _ = self.vector.reset(seed=[first_seed + seed for seed in SEEDS] * num_tasks)
-        observations, steps, infos = [grid(observation)], [], []
+        shape = functools.partial(jax.tree.map, grid)
+        observations, steps, infos = [shape(observation)], [], []
         ends: list[tuple[Any, Task]] = []
-        for action in actions:
-            observation, *step, told = self.vector.step(np.concatenate([action] * num_tasks))
-            observations.append(grid(observation))
+        for t in range(num_steps):
+            each = jax.tree.map(lambda x, t=t: np.concatenate([x[t]] * num_tasks), actions)
+            observation, *step, told = self.vector.step(each)
+            observations.append(shape(observation))
             steps.append([grid(array) for array in step])
             infos.append({name: grid(told[name]) for name in self.family.measures})
             for i in np.flatnonzero(step[1])[: 3 - len(ends)]:
@@ -142,15 +147,18 @@ class Evidence:
         reward, terminated, truncated = (np.stack(series) for series in zip(*steps, strict=True))
         state = jax.tree.map(grid, self.vector.episode.state)
         info = {name: np.stack([told[name] for told in infos]) for name in self.family.measures}
-        return Episodes(np.stack(observations), actions, reward, terminated, truncated, info, state, ends)
+        native = jax.tree.map(lambda *each: np.stack(each), *observations)
+        row = np.asarray(row_of(self.family.observation_space, native, 3))
+        return Episodes(row, native, actions, reward, terminated, truncated, info, state, ends)
 
-    def play_alone(self, index: int, seed: int, actions: np.ndarray) -> tuple[list[np.ndarray], list[tuple[float, bool, bool]]]:
+    def play_alone(self, index: int, seed: int, actions: list[Any]) -> tuple[list[np.ndarray], list[tuple[float, bool, bool]]]:
         """The same episode of one task step by step, without vmap: observations [T+1], and reward and ends of each step."""
         observation, _ = self.env.reset(seed=seed, options={"task": self.task(index)})
-        observations, steps = [observation], []
+        numbers_of = lambda seen: np.asarray(row_of(self.family.observation_space, seen))
+        observations, steps = [numbers_of(observation)], []
         for action in actions:
             observation, reward, terminated, truncated, _ = self.env.step(action)
-            observations.append(observation)
+            observations.append(numbers_of(observation))
             steps.append((reward, terminated, truncated))
             if terminated or truncated:
                 break
@@ -162,11 +170,16 @@ def repeated(tasks: Task) -> Task:
     return jax.tree.map(lambda leaf: leaf[np.repeat(np.arange(leaf.shape[0]), len(SEEDS))], tasks)
 
 
-def random_actions(family: TaskFamily, num_steps: int, seed: int) -> np.ndarray:
-    """[T, S, ...] actions from the family's space."""
+def random_actions(family: TaskFamily, num_steps: int, seed: int) -> Any:
+    """Leaves [T, S, ...], actions from the family's space."""
     space = family.action_space
     space.seed(seed)
-    return np.stack([np.stack([space.sample() for _ in SEEDS]) for _ in range(num_steps)])
+    return stacked(space, [stacked(space, [space.sample() for _ in SEEDS]) for _ in range(num_steps)])
+
+
+def entry(tree: Any, *index: int) -> Any:
+    """The entry of every leaf."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 def primitives(jaxpr: Any) -> set[str]:

@@ -3,12 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gymnasium.spaces import Box, Discrete
 
 from envs.check.evidence import NUM_SAMPLES, Evidence, as_rows, on_host, same
 from envs.contract import check_family
 from envs.family import check_task_space
 from envs.keys import numbers
+from envs.values import refuse_actions
 
 
 def functions_shapes_and_dtypes(evidence: Evidence) -> None:
@@ -29,16 +29,8 @@ def host_calls_are_declared(evidence: Evidence) -> str | None:
 
 
 def spaces_suit_the_policies(evidence: Evidence) -> None:
-    """Policies read Box observations and act in Discrete spaces or a Box of floats."""
-    observations, actions = evidence.family.observation_space, evidence.family.action_space
-    if not isinstance(observations, Box):
-        raise ValueError(
-            f"{evidence.name}.observation_space is {observations}, but policies read Box observations; put all into one array."
-        )
-    if not isinstance(actions, Discrete | Box) or (isinstance(actions, Box) and not np.issubdtype(actions.dtype, np.floating)):
-        raise ValueError(
-            f"{evidence.name}.action_space is {actions}, but policies act in Discrete spaces or a Box of floats; make it one."
-        )
+    """Policies act in spaces that are counted or Boxes of floats, and in Dict and Tuple of these; they read any of these."""
+    refuse_actions(f"{evidence.name}.action_space", evidence.family.action_space)
 
 
 def tasks_under_jit_and_vmap(evidence: Evidence) -> None:

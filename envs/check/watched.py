@@ -57,8 +57,9 @@ def watched(family: TaskFamily) -> tuple[TaskFamily, list[str]]:
 
     def observation(state, rng, params):
         seen = family.observation(state, rng, params)
-        bad = ~jnp.all(jnp.isfinite(seen)) & ~_any_nan((state, params))
-        return through(["observation"], [bad], seen, params)
+        sound = ~_any_nan((state, params))
+        look_at = lambda leaf: through(["observation"], [~jnp.all(jnp.isfinite(leaf)) & sound], leaf, params)
+        return jax.tree.map(look_at, seen)
 
     def reward(state, action, next_state, rng, params):
         earned = family.reward(state, action, next_state, rng, params)

@@ -48,8 +48,10 @@ class HostFamily(TaskFamily):
 
     - Task: a dict of arrays, uniform in ``task_space``; held-out tasks uniform in ``held_out_task_space``, if there is one.
       Where all their fields are Discrete, evaluation goes through the held-out tasks one by one.
-    - Observation: the environment's, flattened to float32; whole numbers become floats, Discrete fields one-hot.
-    - Action: the environment's, Discrete or Box; what lies outside is clipped. Policies have numbers from 0, or [-1, 1] in the
+    - Observation: the environment's, flattened to float32; whole numbers become floats, Discrete fields one-hot. With
+      ``images`` it keeps shape and type.
+    - Action: the environment's: Discrete, Box, MultiDiscrete, MultiBinary, or Dict and Tuple of these; what lies outside a Box
+      is clipped. Policies have numbers from 0, or [-1, 1] in the
       place of each axis's finite range; axes without finite bounds take the policy's action as it is.
     - Reward: the environment's. End: terminated, or truncated by the environment itself before the horizon.
     - Measures: of the environment's ``info`` after each step, what ``measures`` names; `transition_info` gives it.
@@ -72,7 +74,7 @@ class HostFamily(TaskFamily):
         task_space: spaces.Dict,
         held_out_task_space: spaces.Dict | None,
         observation_space: spaces.Box,
-        action_space: spaces.Box | spaces.Discrete,
+        action_space: spaces.Space,
         horizon: int,
         measures: Mapping[str, str],
     ):
@@ -113,7 +115,7 @@ class HostFamily(TaskFamily):
         seen, info = _like(self.pool.recipe.observed.size, jnp.float32), {name: number for name in self.measures}
         shapes = _like(None, jnp.int32), seen, number, flag, flag, info
         answer = jax.pure_callback(
-            self._step, shapes, state.episode, state.t, ended, jnp.asarray(action), vmap_method="broadcast_all"
+            self._step, shapes, state.episode, state.t, ended, jax.tree.map(jnp.asarray, action), vmap_method="broadcast_all"
         )
         number, *rest = answer
         stood = state._replace(reward=jnp.zeros((), jnp.float32))
@@ -121,7 +123,8 @@ class HostFamily(TaskFamily):
         return jax.tree.map(lambda old, new: jnp.where(ended, old, new), stood, moved)
 
     def observation(self, state, rng, params):
-        return state.observation
+        space, seen = self.observation_space, state.observation
+        return seen if seen.shape == space.shape else seen.reshape(space.shape).astype(space.dtype)
 
     def reward(self, state, action, next_state, rng, params):
         return next_state.reward
@@ -158,7 +161,7 @@ class HostFamily(TaskFamily):
 
     def _step(self, numbers, t, ended, actions):
         batch = np.shape(numbers)
-        actions = np.asarray(actions, self.action_space.dtype).reshape(-1, *(self.action_space.shape or ()))
+        actions = layouts.action_rows(self.action_space, actions, int(np.prod(batch)))
         numbers, t, ended = (np.asarray(x).reshape(-1) for x in (numbers, t, ended))
         *answer, info = _shaped(batch, self.pool.step(numbers, t, ended, actions))
         return *answer, {name: info[..., i] for i, name in enumerate(self.measures)}
@@ -201,6 +204,7 @@ def from_gymnasium(
     timeout: float | None = None,
     drop: str | Sequence[str] = (),
     measures: Mapping[str, str] | None = None,
+    images: bool = False,
 ) -> HostFamily:
     """Wrap an ordinary Gymnasium environment as a task family that every agent can train on.
 
@@ -222,6 +226,8 @@ def from_gymnasium(
             of a field. Fields that cannot be flattened to numbers are left out anyway, with a warning where not named here.
         measures: entries of ``info`` to report beside the return, and how an episode's number is made of its steps':
             ``{"success": "any", "distance": "last"}``; see `TaskFamily`. Every step's info must have them.
+        images: leave observations, a Box of several axes, in their shape and type, so that agents read them by convolutions;
+            they are flattened to float32 otherwise.
 
     Raises:
         ValueError: one line that names the environment and what to change.
@@ -247,6 +253,7 @@ def from_gymnasium(
         horizon = sources.horizon_of(name, source, one) if horizon is None else horizon
         arguments.check_horizon(horizon)
         observed = layouts.observed(name, one.observation_space, drop)
+        seen_space = layouts.flat_space(observed) if not images else layouts.image_space(name, observed)
         sources.warn_dropped(name, observed.dropped, drop)
         sources.try_measures(name, one, tuple(measures))
         action_space = layouts.suitable_actions(name, one.action_space)
@@ -257,8 +264,8 @@ def from_gymnasium(
     if vectorization == "async":
         seconds = TIMEOUT if timeout is None else timeout
         opened = functools.partial(Processes, recipe, num_processors() if num_workers is None else num_workers, seconds)
-    record = np.zeros((horizon, *(action_space.shape or ())), action_space.dtype)
-    return family(Pool(recipe, record, opened), tasks, held_out, layouts.flat_space(observed), action_space, horizon, measures)
+    record = layouts.action_record(action_space, horizon)
+    return family(Pool(recipe, record, opened), tasks, held_out, seen_space, action_space, horizon, measures)
 
 
 def seed_of(key: jax.Array) -> jax.Array:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
+from envs.values import SIMPLE, arrays_of, joined, parts
+
 
 class Misshapen(ValueError):
     """An environment gives something of another shape than it said; the message begins with what it gives."""
@@ -84,6 +86,18 @@ def flat_space(observed: Observed) -> spaces.Box:
     return spaces.Box(low, high, dtype=np.float32)
 
 
+def image_space(name: str, observed: Observed) -> spaces.Box:
+    """The environment's own Box of several axes; ValueError if it has another space."""
+    space = observed.space
+    if not isinstance(space, spaces.Box) or len(space.shape) < 2:
+        raise ValueError(f"from_gymnasium: images is True, but {name} has observation_space {space}; leave it out.")
+    if not np.issubdtype(space.dtype, np.floating) and space.dtype.itemsize > 2:  # float32 on the way holds up to 2^24
+        raise ValueError(
+            f"from_gymnasium: images is True, but {name} has observations of {space.dtype}; bytes or floats will do."
+        )
+    return space
+
+
 def _fields(space: spaces.Space, path: str) -> Iterator[str]:
     """Names of all fields, those of fields as "outer.inner"."""
     if isinstance(space, spaces.Dict):
@@ -131,19 +145,49 @@ def _without(space: spaces.Dict, observation: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def suitable_actions(name: str, space: spaces.Space) -> spaces.Box | spaces.Discrete:
+def suitable_actions(name: str, space: spaces.Space) -> spaces.Space:
     """The environment's own action space; ValueError if no policy acts in it."""
-    if isinstance(space, spaces.Discrete) or (isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating)):
-        return space
-    raise ValueError(f"from_gymnasium: {name} has action_space {space}, but agents act in Discrete and Box spaces of floats.")
+    for path, part in parts(space):
+        if not isinstance(part, SIMPLE) or (isinstance(part, spaces.Box) and not np.issubdtype(part.dtype, np.floating)):
+            which = f"{part} as action_space{path}" if path else f"action_space {space}"
+            raise ValueError(
+                f"from_gymnasium: {name} has {which}, but agents act in Discrete and Box spaces of floats, MultiDiscrete, "
+                "MultiBinary, and Dict and Tuple of these."
+            )
+    return space
+
+
+def action_record(space: spaces.Space, horizon: int) -> np.ndarray:
+    """An empty record of an episode's actions, [horizon, ...]; those with parts are kept as their numbers in a row."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        return np.zeros((horizon, sum(_sizes(space))))
+    return np.zeros((horizon, *(space.shape or ())), space.dtype)
+
+
+def action_rows(space: spaces.Space, actions: Any, batch: int) -> np.ndarray:
+    """Actions of B episodes, with axes in front that make B, as they are recorded: [B, ...]."""
+    if not isinstance(space, spaces.Dict | spaces.Tuple):
+        return np.asarray(actions, space.dtype).reshape(batch, *(space.shape or ()))
+    leaves = arrays_of(space, actions)
+    return np.concatenate([np.asarray(leaf, np.float64).reshape(batch, -1) for leaf in leaves], axis=1)
+
+
+def _sizes(space: spaces.Space) -> list[int]:
+    return [int(np.prod(part.shape or ())) for _, part in parts(space)]
 
 
 def read_actions(space: spaces.Space, actions: np.ndarray) -> Any:
-    """Actions [B, ...] of whatever number type as the environment takes them; what lies outside its range is clipped."""
+    """Actions [B, ...], as they are recorded, as the environment takes them; what lies outside its range is clipped."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        columns = np.split(actions, np.cumsum(_sizes(space))[:-1], axis=1)
+        read = [read_actions(part, column) for (_, part), column in zip(parts(space), columns, strict=True)]
+        return [joined(space, iter([each[i] for each in read])) for i in range(len(actions))]
     if isinstance(space, spaces.Discrete):
-        return actions.astype(np.int64).tolist()
-    assert isinstance(space, spaces.Box)
-    return np.clip(actions.reshape(-1, *space.shape).astype(space.dtype), space.low, space.high)
+        return actions.reshape(-1).astype(np.int64).tolist()
+    if not isinstance(space, spaces.Box):
+        return actions.reshape(-1, *(space.shape or ())).astype(space.dtype)
+    clipped = np.clip(actions.reshape(-1, *space.shape).astype(space.dtype), space.low, space.high)
+    return clipped if space.shape else [np.asarray(number) for number in clipped]  # an array, as Gymnasium has one number
 
 
 def _finite(space: spaces.Box) -> np.ndarray:

@@ -7,13 +7,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from gymnasium import spaces
 
 from envs.contract import explain
 from envs.family import TaskFamily, check_task_space
 from envs.keys import is_key
 from envs.options import whole_number
+from envs.values import fits, refuse_actions, refuse_unknown, shapes_of
 
 # Of each function its arguments, as an error names them.
 TAKES = {
@@ -53,17 +53,8 @@ def check_functions(reset: Any, step: Any, sample_task: Any, sample_held_out_tas
 def check_values(horizon: Any, observation_space: Any, action_space: Any) -> None:
     """A number of steps, and spaces that policies read and act in."""
     whole_number("from_jax", "horizon", horizon, 1)
-    if not isinstance(observation_space, spaces.Box):
-        raise ValueError(
-            f"from_jax: observation_space is {_line(observation_space)}, but policies read Box observations; put all into one "
-            "array, with a gymnasium.spaces.Box of its shape and dtype."
-        )
-    floats = isinstance(action_space, spaces.Box) and np.issubdtype(action_space.dtype, np.floating)
-    if not isinstance(action_space, spaces.Discrete) and not floats:
-        raise ValueError(
-            f"from_jax: action_space is {_line(action_space)}, but policies act in Discrete spaces or a Box of floats, of "
-            "gymnasium.spaces."
-        )
+    refuse_unknown("from_jax: observation_space", observation_space)
+    refuse_actions("from_jax: action_space", action_space)
 
 
 def check_results(
@@ -72,8 +63,8 @@ def check_results(
     sample_task: Callable[..., Any],
     sample_held_out_task: Callable[..., Any] | None,
     params_of: Callable[..., Any] | None,
-    observation_space: spaces.Box,
-    action_space: spaces.Box | spaces.Discrete,
+    observation_space: spaces.Space,
+    action_space: spaces.Space,
     measures: Mapping[str, str],
 ) -> None:
     """Trace all functions: what they return, shapes and dtypes."""
@@ -90,19 +81,19 @@ def check_results(
     def reset_it(key: Any, task: Any) -> Any:
         return _several("reset", reset(key, params(task)), 2, GIVES["reset"])
 
-    state, observation = traced("reset", reset_it, key, task)
+    state, first = traced("reset", reset_it, key, task)
     _check_state("reset", state)
-    _check_observation("reset", observation, observation_space)
+    _check_observation("reset", first, observation_space)
     count, gives = (5, GIVES["step"][:-1] + ", info), for measures") if measures else (4, GIVES["step"])
 
     def step_it(key: Any, state: Any, action: Any, task: Any) -> Any:
         return _several("step", step(key, state, action, params(task)), count, gives)
 
-    sample = action_space.sample()
-    action = jax.ShapeDtypeStruct(np.shape(sample), jax.dtypes.canonicalize_dtype(np.asarray(sample).dtype))
+    action = shapes_of(action_space)
     after, observation, reward, terminated, *info = traced("step", step_it, key, state, action, task)
     _agree("step returns a state", after, "reset one", state)
     _check_observation("step", observation, observation_space)
+    _agree("step returns an observation", observation, "reset one", first)
     if not _is_scalar(reward, jnp.floating):
         raise ValueError(
             f"from_jax: step returns a reward of {_shown(reward)}, but it must be one float; make it a scalar, with "
@@ -175,12 +166,17 @@ def _check_state(name: str, state: Any) -> None:
             raise ValueError(f"from_jax: {name} returns a state of float0 at {jax.tree_util.keystr(path)}; leave it out.")
 
 
-def _check_observation(name: str, observation: Any, space: spaces.Box) -> None:
+def _check_observation(name: str, observation: Any, space: spaces.Space) -> None:
+    if not isinstance(space, spaces.Box):
+        wrong = fits(space, observation)
+        if wrong:
+            raise ValueError(f"from_jax: {name} returns as observation {wrong}; make them agree.")
+        return
     leaves = jax.tree.leaves(observation)
     if len(leaves) != 1:
         raise ValueError(
             f"from_jax: {name} returns an observation of {len(leaves)} arrays, {_layout(observation)}; put them into one, such "
-            "as with jnp.concatenate."
+            "as with jnp.concatenate, or make observation_space a Dict or Tuple."
         )
     (leaf,) = leaves
     if (leaf.shape, str(leaf.dtype)) != (space.shape, str(space.dtype)):

@@ -23,7 +23,7 @@ class JaxState(NamedTuple):
     """The environment's own state, and what its last step returned. ``info`` has what the family measures, name -> scalar."""
 
     inner: Any
-    observation: jax.Array
+    observation: Any
     reward: jax.Array
     terminated: jax.Array
     info: dict[str, jax.Array]
@@ -48,8 +48,8 @@ class JaxFamily(TaskFamily):
         step: Step,
         draw: Callable[[Any], Any],
         horizon: int,
-        observation_space: spaces.Box,
-        action_space: spaces.Box | spaces.Discrete,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
         params_of: Callable[[Any], Any] | None = None,
         task_space: Any = None,
         draw_held_out: Callable[[Any], Any] | None = None,
@@ -103,8 +103,8 @@ def from_jax(
     step: Step,
     sample_task: Callable[[Any], Any],
     horizon: int,
-    observation_space: spaces.Box,
-    action_space: spaces.Box | spaces.Discrete,
+    observation_space: spaces.Space,
+    action_space: spaces.Space,
     task_space: Any = None,
     sample_held_out_task: Callable[[Any], Any] | None = None,
     *,
@@ -126,9 +126,10 @@ def from_jax(
             dtype, a float and a bool. With ``measures`` a dict is the fifth.
         sample_task: key -> task, a pytree of arrays: the training distribution.
         horizon: steps per episode.
-        observation_space: Box.
-        action_space: Discrete, or Box of floats; actions are clipped to it. Policies have numbers from 0, or [-1, 1] in the
-            place of each axis's finite range, as on `from_gymnasium`.
+        observation_space: Box, Discrete, MultiDiscrete or MultiBinary, or a Dict or Tuple of these; observations are dicts and
+            tuples then. A Box [height, width, channels] of uint8 is an image, which agents read by convolutions.
+        action_space: the same, a Box being of floats; actions are clipped to it. Policies have numbers from 0, or [-1, 1] in
+            the place of each axis's finite range, as on `from_gymnasium`.
         task_space: the task with a gymnasium space in the place of each array; tasks outside it are refused. Any task if None.
         sample_held_out_task: key -> task, for evaluation; ``sample_task`` with other keys if None.
         params_of: task -> what ``reset`` and ``step`` get in the place of the task: an environment's parameters, with those

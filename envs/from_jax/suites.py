@@ -102,9 +102,26 @@ def flat(observation: Any) -> jax.Array:
     return jnp.concatenate([jnp.ravel(leaf).astype(jnp.float32) for leaf in map(jnp.asarray, leaves)])
 
 
+def picture(observation: Any) -> Any:
+    """An observation that is an image, as the suite draws it: bytes [height, width, channels].
+
+    Raises:
+        ValueError: it is another array.
+    """
+    if getattr(observation, "dtype", None) != jnp.uint8 or observation.ndim != 3:
+        found = jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", observation)
+        raise ValueError(f"images is True, but observations are {found}, not bytes [height, width, channels]; leave it out.")
+    return observation
+
+
 def seen(reset: Callable[..., Any], task: Any) -> spaces.Box:
-    """The space of what ``reset`` shows: any numbers, since bounds that a suite states are often those of its default task."""
+    """The space of what ``reset`` shows: any numbers, since bounds that a suite states are often those of its default task.
+
+    Those of images are known: bytes.
+    """
     _, observation = jax.eval_shape(reset, jax.eval_shape(lambda: jax.random.key(0)), task)
+    if observation.dtype == np.uint8:
+        return spaces.Box(0, 255, observation.shape, np.uint8)
     return spaces.Box(-np.inf, np.inf, observation.shape, np.float32)
 
 

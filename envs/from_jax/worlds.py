@@ -1,6 +1,7 @@
 """navix, jumanji and craftax as families: a level is the task. `from_navix`, `from_jumanji`, `from_craftax`."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -19,19 +20,19 @@ CRAFTAX_IDS = tuple(f"Craftax-{kind}-v1" for kind in ("Symbolic", "Pixels", "Cla
 class Navix:
     """Reset and step of a navix environment; its time step is the state."""
 
-    def __init__(self, env: Any, end: Any):
-        self.env, self.end = env, end
+    def __init__(self, env: Any, end: Any, see: Callable[[Any], jax.Array] = suites.flat):
+        self.env, self.end, self.see = env, end, see
 
     def reset(self, key, world):
         timestep = self.env.reset(world.key)
         timestep = timestep.replace(state=timestep.state.replace(key=key))
-        return timestep, suites.flat(timestep.observation)
+        return timestep, self.see(timestep.observation)
 
     def step(self, key, timestep, action, world):
         del key, world  # the state has both
         after = self.env._step(timestep, action)  # step itself begins the next episode
         reward = jnp.asarray(after.reward, jnp.float32)
-        return suites.of_types(after, timestep), suites.flat(after.observation), reward, after.step_type == self.end
+        return suites.of_types(after, timestep), self.see(after.observation), reward, after.step_type == self.end
 
 
 class Jumanji:
@@ -76,7 +77,7 @@ class Craftax:
         )
 
 
-def from_navix(id: str, *, horizon: int = 100, env_options: Mapping[str, Any] | None = None) -> JaxFamily:
+def from_navix(id: str, *, horizon: int = 100, env_options: Mapping[str, Any] | None = None, images: bool = False) -> JaxFamily:
     """An environment of navix as a family: the task is a level, as the key that the suite's reset builds it from.
 
     All episodes of a task begin in the same level; what happens by chance after that differs. Observations are the suite's, as
@@ -86,16 +87,21 @@ def from_navix(id: str, *, horizon: int = 100, env_options: Mapping[str, Any] | 
         id: such as "Navix-DoorKey-8x8-v0".
         horizon: steps per episode.
         env_options: of ``navix.make``, such as another ``observation_fn``.
+        images: show the suite's picture of the grid, ``navix.observations.rgb`` unless ``env_options`` has another, as bytes
+            [height, width, 3], which agents read by convolutions.
 
     Raises:
         ValueError: one line; navix is missing, or an argument is wrong.
     """
     navix = suites.suite("from_navix", "navix")
     known = suites.importlib.import_module("navix.environments.registry").registry()
-    options = {"max_steps": horizon} | dict(env_options or {})
+    options: dict[str, Any] = {"max_steps": horizon}
+    options |= {"observation_fn": navix.observations.rgb} if images else {}
+    options |= dict(env_options or {})
     env = suites.made("from_navix", id, known, lambda: navix.make(id, **options))
     environment = suites.importlib.import_module("navix.environments.environment")
-    return _levels(Navix(env, environment.StepType.TERMINATION), horizon, spaces.Discrete(int(env.action_space.n)))
+    level = Navix(env, environment.StepType.TERMINATION, suites.picture if images else suites.flat)
+    return _levels(level, horizon, spaces.Discrete(int(env.action_space.n)))
 
 
 def from_jumanji(id: str, *, horizon: int | None = None, env_options: Mapping[str, Any] | None = None) -> JaxFamily:
@@ -103,7 +109,8 @@ def from_jumanji(id: str, *, horizon: int | None = None, env_options: Mapping[st
 
     All episodes of a task begin in the same instance; what happens by chance after that differs. An observation is all numbers
     of the suite's, in the order of its fields, as float32. Several discrete actions, such as row, column and digit, are one
-    from 0, the last counting fastest. Environments of several agents have several rewards and are refused.
+    from 0, the last counting fastest, where there are up to 10,000 combinations, and a MultiDiscrete where there are more.
+    Environments of several agents have several rewards and are refused.
 
     Args:
         id: such as "Maze-v0".
@@ -123,14 +130,10 @@ def from_jumanji(id: str, *, horizon: int | None = None, env_options: Mapping[st
     spec, sizes = env.action_spec, None
     if hasattr(spec, "num_values"):
         several = np.asarray(spec.num_values)
-        count = int(several.astype(np.int64).prod())
-        if several.ndim > 1 or count > MOST_ACTIONS:
-            raise ValueError(
-                f"from_jumanji: {id} has {several.shape} actions of {count} combinations; up to {MOST_ACTIONS} in one row "
-                "can be taken as one action."
-            )
-        sizes = tuple(several.tolist()) if several.ndim else None
-        actions: spaces.Box | spaces.Discrete = spaces.Discrete(count)
+        count = math.prod(several.ravel().tolist())
+        together = several.ndim <= 1 and count <= MOST_ACTIONS
+        sizes = tuple(several.tolist()) if together and several.ndim else None
+        actions: spaces.Space = spaces.Discrete(count) if together else spaces.MultiDiscrete(several)
     else:
         low, high = (np.broadcast_to(np.asarray(bound, np.float32), spec.shape) for bound in (spec.minimum, spec.maximum))
         actions = spaces.Box(low, high, dtype=np.float32)
@@ -161,6 +164,6 @@ def from_craftax(id: str = "Craftax-Classic-Symbolic-v1", *, horizon: int | None
     return _levels(Craftax(env, params), limit, spaces.Discrete(int(env.action_space(params).n)))
 
 
-def _levels(level: Any, horizon: int, actions: spaces.Box | spaces.Discrete) -> JaxFamily:
+def _levels(level: Any, horizon: int, actions: spaces.Space) -> JaxFamily:
     seen = suites.seen(level.reset, World(jax.eval_shape(lambda: jax.random.key(0))))
     return from_jax(level.reset, level.step, suites.world, horizon, seen, actions)

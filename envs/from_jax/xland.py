@@ -19,8 +19,8 @@ MOST_TRIES = 100  # for one more ruleset that is another than all before
 class XLand:
     """Reset and step of a grid, with the ruleset as task; the suite's time step is the state."""
 
-    def __init__(self, env: Any, params: Any, num_tiles: int, num_colors: int):
-        self.env, self.params, self.sizes = env, params, (num_tiles, num_colors)
+    def __init__(self, env: Any, params: Any, num_tiles: int, num_colors: int, images: bool = False):
+        self.env, self.params, self.sizes, self.images = env, params, (num_tiles, num_colors), images
 
     def reset(self, key, ruleset):
         timestep = self.env.reset(self.params.replace(ruleset=ruleset), key)
@@ -32,7 +32,9 @@ class XLand:
         return suites.of_types(after, timestep), self.see(after), after.reward, after.discount == 0.0
 
     def see(self, timestep):
-        """Tiles and colours of the field of view as one-hot vectors, and the direction: float32 [O]."""
+        """Tiles and colours of the field of view as one-hot vectors, and the direction: float32 [O]; or the suite's picture."""
+        if self.images:
+            return suites.picture(timestep.observation)
         tiles, colors = (jax.nn.one_hot(timestep.observation[..., i], size) for i, size in enumerate(self.sizes))
         direction = jax.nn.one_hot(timestep.state.agent.direction, 4)
         return jnp.concatenate([jnp.concatenate([tiles, colors], -1).ravel(), direction])
@@ -45,6 +47,7 @@ def from_xland(
     held_out: float = 0.2,
     seed: int = 0,
     horizon: int | None = None,
+    images: bool = False,
 ) -> JaxFamily:
     """XLand-MiniGrid as a family: the task is a ruleset, of goal, rules and objects, which the agent does not see.
 
@@ -59,6 +62,8 @@ def from_xland(
         held_out: share of the rulesets that evaluation draws from.
         seed: of the shuffle.
         horizon: steps per episode; the suite's, 3 * height * width, if None.
+        images: show the field of view as the suite draws it, bytes [height, width, 3] of 32 pixels per tile and without the
+            direction, which agents read by convolutions. The suite keeps its drawn tiles in ``~/.xland_minigrid``.
 
     Raises:
         ValueError: one line; the suite is missing, or an argument is wrong.
@@ -82,19 +87,24 @@ def from_xland(
         )
     env, params = suite.make(id) if horizon is None else suite.make(id, max_steps=horizon)
     constants = suites.importlib.import_module("xminigrid.core.constants")
-    world = XLand(env, params, constants.NUM_TILES, constants.NUM_COLORS)
-    size = params.view_size**2 * (constants.NUM_TILES + constants.NUM_COLORS) + 4
+    if images:
+        env = suites.importlib.import_module("xminigrid.experimental.img_obs").RGBImgObservationWrapper(env)
+    world = XLand(env, params, constants.NUM_TILES, constants.NUM_COLORS, images)
     family = from_jax(
         world.reset,
         world.step,
         train.sample_ruleset,
         params.max_steps,
-        spaces.Box(0.0, 1.0, (size,), np.float32),
+        suites.seen(world.reset, jax.eval_shape(train.sample_ruleset, jax.random.key(0))) if images else _one_hot(world),
         spaces.Discrete(env.num_actions(params)),
         sample_held_out_task=test.sample_ruleset,
     )
     family.held_out_list = suites.importlib.import_module("xminigrid.types").RuleSet(test.goals, test.rules, test.init_tiles)
     return family
+
+
+def _one_hot(world: XLand) -> spaces.Box:
+    return spaces.Box(0.0, 1.0, (world.params.view_size**2 * sum(world.sizes) + 4,), np.float32)
 
 
 def xland_rulesets(num: int = 1000, *, most_rules: int = 3, num_distractors: int = 2, seed: int = 0) -> Any:

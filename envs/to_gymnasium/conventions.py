@@ -11,11 +11,12 @@ import numpy as np
 from gymnasium import Space
 from gymnasium.envs import registration
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 
 from envs.family import TaskFamily, can_render, task_by_names
 from envs.options import whole_number
 from envs.registration import build_family, imported
+from envs.values import SIMPLE
 
 
 def read_action(space: Space, action: Any, leading: tuple[int, ...] = ()) -> Any:
@@ -24,7 +25,17 @@ def read_action(space: Space, action: Any, leading: tuple[int, ...] = ()) -> Any
     Raises:
         ValueError: another shape, no numbers, or a discrete action that there is not.
     """
-    if not isinstance(space, Box | Discrete):
+    if isinstance(space, Dict):
+        if not isinstance(action, Mapping) or set(action) != set(space.spaces):
+            raise ValueError(
+                f"step: the action is {_shown(action)}, but must be a dict with {', '.join(map(str, space.spaces))}."
+            )
+        return {name: read_action(part, action[name], leading) for name, part in space.spaces.items()}
+    if isinstance(space, Tuple):
+        if not isinstance(action, tuple | list) or len(action) != len(space.spaces):
+            raise ValueError(f"step: the action is {_shown(action)}, but must be a tuple of {len(space.spaces)}, for {space}.")
+        return tuple(read_action(part, each, leading) for part, each in zip(space.spaces, action, strict=True))
+    if not isinstance(space, SIMPLE):
         return action
     try:
         array = np.asarray(action)
@@ -37,6 +48,10 @@ def read_action(space: Space, action: Any, leading: tuple[int, ...] = ()) -> Any
     if isinstance(space, Discrete) and np.any((array < space.start) | (array >= space.start + space.n)):
         last = space.start + space.n - 1
         raise ValueError(f"step: the action is {_shown(action)}, but actions are {space.start} to {last} ({space}).")
+    if isinstance(space, MultiDiscrete) and np.any((array < space.start) | (array >= space.start + space.nvec)):
+        raise ValueError(f"step: the action is {_shown(action)}, which is not in {space}.")
+    if isinstance(space, MultiBinary) and np.any((array != 0) & (array != 1)):
+        raise ValueError(f"step: the action is {_shown(action)}, but actions are of 0 and 1 ({space}).")
     if isinstance(space, Box):
         array = np.clip(array, space.low, space.high)
     return array if array.dtype.kind == "f" else array.astype(space.dtype)

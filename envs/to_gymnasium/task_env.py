@@ -1,12 +1,12 @@
 """Task + family -> an ordinary `gymnasium.Env`. `reset` never changes the task unless ``options`` says so."""
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
 import jax
-import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from envs.family import can_render, check_task
@@ -14,6 +14,7 @@ from envs.forks import refuse_fork
 from envs.from_gymnasium.family import host_error
 from envs.stepping import first_step, next_step
 from envs.to_gymnasium.conventions import SPEC, check_render_mode, limit_of_make, limited, read_action, read_info
+from envs.values import in_numpy
 
 MAX_SEED = 2**31 - 1
 NOT_PICKLED = ("_first", "_next", "_render_state")
@@ -106,11 +107,11 @@ class TaskEnv(gymnasium.Env):
         self.key = jax.random.key(int(self.np_random.integers(MAX_SEED)) if seed is None else seed % 2**32)
         with plain_host_errors():
             self.state, observation, told = self._first(self.key, self.task)
-        self.t, self._over, self._last = 0, (False, False), np.asarray(observation)
+        self.t, self._over, self._last = 0, (False, False), in_numpy(self.observation_space, observation)
         self._info = read_info(told)
         if self.render_mode is not None:
             self._render_state = self.family.render_init(self.task)
-        return np.asarray(observation), dict(self._info)
+        return copy.deepcopy(self._last), dict(self._info)
 
     def step(self, action):
         """Take one step; truncated at the horizon, unless the episode ended there by itself. Then nothing moves or pays.
@@ -123,13 +124,14 @@ class TaskEnv(gymnasium.Env):
         refuse_fork()
         action = read_action(self.action_space, action)
         if any(self._over):
-            return self._last.copy(), 0.0, *self._over, dict(self._info)
+            return copy.deepcopy(self._last), 0.0, *self._over, dict(self._info)
         with plain_host_errors():
             moved = self._next(self.key, self.t, self.state, action, self.task)
         self.state, observation, reward, terminated, truncated, told = moved
-        self.t, self._over, self._last = self.t + 1, (bool(terminated), bool(truncated)), np.asarray(observation)
+        self.t, self._over = self.t + 1, (bool(terminated), bool(truncated))
+        self._last = in_numpy(self.observation_space, observation)
         self._info = read_info(told)
-        return np.asarray(observation), float(reward), *self._over, dict(self._info)
+        return copy.deepcopy(self._last), float(reward), *self._over, dict(self._info)
 
     def render(self):
         """The current state as an image [height, width, 3] of uint8, in mode "rgb_array"."""

@@ -17,6 +17,7 @@ from envs.options import whole_number
 from envs.stepping import first_step, next_step
 from envs.to_gymnasium.conventions import SPEC, check_render_mode, limited, read_action
 from envs.to_gymnasium.task_env import MAX_SEED, plain_host_errors, read_options
+from envs.values import in_numpy
 
 NEXT_EPISODE = 3  # an episode's key is split in three (see `metarl.sampler`); its successor's key is the fourth
 
@@ -40,11 +41,12 @@ def _step_one(family: TaskFamily, episode: Episode, action, task):
     def choose(fresh, stepped):
         return jnp.where(over, fresh, stepped)
 
+    observation = jax.tree.map(choose, fresh_observation, observation)
     terminated, truncated = terminated & ~over, truncated & ~over
     info = _told(over, family.state_info(fresh_state, task), family.transition_info(state, action, next_state, task))
     state = jax.tree.map(choose, fresh_state, next_state)
     episode = Episode(choose(key_next, key), choose(0, t + 1), state, terminated | truncated)
-    return episode, (choose(fresh_observation, observation), choose(0.0, reward), terminated, truncated), info
+    return episode, (observation, choose(0.0, reward), terminated, truncated), info
 
 
 def _told(begins: jax.Array, fresh: Any, stepped: Any) -> dict[str, Any]:
@@ -146,7 +148,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
             state, observation, info = self._first(keys, self.task)
         zeros = jnp.zeros(self.num_envs, jnp.int32)
         self.episode = Episode(keys, zeros, state, zeros.astype(bool))
-        return np.asarray(observation), jax.tree.map(np.asarray, info)
+        return in_numpy(self.single_observation_space, observation), jax.tree.map(np.asarray, info)
 
     def step(self, actions):
         """Step all; a sub-environment whose episode ended on the last call begins anew and ignores its action.
@@ -160,7 +162,8 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         actions = read_action(self.single_action_space, actions, (self.num_envs,))
         with plain_host_errors():
             self.episode, step, info = self._next(self.episode, actions, self.task)
-        observation, reward, terminated, truncated = map(np.asarray, step)
+        observation = in_numpy(self.single_observation_space, step[0])
+        reward, terminated, truncated = map(np.asarray, step[1:])
         return observation, reward, terminated, truncated, jax.tree.map(np.asarray, info)
 
     def render(self):

@@ -1,7 +1,7 @@
 """Stepping a trained agent by hand: `Actor`, what it has played, and the compiled functions under it."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -13,7 +13,7 @@ import envs
 from agents.parts.trials import act_by_sampling, act_greedily
 from envs.to_gymnasium.task_vector_env import NEXT_EPISODE
 from experiments.cli.errors import UserError
-from metarl.interfaces import Acting, MetaLearner, Trajectory
+from metarl.interfaces import Acting, MetaLearner, Trajectory, unchanged
 
 
 class Episode(NamedTuple):
@@ -21,7 +21,7 @@ class Episode(NamedTuple):
 
     Attributes:
         observation: [T, ...], what the network read before each step.
-        action: [T, ...], as the policy gave it: in its units, neither scaled nor clipped.
+        action: [T, ...], as the policy gave it: in its units, neither scaled nor clipped; a tuple where actions have parts.
         log_prob: [T], of ``action``.
         distribution: parameters of the action distribution, leaves [T, ...]; see `metarl.interfaces.Acting`.
         reward: [T].
@@ -31,7 +31,7 @@ class Episode(NamedTuple):
     """
 
     observation: np.ndarray
-    action: np.ndarray
+    action: Any
     log_prob: np.ndarray
     distribution: Any
     reward: np.ndarray
@@ -43,8 +43,8 @@ class Episode(NamedTuple):
 class Step(NamedTuple):
     """What an agent decided: the action for the environment, and what `Episode` records of it."""
 
-    taken: jax.Array
-    action: jax.Array
+    taken: Any
+    action: Any
     log_prob: jax.Array
     distribution: Any
 
@@ -60,6 +60,7 @@ class Compiled(NamedTuple):
         after: (path, k) -> (params, memory).
         learn: (state, batches) -> (params, memory); None where nothing adapts.
         act_at: (path, k, observation) -> greedy action after k steps.
+        read: observation as the environment gives it -> as the network reads it; None where that is the same.
     """
 
     act: Callable[..., Any]
@@ -72,6 +73,7 @@ class Compiled(NamedTuple):
     after: Callable[..., Any]
     learn: Callable[..., Any] | None
     act_at: Callable[..., Any]
+    read: Callable[..., Any] | None
 
 
 @functools.lru_cache(maxsize=4)
@@ -113,6 +115,7 @@ def compiled(learner: MetaLearner) -> Compiled:
         after=jax.jit(acting.after),
         learn=None if acting.learn is None else jax.jit(acting.learn),
         act_at=jax.jit(act_at),
+        read=None if learner.read is unchanged else jax.jit(learner.read),
     )
 
 
@@ -196,7 +199,8 @@ class Actor:
         self._begin(begins, seed)
 
     def act(self, observation: Any) -> Any:
-        """The action for an observation of the environment: NumPy, in ``env.action_space``. An int for discrete actions.
+        """The action for an observation of the environment: NumPy, in ``env.action_space``. An int for discrete actions, a
+        dict or tuple for those with parts.
 
         Asked again before `observe`, it draws anew: the earlier action counts as not taken.
 
@@ -207,8 +211,8 @@ class Actor:
             raise UserError(
                 f"act: {'the episode is over' if self._key is not None else 'no episode'}; call reset to begin one."
             )
-        seen = read_observation(self._family, observation, self._over.shape)
         functions = self._functions
+        seen = read_observation(self._family, observation, self._over.shape, functions.read)
         act = functions.act if self._batch is None else functions.act_all
         memory, step = act(self._params, self._memory, seen, self._key, self._asked, self._greedy)
         self._asked = self._asked + np.int32(1)
@@ -304,30 +308,83 @@ def keys_of(seed: int | jax.Array, batch: int | None) -> jax.Array:
     return jax.vmap(jax.random.key)(np.arange(int(seed), int(seed) + batch).astype(np.uint32))
 
 
-def read_observation(family: envs.TaskFamily, observation: Any, lead: tuple[int, ...] = ()) -> np.ndarray:
-    """An environment's observation as the network reads it, [*lead, ...]; `UserError` in one line if it does not fit."""
+def read_observation(
+    family: envs.TaskFamily, observation: Any, lead: tuple[int, ...] = (), read: Callable[[Any], Any] | None = None
+) -> np.ndarray:
+    """An environment's observation as the network reads it, [*lead, ...]; `UserError` in one line if it does not fit.
+
+    Args:
+        family: the environments.
+        observation: of one, or of many with axes in front.
+        lead: those axes.
+        read: see `Compiled`.
+    """
     space: Any = family.observation_space
-    shape = lead + space.shape
+    if isinstance(space, gymnasium.spaces.Box):
+        seen = _numbers(space, observation, lead, "", family.read_observation)
+    else:
+        seen = _of_parts(space, observation, lead, "")
+    return seen if read is None else np.asarray(read(seen))
+
+
+def _of_parts(space: Any, observation: Any, lead: tuple[int, ...], path: str) -> Any:
+    """An observation, checked against a space of any kind: NumPy arrays in the place of its parts."""
+    if isinstance(space, gymnasium.spaces.Dict):
+        if not isinstance(observation, Mapping) or not set(space.spaces) <= set(observation):
+            raise UserError(
+                f"the observation{path} is {_short(observation)}, but must be a dict with {', '.join(map(str, space.spaces))}."
+            )
+        return {name: _of_parts(part, observation[name], lead, f"{path}[{name!r}]") for name, part in space.spaces.items()}
+    if isinstance(space, gymnasium.spaces.Tuple):
+        if not isinstance(observation, tuple | list) or len(observation) != len(space.spaces):
+            raise UserError(
+                f"the observation{path} is {_short(observation)}, but must be a tuple of {len(space.spaces)} items."
+            )
+        return tuple(_of_parts(part, observation[i], lead, f"{path}[{i}]") for i, part in enumerate(space.spaces))
+    if isinstance(space, gymnasium.spaces.Box):
+        return _numbers(space, observation, lead, path, np.asarray)
+    seen = _numbers(space, observation, lead, path, np.asarray, whole=True)
+    least: Any = 0 if isinstance(space, gymnasium.spaces.MultiBinary) else space.start
+    count = {gymnasium.spaces.Discrete: "n", gymnasium.spaces.MultiDiscrete: "nvec"}.get(type(space))
+    most = least + (getattr(space, count) if count else 2)
+    if np.any((seen < least) | (seen >= most)):
+        raise UserError(f"the observation{path} is {_short(observation)}, which is not in {space}.")
+    return seen.astype(np.int32)
+
+
+def _numbers(space: Any, observation: Any, lead: tuple[int, ...], path: str, read: Callable, whole: bool = False) -> np.ndarray:
+    shape = lead + (space.shape or ())
+    wanted = f"{'whole ' if whole else ''}numbers of shape {shape}"
     try:
-        seen = np.asarray(observation) if lead or np.shape(observation) == shape else family.read_observation(observation)
+        seen = np.asarray(observation) if lead or np.shape(observation) == shape else read(observation)
+        if whole and np.asarray(seen).dtype.kind not in "biu":
+            raise ValueError
         seen = np.asarray(seen, space.dtype)
     except (TypeError, ValueError, KeyError) as error:
-        raise UserError(f"the observation is {_short(observation)}, but must be numbers of shape {shape}.") from error
+        raise UserError(f"the observation{path} is {_short(observation)}, but must be {wanted}.") from error
     if seen.shape != shape:
-        raise UserError(f"the observation has shape {seen.shape}, but must have {shape}, as in training.")
+        raise UserError(f"the observation{path} has shape {seen.shape}, but must have {shape}, as in training.")
     if not np.isfinite(seen).all():
         place = np.argwhere(~np.isfinite(np.atleast_1d(seen)))[0].tolist()
-        raise UserError(f"the observation is {np.atleast_1d(seen)[tuple(place)]} at place {place}; the agent would act on it.")
+        raise UserError(
+            f"the observation{path} is {np.atleast_1d(seen)[tuple(place)]} at place {place}; the agent would act on it."
+        )
     return seen
 
 
 def in_space(space: gymnasium.Space, action: Any) -> Any:
     """An action as NumPy, of the space's own number type, whose rounding must not lead out of it."""
+    if isinstance(space, gymnasium.spaces.Dict):
+        return {name: in_space(part, action[name]) for name, part in space.spaces.items()}
+    if isinstance(space, gymnasium.spaces.Tuple):
+        return tuple(in_space(part, each) for part, each in zip(space.spaces, action, strict=True))
     if isinstance(space, gymnasium.spaces.Discrete):
         return np.asarray(action, np.int64)[()]
     action = np.asarray(action)
+    if isinstance(space, gymnasium.spaces.MultiDiscrete | gymnasium.spaces.MultiBinary):
+        return action.astype(space.dtype)
     if isinstance(space, gymnasium.spaces.Box) and np.issubdtype(space.dtype, np.floating):
-        return np.clip(action.astype(space.dtype), space.low, space.high)
+        return np.asarray(np.clip(action.astype(space.dtype), space.low, space.high))
     return action
 
 
@@ -349,7 +406,7 @@ def as_batch(episodes: Sequence[Episode], num_steps: int, horizon: int, remember
                 "ones with its own actor."
             )
         for name in ("reward", "observation", "action"):
-            if not np.isfinite(getattr(episode, name)).all():
+            if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(getattr(episode, name))):
                 raise UserError(f"episode {i} has a {name} that is not finite.")
     steps = max(horizon, *(len(episode.reward) for episode in episodes))
 
@@ -360,7 +417,7 @@ def as_batch(episodes: Sequence[Episode], num_steps: int, horizon: int, remember
     def one(episode: Episode) -> Trajectory:
         return Trajectory(
             observation=padded(episode.observation, repeat=True),
-            action=padded(episode.action, repeat=True),
+            action=jax.tree.map(functools.partial(padded, repeat=True), episode.action),
             log_prob=padded(episode.log_prob),
             distribution=jax.tree.map(functools.partial(padded, repeat=True), episode.distribution),
             reward=padded(episode.reward),

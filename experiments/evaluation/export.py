@@ -13,13 +13,17 @@ import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple
+from gymnasium.spaces.utils import flatten
 
 import envs
-from agents.parts.action_units import ToBox
+from agents.parts.action_units import ToBox, policy_space
+from agents.parts.actor_critic import action_parts
+from agents.parts.encoding import categories, num_read, read_space
 from agents.parts.networks import MIN_LOG_STD
 from agents.parts.normalization import LIMIT
 from envs.optional import require
+from envs.values import shapes_of
 from experiments.cli.errors import UserError
 from experiments.evaluation.actor import Standing
 from experiments.evaluation.trained import Adapted, Trained, standing
@@ -136,17 +140,21 @@ def arrays_of(agent: Trained, start: Standing) -> dict[str, np.ndarray]:
         raise UserError(f"this agent acts by a memory, which format npz does not hold; {ELSE}.")
     memory = acting.reset(start.memory)
     params, memory = jax.device_get((start.params, memory))
-    found = _mlp(params, memory, int(np.prod(family.observation_space.shape or ())))
+    if isinstance(family.action_space, Dict | Tuple):
+        raise UserError(f"actions have parts, which format npz does not hold; {ELSE}.")
+    found = _mlp(params, memory, num_read(family.observation_space))
     activation = None if found is None else _activation(agent, start.params, memory, found)
     if found is None or activation is None:
         raise UserError(f"the policy is no MLP of dense layers, and format npz holds no other; {ELSE}.")
     units = _units(agent)
+    if isinstance(family.action_space, MultiBinary):
+        found = found._replace(layers=[*found.layers[:-1], _in_pairs(*found.layers[-1])])
     arrays: dict[str, Any] = _about(agent, start) | units
     for i, (kernel, bias) in enumerate(found.layers):
         arrays |= {f"weights_{i}": kernel, f"biases_{i}": bias}
     arrays["activations"] = [activation] * (len(found.layers) - 1) + ["linear"]
     arrays |= {} if found.std is None else {"std": found.std}
-    space: Any = family.observation_space
+    space: Any = read_space(family.observation_space)
     arrays |= {"observation_shape": np.array(space.shape, np.int64), "observation_low": space.low}
     arrays |= {"observation_high": space.high, "observation_mean": found.mean, "observation_factor": found.factor}
     arrays["observation_limit"] = np.float32(found.limit)
@@ -185,21 +193,35 @@ def _mlp(params: Any, memory: Any, num_observed: int) -> _MLP | None:
     return _MLP(layers, std, mean, factor, limit)
 
 
+def _in_pairs(kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The last layer for MultiBinary actions with a logit for 0, which is 0, before each of those for 1.
+
+    >>> _in_pairs(np.array([[2.0, 3.0]]), np.array([4.0, 5.0]))
+    (array([[0., 2., 0., 3.]]), array([0., 4., 0., 5.]))
+    """
+    pairs = lambda array: np.stack([np.zeros_like(array), array], axis=-1).reshape(*array.shape[:-1], -1)
+    return pairs(kernel), pairs(bias)
+
+
 def _activation(agent: Trained, params: Any, memory: Any, found: _MLP) -> str | None:
     """The activation with which the arrays give what the agent gives on observations of its space; None if with none."""
     acting = agent.learner.acting
     assert acting is not None
     space = copy.deepcopy(agent.family.observation_space)
     space.seed(0)
-    observations = np.stack([space.sample() for _ in range(TRIED)])
+    samples = [space.sample() for _ in range(TRIED)]
+    rows: list[Any] = [sample if isinstance(space, Box) else flatten(space, sample) for sample in samples]
+    observations = np.stack(rows)
     _, given = jax.jit(jax.vmap(lambda observation: acting.respond(params, memory, observation)))(observations)
     given = jax.device_get(given)
+    if not isinstance(given, dict | np.ndarray):
+        return None
     std = given.get("log_std") if isinstance(given, dict) else None
     if (std is None) != (found.std is None):
         return None
     if std is not None and found.std is not None and not np.allclose(np.exp(std), found.std, CLOSE, CLOSE):
         return None
-    output = np.asarray(given if std is None else given["mean"])
+    output = np.asarray(given if std is None else given["mean"])  # type: ignore[call-overload]
     for name in ACTIVATIONS:
         ours = found.apply(observations, name)
         if ours.shape == output.shape and np.allclose(ours, output, CLOSE, CLOSE):
@@ -210,8 +232,12 @@ def _activation(agent: Trained, params: Any, memory: Any, found: _MLP) -> str | 
 def _units(agent: Trained) -> dict[str, Any]:
     """How an output of the policy becomes an action."""
     space: Any = agent.family.action_space
-    if isinstance(space, Discrete):
-        return {"action_kind": "discrete", "action_start": space.start, "action_dtype": str(space.dtype)}
+    shape = np.array(space.shape, np.int64)
+    if not isinstance(space, Box):
+        kind = {Discrete: "discrete", MultiDiscrete: "multi-discrete", MultiBinary: "multi-binary"}[type(space)]
+        counts = np.full(space.shape, 2).ravel() if isinstance(space, MultiBinary) else categories(space)
+        counted = {"action_kind": kind, "action_counts": counts, "action_start": getattr(space, "start", 0)}
+        return counted | {"action_shape": shape, "action_dtype": str(space.dtype)}
     size = int(np.prod(space.shape))
     convert: Any = agent.learner.to_action
     if convert is unchanged:
@@ -221,7 +247,7 @@ def _units(agent: Trained) -> dict[str, Any]:
         raise UserError(f"the agent's to_action is a function of its own, which format npz does not hold; {ELSE}.")
     numbers = {"middle": convert.middle, "half": convert.half, "low": convert.low, "high": convert.high}
     arrays = {f"action_{name}": value.astype(np.float32) for name, value in numbers.items()}
-    named = {"action_kind": "box", "action_scale": np.float32(convert.scale), "action_shape": np.array(space.shape, np.int64)}
+    named = {"action_kind": "box", "action_scale": np.float32(convert.scale), "action_shape": shape}
     return named | arrays | {"action_dtype": str(space.dtype)}
 
 
@@ -240,40 +266,36 @@ def program_of(agent: Trained, start: Standing) -> tuple[bytes, dict[str, Any]]:
         raise UserError(str(error)) from error
     acting, family = agent.learner.acting, agent.family
     assert acting is not None
-    seen: Any = jax.ShapeDtypeStruct(family.observation_space.shape or (), family.observation_space.dtype)
+    seen = shapes_of(family.observation_space)
     beginning = acting.reset(start.memory)
-    _, parameters = jax.eval_shape(acting.respond, start.params, beginning, seen)
-    gaussian = isinstance(parameters, dict) and set(parameters) == {"mean", "log_std"}
-    if not gaussian and not hasattr(parameters, "shape"):
-        raise UserError("the agent's distribution is neither a Gaussian nor given by logits, which no export knows.")
-    noise: Any = jax.ShapeDtypeStruct((parameters["mean"] if gaussian else parameters).shape, jnp.float32)
 
-    def choose(parameters: Any, noise: jax.Array) -> tuple[jax.Array, Any]:
-        if not gaussian:
-            return jnp.argmax(parameters + noise, axis=-1), {"logits": parameters}
-        std = jnp.exp(parameters["log_std"])
-        return parameters["mean"] + std * noise, {"mean": parameters["mean"], "std": std}
+    def respond(memory, observation):
+        return acting.respond(start.params, memory, agent.learner.read(observation))
+
+    _, parameters = jax.eval_shape(respond, beginning, seen)
+    choose, noise, kinds = _choice(policy_space(family.action_space, family.unit_actions), parameters)
 
     def alone(observation, noise):
-        _, parameters = acting.respond(start.params, beginning, observation)
+        _, parameters = respond(beginning, observation)
         output, shown = choose(parameters, noise)
         return agent.learner.to_action(output), shown
 
     leaves, structure = jax.tree.flatten(beginning)
-    output = jax.eval_shape(lambda p, n: choose(p, n)[0], parameters, noise)
+    outputs, of_output = jax.tree.flatten(jax.eval_shape(lambda p, n: choose(p, n)[0], parameters, noise))
 
     def remembering(memory, observation, noise, reward, terminated, begins):
-        went_on = acting.observe(jax.tree.unflatten(structure, memory[:-1]), memory[-1], reward, terminated)
+        last = jax.tree.unflatten(of_output, memory[len(leaves) :])
+        went_on = acting.observe(jax.tree.unflatten(structure, memory[: len(leaves)]), last, reward, terminated)
         next_episode = acting.reset(went_on)
         pick = lambda new, again, on: jnp.where(begins == 2, new, jnp.where(begins == 1, again, on))
         inside = jax.tree.map(pick, beginning, next_episode, went_on)
-        inside, parameters = acting.respond(start.params, inside, observation)
+        inside, parameters = respond(inside, observation)
         output, shown = choose(parameters, noise)
         kept = [leaf.astype(like.dtype) for leaf, like in zip(jax.tree.leaves(inside), leaves, strict=True)]
-        return [*kept, output], agent.learner.to_action(output), shown
+        return [*kept, *jax.tree.leaves(output)], agent.learner.to_action(output), shown
 
     if acting.remembers:
-        memory = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in [*leaves, output]]
+        memory = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in [*leaves, *outputs]]
         scalar = lambda kind: jax.ShapeDtypeStruct((), kind)
         arguments: dict[str, Any] = {"memory": memory, "observation": seen, "noise": noise, "reward": scalar(jnp.float32)}
         arguments |= {"terminated": scalar(jnp.bool_), "begins": scalar(jnp.int32)}
@@ -283,7 +305,65 @@ def program_of(agent: Trained, start: Standing) -> tuple[bytes, dict[str, Any]]:
     function = jax.jit(remembering if acting.remembers else alone)
     program = jax.export.export(function, platforms=PLATFORMS)(*arguments.values())
     told = {name: jax.tree.map(lambda x: f"{x.dtype}{list(x.shape)}", like) for name, like in arguments.items()}
-    return bytes(program.serialize()), {"arguments": told, "results": results, "noise": "normal" if gaussian else "Gumbel"}
+    return bytes(program.serialize()), {"arguments": told, "results": results, "noise": kinds}
+
+
+def _choice(space: Space, parameters: Any) -> tuple[Callable[[Any, Any], tuple[Any, Any]], Any, Any]:
+    """How an output of a policy in ``space`` follows from distribution parameters and noise; that noise, and its kinds.
+
+    Returns:
+        (parameters, noise) -> (output, distribution as it is shown); shapes of the noise; its names. The last two and what the
+        function takes and gives are tuples where actions have parts.
+
+    Raises:
+        UserError: a distribution that is not one of ours.
+    """
+    several = isinstance(space, Tuple)
+    of_parts = parameters if several else (parameters,)
+    spaces = action_parts(space)
+    if not isinstance(of_parts, tuple) or len(of_parts) != len(spaces):
+        raise UserError(_UNKNOWN)
+    made = [_choice_of_part(part, each) for part, each in zip(spaces, of_parts, strict=True)]
+    if not several:
+        return made[0]
+    functions, noises, kinds = zip(*made, strict=True)
+
+    def choose(parameters: Any, noise: Any) -> tuple[Any, Any]:
+        chosen = [function(*given) for function, *given in zip(functions, parameters, noise, strict=True)]
+        outputs, shown = zip(*chosen, strict=True)
+        return outputs, shown
+
+    return choose, noises, kinds
+
+
+_UNKNOWN = "the agent's distribution is neither a Gaussian nor given by logits, which no export knows."
+
+
+def _choice_of_part(space: Space, parameters: Any) -> tuple[Callable[[Any, jax.Array], tuple[jax.Array, Any]], Any, str]:
+    """`_choice` of a space without parts."""
+    gaussian = isinstance(space, Box)
+    row: Any = parameters
+    if isinstance(parameters, dict) and set(parameters) == {"mean", "log_std"}:
+        row = parameters["mean"]
+    if gaussian != isinstance(parameters, dict) or not hasattr(row, "shape"):
+        raise UserError(_UNKNOWN)
+    noise: Any = jax.ShapeDtypeStruct(row.shape, jnp.float32)
+    if gaussian:
+
+        def normal(parameters: Any, noise: jax.Array) -> tuple[jax.Array, Any]:
+            std = jnp.exp(parameters["log_std"])
+            return parameters["mean"] + std * noise, {"mean": parameters["mean"], "std": std}
+
+        return normal, noise, "normal"
+    if isinstance(space, MultiBinary):
+        return lambda logits, noise: ((logits + noise > 0).astype(int), {"logits": logits}), noise, "logistic"
+    ends = np.cumsum(categories(space))[:-1]
+
+    def best(logits: jax.Array, noise: jax.Array) -> tuple[jax.Array, Any]:
+        chosen = [jnp.argmax(entry, axis=-1) for entry in jnp.split(logits + noise, ends, axis=-1)]
+        return chosen[0] if isinstance(space, Discrete) else jnp.stack(chosen, axis=-1), {"logits": logits}
+
+    return best, noise, "Gumbel"
 
 
 def task_of(family: envs.TaskFamily, text: str) -> Task:

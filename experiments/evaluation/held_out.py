@@ -194,7 +194,8 @@ def evaluate_into(folder: Path, agent: Trained, config: EvaluateConfig, settings
     with luxury(video.name, video):
         filmed_anew = declaration.adapts_by == "gradient"  # where chance decided how the episodes went
         keys = {name: jax.random.wrap_key_data(first["keys"][i]) for i, name in enumerate(episodes)}
-        recorded = rollout_video.write(video, agent.family, first["tasks"], episodes, None if filmed_anew else keys)
+        keys_of_episodes = None if filmed_anew else keys
+        recorded = rollout_video.write(video, agent.family, first["tasks"], episodes, keys_of_episodes, agent.learner.read)
         if not recorded and filmed_anew:
             film.write(video, agent, tasks, num_steps=config.num_steps)
     return result
@@ -224,7 +225,8 @@ def adapter(learner: MetaLearner, num_steps: int) -> Callable[[Any, Any], dict[s
         support, query = curve.experience
         first = query if num_steps == 0 else jax.tree.map(lambda x: x[0], support)
         episodes = {"before": first_episode(first), "after": first_episode(query)}
-        episodes["actions"] = tuple(learner.to_action(batch.trajectory.action[0]) for batch in (first, query))
+        of_first = lambda batch: jax.tree.map(lambda x: x[0], batch.trajectory.action)
+        episodes["actions"] = tuple(learner.to_action(of_first(batch)) for batch in (first, query))
         episodes["keys"] = tuple(batch.trajectory.key[0] for batch in (first, query))
         measured = {"measures": curve.measures, "greedy_measures": curve.greedy_measures}
         error = jnp.zeros_like(curve.score) if curve.gain_error is None else curve.gain_error
@@ -301,7 +303,7 @@ def summarise_measures(
 def draw(path: Path, family: Any, tasks: Any, result: dict[str, Any], curves: dict[str, Any]) -> None:
     """The adaptation curve and, where the family lies in a plane, paths before and after adaptation."""
     episodes = None
-    if family.plane(np.zeros(family.observation_space.shape or ()), family.default_params) is not None:
+    if family.plane(np.zeros(curves["before"][0].shape[2:]), family.default_params) is not None:
         episodes = jax.tree.map(lambda x: x[:TASKS_DRAWN], (curves["before"], curves["after"]))
     figures.adaptation(path, result, family, jax.device_get(tasks), episodes)
 

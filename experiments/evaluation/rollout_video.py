@@ -1,6 +1,6 @@
 """``rollout.gif``: a held-out task before and after adaptation, side by side, as the family itself draws it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 import envs
 from envs.stepping import first_step, next_step
+from metarl.interfaces import unchanged
 
 MAX_FRAMES = 50  # of one episode; longer ones skip states
 SECONDS = 4.0  # that a full episode lasts
@@ -24,6 +25,7 @@ def write(
     task: Any,
     episodes: dict[str, tuple[Any, Any, Any]],
     keys: Mapping[str, jax.Array] | None = None,
+    read: Callable[[Any], Any] = unchanged,
 ) -> bool:
     """Draw recorded episodes of one task beside each other. Their states are found by playing the recorded actions again.
 
@@ -33,6 +35,7 @@ def write(
         task: the task of all episodes.
         episodes: caption -> (observation [T, ...], action [T, ...], mask [T]).
         keys: caption -> key that the episode was drawn with; not needed by a family without randomness of its own.
+        read: the family's observation -> what is recorded of it.
 
     Returns:
         Whether it was written. Not if the family cannot draw itself, nor if playing the actions again does not give the
@@ -44,7 +47,9 @@ def write(
     films = []
     for caption, (observation, action, mask) in episodes.items():
         key = jax.random.key(0) if keys is None else keys[caption]
-        states = replay(family, task, action[: int(mask.sum())], observation, key)
+        steps = int(mask.sum())
+        taken = jax.tree.map(lambda leaf, steps=steps: leaf[:steps], action)
+        states = replay(family, task, taken, observation, key, read)
         if states is None:
             return False
         films.append(film(family, task, states))
@@ -56,15 +61,17 @@ def write(
     return True
 
 
-def replay(family: Any, task: Any, actions: np.ndarray, observed: np.ndarray, key: jax.Array) -> list[Any] | None:
+def replay(
+    family: Any, task: Any, actions: Any, observed: np.ndarray, key: jax.Array, read: Callable[[Any], Any] = unchanged
+) -> list[Any] | None:
     """The states of an episode, or None if they do not look as recorded."""
     step = jax.jit(lambda t, state, action: next_step(family, key, t, state, action, task)[:2])
     state, observation = first_step(family, key, task)
     states = [state]
-    for t, action in enumerate(actions):
-        if not np.allclose(observation, observed[t], atol=1e-4, rtol=1e-4):
+    for t in range(len(jax.tree.leaves(actions)[0])):
+        if not np.allclose(read(observation), observed[t], atol=1e-4, rtol=1e-4):
             return None
-        state, observation = step(t, state, action)
+        state, observation = step(t, state, jax.tree.map(lambda x, t=t: x[t], actions))
         states.append(state)
     return states
 

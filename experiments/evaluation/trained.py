@@ -108,7 +108,8 @@ def trained(
         functions = compiled(learner)
         if acting is not None and acting.remembers:
             raise UserError("this agent acts by what it remembers; step it with an actor: agent.actor(curve), see Actor.")
-        action = functions.act_at(curve.path, index_of(curve, step), read_observation(family, observation))
+        seen = read_observation(family, observation, read=functions.read)
+        action = functions.act_at(curve.path, index_of(curve, step), seen)
         return in_space(family.action_space, action)
 
     def actor(curve: AdaptationCurve | None = None, step: int = -1, *, task: Task = None, **how: Any) -> Actor:

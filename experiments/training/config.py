@@ -1,18 +1,18 @@
 """The settings of a reinforcement-learning run, and the family and agent they describe."""
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import optax
-from gymnasium.spaces import Discrete
 
 import agents
 import envs
 from agents import ReinforcementSettings
 from agents.agent import Kind
+from agents.parts.action_units import has_gaussian
+from agents.parts.encoding import num_read, read_space, refuse_unknown, trunk_of
 from envs import registration
 from envs.options import from_flags
 from experiments.cli.errors import UserError
@@ -140,10 +140,17 @@ def resolve(config: TrainConfig) -> TrainConfig:
     between(config, seed=(0, MAX_SEED), outer_lr=(0, infinity), initial_std=(1e-6, infinity), action_scale=(1e-6, infinity))
     between(config, gamma=(0, 1), gae_lambda=(0, 1))
     family = family_of(config)
+    try:
+        refuse_unknown("action_space", family.action_space)
+        seen = read_space(family.observation_space)
+        if config.network is None:  # of one's own it says itself what it is
+            config = dataclasses.replace(config, trunk=trunk_of(seen, config.trunk))
+    except ValueError as error:
+        raise UserError(f"{config.env}: {error}") from error
     if getattr(config.own, "baseline", None) == "auto":
-        baseline = "time" if is_large(family.observation_space.shape or ()) else "linear"
+        baseline = "time" if is_large(seen.shape) else "linear"
         config = dataclasses.replace(config, own=dataclasses.replace(config.own, baseline=baseline))
-    if not isinstance(family.action_space, Discrete):
+    if has_gaussian(family.action_space):
         return config if config.initial_std is not None else dataclasses.replace(config, initial_std=1.0)
     asked = {"initial_std": config.initial_std is not None, "action_scale": config.action_scale != 1}
     for name, why in (("initial_std", "there is no Gaussian"), ("action_scale", "there is nothing to scale")):
@@ -156,7 +163,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
 def chosen(given: TrainConfig, resolved: TrainConfig) -> str | None:
     """One line about a choice of `resolve` that changes what is learned, or None."""
     if getattr(given.own, "baseline", None) == "auto" and resolved.own.baseline == "time":
-        size = math.prod(family_of(resolved).observation_space.shape or ())
+        size = num_read(family_of(resolved).observation_space)
         return (
             f"--baseline is time, since observations have {size:,} numbers; the linear one reads up to {MOST_OBSERVED:,} "
             "unless asked for."

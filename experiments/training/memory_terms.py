@@ -1,10 +1,11 @@
 """What takes most of the memory of a meta-iteration, by the shapes of its settings, for advice where there is too little."""
 
 import itertools
-import math
 from typing import Any, NamedTuple
 
 import envs
+from agents.parts.encoding import num_read
+from agents.parts.networks import convolved_sizes
 from experiments.cli.flags import flag
 
 
@@ -29,19 +30,21 @@ def terms(config: Any, family: envs.TaskFamily) -> list[Term]:
         config: a resolved configuration of `experiments.train`.
         family: its task family.
     """
-    size = math.prod(family.observation_space.shape or ())
+    space = family.observation_space
+    size = num_read(space)
     steps = config.num_episodes * (config.horizon or family.horizon)
     batches = getattr(config.own, "num_inner_steps", 0) + 1
     at_once = config.task_batch or config.num_tasks
     features = 2 * size + 4
-    layers = (size, *config.hidden_sizes)
+    convolutions = convolved_sizes(space.shape or ()) if config.trunk == "conv" else []
+    layers = (*(convolutions[-1:] or [size]), *config.hidden_sizes)
     weights = sum(first * second for first, second in itertools.pairwise(layers))
     episodes = f"{flag('num_tasks')}, {flag('num_episodes')} or {flag('horizon')}"
     found = [
         Term(f"observations of {size:,} numbers", config.num_tasks * batches * steps * size, f"a smaller {episodes}"),
         Term(
             "what the layers of the policy compute",
-            at_once * batches * steps * sum(config.hidden_sizes),
+            at_once * batches * steps * (sum(convolutions) + sum(config.hidden_sizes)),
             f"a smaller {flag('task_batch')}, {flag('num_episodes')} or {flag('hidden_sizes')}",
         ),
         Term(f"{weights:,} weights per task and step", at_once * batches * weights, f"smaller {flag('hidden_sizes')}"),

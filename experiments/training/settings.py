@@ -26,6 +26,8 @@ PARTS: dict[str, Part] = {
     "remat": "remat",
 }  # flags that need what not all agents use
 HIDDEN = ("own",)  # fields that are not flags
+# What runs had before there was such a setting, where today's default is another.
+BEFORE = {"trunk": "mlp"}
 
 
 def find_users_modules() -> None:
@@ -71,6 +73,7 @@ def parse_run(
     given = given_flags(args)
     stored = to_resume(Path(given.get("run_dir", ""))) if "resume" in given else {}
     begins_from = source(given)
+    stored, begins_from = (BEFORE | each if each else each for each in (stored, begins_from))
     trusted = [given[name].rpartition(":")[0] for name in NAMING if name in given] + given.get("trust", "").split()
     for folder, settings in ((stored.get("run_dir", ""), stored), (given.get("start_from", ""), begins_from)):
         if settings:
@@ -88,7 +91,7 @@ def parse_run(
         if name not in known:
             _refuse_foreign(name, value, agent, kind, {field.name for field in dataclasses.fields(config)})
     if "network" in given and declaration.adapts_by != "memory":  # whose hidden layers come after the memory
-        for name in ("hidden_sizes", "activation"):
+        for name in ("hidden_sizes", "activation", "trunk"):
             if name in given:
                 raise UserError(f"{flag(name)} is {given[name]}, but --network has layers of its own; leave one of them out.")
     description = f"{config.__doc__}\n\nAgent {agent}: {inspect.cleandoc(declaration.make.__doc__ or agent)}"
@@ -167,6 +170,7 @@ def from_flat(config: Any, kind: Kind, settings: dict[str, Any]) -> Any:
 
 def stored_as(config: Any, kind: Kind, settings: dict[str, Any]) -> Any:
     """A configuration from the settings in a config.json; those that the agent does not have are left out."""
+    settings = BEFORE | settings
     refuse_unfit(config, kind, settings)
     agent = declared(settings.get("agent", config.agent), kind)
     known = _fields(config, agent) | set(hyperparameters(agent, kind))

@@ -10,6 +10,7 @@ from typing import Any
 import agents
 from agents.agent import ADAPTS_BY, hyperparameters
 from agents.build import name_of, who_has
+from agents.parts.encoding import is_image
 from envs.contract import explain
 from envs.options import from_flags
 from envs.scales import Scales, bounded_near_one, far_from_one, scales
@@ -121,7 +122,9 @@ def measured(given: dict[str, str], agent: str, found: dict[str, Any]) -> dict[s
         family = _family(given)
     except ValueError:
         return {}  # a mistake that is told where the run begins
-    if open_ == ["normalize_observations"] and bounded_near_one(family.observation_space):
+    if "network" not in given and is_image(family.observation_space) and given.get("trunk", "auto") != "mlp":
+        open_ = [name for name in open_ if name != "normalize_observations"]  # convolutions scale bytes themselves
+    if not open_ or (open_ == ["normalize_observations"] and bounded_near_one(family.observation_space)):
         return {}
     size = _scales(family)
     far = {"normalize_observations": far_from_one(size.observation), "normalize_rewards": far_from_one(size.reward)}

@@ -21,6 +21,7 @@ OF_WORLD = {
         "gae_lambda": 0.5,
         "hidden_sizes": (4,),
         "activation": "relu",
+        "trunk": "conv",
         "initial_std": 0.3,
         "action_scale": 3.0,
         "normalize_observations": True,

@@ -7,7 +7,7 @@ import pytest
 
 ROOM = Path(__file__).parent.parent.parent / "envs"
 ORDER = [
-    "processors optional options task_spaces drawing forks keys measures",
+    "processors optional options task_spaces drawing forks keys measures values",
     "family",
     "stepping",
     "contract task_lists task_files scales",

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, MultiBinary
+from gymnasium.spaces import Box, Text
 
 import envs
 from envs import check
@@ -100,11 +100,11 @@ BROKEN = {
     "actions that policies do not take": (
         Walk,
         {
-            "action_space": MultiBinary(2),
-            "transition": lambda self, s, a, r, p: s + a.sum(),
+            "action_space": Text(2),
+            "transition": lambda self, s, a, r, p: s,
             "reward": lambda self, s, a, n, r, p: n,
         },
-        "Broken.action_space is MultiBinary.*policies act in Discrete",
+        "Broken.action_space is Text.*but agents take Box, Discrete, MultiDiscrete",
     ),
     "actions of whole numbers": (
         Walk,

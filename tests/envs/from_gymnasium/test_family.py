@@ -463,7 +463,7 @@ REFUSED = {
     "half a step": ({"horizon": 2.5}, "horizon is 2.5"),
     "not an env": ({"env": lambda: 3}, "made a int"),
     "actions": (
-        {"env": type("Many", (Odd,), {"action_space": MultiDiscrete([2, 2])}), "apply_task": lambda e, t: None},
+        {"env": type("Many", (Odd,), {"action_space": Box(0, 5, (2,), np.int32)}), "apply_task": lambda e, t: None},
         "agents act",
     ),
     "observations": (

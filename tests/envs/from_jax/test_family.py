@@ -7,14 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
+from gymnasium.spaces import Box, Dict, Discrete, Text, Tuple
 
 import agents
 import envs
 from envs import check
 from envs.check import __main__ as command
+from envs.contract import check_family
 from envs.keys import numbers
 from experiments.training import meta_train
+from tests.agents import spaces_probe
 from tests.envs.from_jax.by_hand import (
     ACTIONS,
     HORIZON,
@@ -53,6 +55,49 @@ def test_whole_episodes_are_those_stepped_by_hand(family):
         num_episodes=6,
     )
     assert min(lengths) < HORIZON and len(set(lengths)) > 1
+
+
+def as_functions(world):
+    """Reset and step of a probe, for `from_jax`."""
+
+    def reset(key, task):
+        state = world.initial(key, task)
+        return state, world.observation(state, key, task)
+
+    def step(key, state, action, task):
+        after = world.transition(state, action, key, task)
+        return after, world.observation(after, key, task), world.reward(state, action, after, key, task), jnp.asarray(False)
+
+    return reset, step
+
+
+@pytest.mark.parametrize("name", spaces_probe.SPACES)
+def test_every_space_is_taken_and_played(name):
+    world = spaces_probe.family(name)
+    seen, acts = world.observation_space, world.action_space
+    family = envs.from_jax(*as_functions(world), world.sample_task, world.horizon, seen, acts)
+    check_family(family)
+    if name not in ("nested", "image"):
+        return
+    task = world.sample_task(KEY)
+    env, beside = envs.TaskEnv(family, task=task), envs.TaskEnv(world, task=task)
+    acts.seed(3)
+    episodes = [each.reset(seed=3)[0] for each in (env, beside)]
+    assert seen.contains(episodes[0])
+    for _ in range(world.horizon):
+        action = acts.sample()
+        given, expected = env.step(action), beside.step(action)
+        assert seen.contains(given[0]) and given[1] == pytest.approx(expected[1], rel=1e-5) and given[2:4] == expected[2:4]
+
+
+def test_an_observation_that_changes_its_type_is_refused():
+    world = spaces_probe.family("several discrete")
+    reset, step = as_functions(world)
+    shorter = lambda *given: (lambda state, seen, *rest: (state, seen.astype(jnp.int8), *rest))(*step(*given))
+    with pytest.raises(
+        ValueError, match=r"step returns an observation with shape \(\) of int8, but reset one with .* of int32"
+    ):
+        envs.from_jax(reset, shorter, world.sample_task, 2, world.observation_space, world.action_space)
 
 
 def test_the_gymnasium_environment_plays_the_same_episode(family):
@@ -181,14 +226,24 @@ WRONG = {
     "params_of is no function": ({"params_of": {"mass": 1.0}}, "params_of is {'mass': 1.0}, but must be a function"),
     "no horizon": ({"horizon": 0}, "from_jax: horizon is 0, but must be a whole number of at least 1"),
     "horizon of half a step": ({"horizon": 2.5}, "horizon is 2.5"),
-    "no observation space": ({"observation_space": (2,)}, r"observation_space is \(2,\), but policies read Box"),
-    "observations in a dict": (
+    "no observation space": ({"observation_space": (2,)}, r"observation_space is \(2,\), but must be a space, such as a Box"),
+    "observations that are no dict": (
         {"observation_space": Dict(place=OBSERVATIONS)},
-        "observation_space is Dict.*put all into one array",
+        "reset returns as observation a .*, but must return a dict with place; make them agree",
     ),
-    "no action space": ({"action_space": 4}, "action_space is 4, but policies act in Discrete spaces or a Box of floats"),
-    "several discrete actions": ({"action_space": MultiDiscrete([2, 2])}, "action_space is MultiDiscrete"),
-    "actions of whole numbers": ({"action_space": Box(0, 3, (1,), np.int32)}, "action_space is Box"),
+    "text among observations": (
+        {"observation_space": Dict(place=OBSERVATIONS, said=Text(3))},
+        r"from_jax: observation_space\['said'\] is Text.*, but agents take Box, Discrete",
+    ),
+    "no action space": ({"action_space": 4}, "action_space is 4, but must be a space, such as a Box, of gymnasium.spaces"),
+    "actions of whole numbers": (
+        {"action_space": Box(0, 3, (1,), np.int32)},
+        "action_space is Box.*in Discrete spaces or a Box",
+    ),
+    "whole numbers among actions": (
+        {"action_space": Tuple([ACTIONS, Box(0, 3, (1,), np.int32)])},
+        r"from_jax: action_space\[1\] is Box.*or a MultiDiscrete",
+    ),
     "reset gives a state alone": (
         {"reset": lambda key, task: reset(key, task)[0]},
         r"reset returns 3 values, but must return \(state, observation\)",

@@ -11,7 +11,8 @@ import jax
 import numpy as np
 import pytest
 from flax import linen as nn
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+from gymnasium.spaces.utils import flatten
 
 import agents
 import envs
@@ -19,6 +20,8 @@ from envs.families.navigation import Goal, Navigation2D
 from experiments import export as command
 from experiments.cli.errors import UserError
 from experiments.evaluation import export, load, trained
+from experiments.evaluation.export import _choice
+from tests.agents import spaces_probe
 from tests.few import few
 
 PAGE = (Path(__file__).parents[3] / "docs/export.md").read_text()
@@ -173,6 +176,69 @@ def test_a_reader_refuses_another_version(tmp_path):
         reader["load"](tmp_path / "other.npz")
 
 
+@pytest.mark.parametrize("name", ["several discrete", "table of discrete", "bits", "one number"])
+def test_arrays_of_other_spaces(name, tmp_path):
+    family = spaces_probe.family(name)
+    agent, space = made(family=family), family.action_space
+    actor = agent.actor()
+    actor.reset()
+    reader, policy = reader_of(export(agent, tmp_path / "p.npz"))
+    as_read = lambda x: x if isinstance(family.observation_space, Box) else flatten(family.observation_space, x)
+    seen = np.stack([as_read(each) for each in family.shown])
+    for action, each in zip(reader["act"](policy, seen), family.shown, strict=True):
+        np.testing.assert_allclose(action, actor.act(each), rtol=1e-5, atol=1e-5)
+    drawn = reader["act"](policy, np.repeat(seen[:1], 4000, axis=0), np.random.default_rng(0))
+    assert drawn.dtype == space.dtype and space.contains(np.asarray(drawn[0]) if space.shape == () else drawn[0])
+    if name == "bits":
+        acting = agent.learner.acting
+        _, logits = acting.respond(*acting.begin(agent.state, None), seen[0])
+        np.testing.assert_allclose(drawn.mean(axis=0).ravel(), jax.nn.sigmoid(logits), atol=0.04)
+
+
+def test_what_is_drawn_with_noise_has_the_policy_s_probabilities():
+    """Of entries with values of their own number, and of bits."""
+    logits, many = jax.random.normal(jax.random.key(0), (5,)), 8000
+    for space, draw in ((MultiDiscrete([2, 3]), jax.random.gumbel), (MultiBinary(5), jax.random.logistic)):
+        choose, noise, _ = _choice(space, logits)
+        drawn, _ = jax.vmap(choose, (None, 0))(logits, draw(jax.random.key(1), (many, *noise.shape)))
+        if isinstance(space, MultiBinary):
+            expected = [1 / (1 + np.exp(-np.asarray(logits)))]
+            found = [np.mean(drawn, axis=0)]
+        else:
+            expected = [np.exp(part) / np.exp(part).sum() for part in (logits[:2], logits[2:])]
+            found = [np.bincount(column, minlength=len(p)) / many for column, p in zip(drawn.T, expected, strict=True)]
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=0.03)
+
+
+@pytest.mark.parametrize(("name", "space"), [("maml", "nested"), ("rl2", "nested"), ("maml", "image")])
+def test_a_program_takes_and_gives_what_the_environment_does(name, space, tmp_path):
+    pytest.importorskip("flatbuffers")
+    family = spaces_probe.family(space)
+    agent = made(name, family)
+    path = export(agent, tmp_path / "p", format="stablehlo")
+    program = jax.export.deserialize(bytearray(path.read_bytes()))
+    arguments, _ = jax.tree.unflatten(program.in_tree, [np.zeros(like.shape, like.dtype) for like in program.in_avals])
+    *memory, _, noise = arguments[:3] if name == "rl2" else arguments
+    actor, begins = agent.actor(), np.int32(2)
+    actor.reset()
+    for observation in family.shown[:3]:
+        compiled = jax.tree.map(lambda x: np.asarray(x, jax.dtypes.canonicalize_dtype(np.asarray(x).dtype)), observation)
+        given = (compiled, noise)
+        if name == "rl2":
+            found, action, _ = program.call(*memory, *given, np.float32(0.5), np.bool_(False), begins)
+            memory, begins = [found], np.int32(0)
+        else:
+            action, _ = program.call(*given)
+        theirs = actor.act(observation)
+        actor.observe(0.5, False)
+        assert jax.tree.structure(action) == jax.tree.structure(theirs)
+        for ours, other in zip(jax.tree.leaves(action), jax.tree.leaves(theirs), strict=True):
+            np.testing.assert_allclose(ours, other, rtol=1e-5, atol=1e-5)
+    told = json.loads((tmp_path / "p.json").read_text())
+    assert told["noise"] == ("Gumbel" if space == "image" else ["normal", "Gumbel", "Gumbel", "logistic"])
+
+
 CALL = """
 import json, jax.export, numpy as np
 program = jax.export.deserialize(open(sys.argv[1], "rb").read())
@@ -245,8 +311,10 @@ def test_a_program_with_memory_plays_as_the_actor_does(family, episodes_before, 
         (lambda: made("rl2", memory_size=5), "acts by a memory, which format npz does not hold; write it with format"),
         (lambda: made(network=own_network), "no MLP of dense layers, and format npz holds no other; write it with format"),
         (lambda: made("oracle"), "this agent sees the task, and acts in none without"),
+        (lambda: made(family=spaces_probe.family("image")), "no MLP of dense layers, and format npz holds no other"),
+        (lambda: made(family=spaces_probe.family("nested")), "actions have parts, which format npz does not hold; write it"),
     ],
-    ids=["memory", "own network", "no task"],
+    ids=["memory", "own network", "no task", "convolutions", "parts"],
 )
 def test_what_arrays_cannot_hold_is_said_in_one_line(agent, said, tmp_path):
     with pytest.raises(UserError) as error:

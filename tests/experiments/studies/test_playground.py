@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 import agents
 import metarl
@@ -331,7 +332,7 @@ def test_the_policy_gradient_step_is_that_of_jax(browser):
 def memory_of(data, family, **options):
     """An agent with a memory in JAX: its functions and parameters."""
     options = {"hidden_sizes": tuple(data["sizes"][1:-1]), "activation": "tanh", "initial_std": 1.0} | options
-    actor_critic = recurrent(family, options, data["size"])
+    actor_critic = recurrent(family, options, nn.GRUCell(data["size"]))
     params = actor_critic.init(jax.random.key(0))
     actor = mlp_of(unpack(data["weights"]), data["sizes"])
     if "log_std" in data:

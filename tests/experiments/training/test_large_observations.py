@@ -37,7 +37,7 @@ def settings(run):
 
 def test_the_baseline_fits_the_observation_and_says_so(tmp_path, capsys):
     run = small_run(tmp_path / "run", *LARGE)
-    assert settings(run)["baseline"] == "time"
+    assert settings(run)["baseline"] == "time" and settings(run)["trunk"] == "conv"
     said = "--baseline is time, since observations have 1,200 numbers; the linear one reads up to 1,000 unless asked for."
     assert said in capsys.readouterr().out.splitlines()
     assert settings(small_run(tmp_path / "small", "--eval-tasks", "0"))["baseline"] == "linear"

@@ -100,6 +100,13 @@ def test_settings_are_flat_and_come_back(tmp_path):
     assert common(changed(config, KIND, horizon=7)) == common(config) | {"horizon": 7}
 
 
+def test_runs_from_before_convolutions_keep_dense_layers(tmp_path):
+    stored = flat(train_config(run_dir=tmp_path), KIND)
+    assert stored_as(TrainConfig, KIND, stored | {"run_dir": tmp_path}).trunk == "auto"
+    del stored["trunk"]
+    assert stored_as(TrainConfig, KIND, stored | {"run_dir": tmp_path}).trunk == "mlp"
+
+
 def test_python_refuses_what_flags_refuse(tmp_path):
     for wrong, message in (
         ({"agent": "maml", "clip": 0.1}, "no use for it"),
