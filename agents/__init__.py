@@ -2,7 +2,15 @@
 
 from agents.agent import Adaptation, Agent, Bounds, ByPPO, InnerLoop, NoHyperparameters, Only, OnPolicy, Training
 from agents.build import build, make
-from agents.parts.world import RegressionSettings, ReinforcementSettings, World, policy_gradient_world, regression_world
+from agents.parts.networks import Conv
+from agents.parts.world import (
+    RegressionSettings,
+    ReinforcementSettings,
+    World,
+    classification_world,
+    policy_gradient_world,
+    regression_world,
+)
 from agents.registration import find, find_network, register, register_network, registered
 
 AGENTS = {
@@ -20,6 +28,7 @@ AGENTS = {
     "pretrained": ".pretrained:PRETRAINED",
     "multitask": ".multitask:MULTITASK",
     "mann": ".mann:MANN",
+    "protonet": ".protonet:PROTONET",
     "rl2": ".rl2:RL2",
     "oracle": ".oracle:ORACLE",
     "random": ".random_start:RANDOM_START",
@@ -27,6 +36,8 @@ AGENTS = {
 
 for _name, _agent in AGENTS.items():
     register(_name, _agent)
+
+register_network("conv", Conv())
 
 __all__ = [
     "AGENTS",
@@ -43,6 +54,7 @@ __all__ = [
     "Training",
     "World",
     "build",
+    "classification_world",
     "find",
     "find_network",
     "make",

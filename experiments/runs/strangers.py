@@ -10,7 +10,7 @@ from typing import Any
 from experiments.cli.errors import UserError
 
 OURS = ("metarl", "envs", "agents", "experiments")
-NAMING = ("env", "agent", "network")  # settings that may say "module:name"
+NAMING = ("env", "agent", "network", "problem")  # settings that may say "module:name"
 HOW = "give --trust {module}; in Python, trust=({module!r},)"
 MAX_REKEYED = 16  # times that a run may go on with other random numbers
 _told: set[str] = set()
