@@ -29,6 +29,12 @@ def table(tmp_path_factory):
     return out
 
 
+def test_every_agent_named_by_default_serves_regression(tmp_path):
+    config = sinusoid_table.SinusoidTableConfig(out=tmp_path)
+    cells = [sinusoid_table.plan(config, "maml", 10, agent) for agent in config.agents]
+    assert {"maml", "mann", "oracle"} <= {cell.config.agent for cell in cells}
+
+
 def test_every_agent_and_number_of_points_has_a_row(table):
     text = (table / "table.md").read_text()
     for protocol, shots in (("maml", 10), ("meta-sgd", 5), ("meta-sgd", 10), ("meta-sgd", 20)):
