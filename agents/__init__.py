@@ -5,8 +5,16 @@ from flax import linen as nn
 from agents.agent import Adaptation, Agent, Bounds, ByPPO, InnerLoop, NoHyperparameters, Only, OnPolicy, Training
 from agents.build import build, make
 from agents.parts.linear_recurrence import LRU
+from agents.parts.networks import Conv
 from agents.parts.transformer import Transformer
-from agents.parts.world import RegressionSettings, ReinforcementSettings, World, policy_gradient_world, regression_world
+from agents.parts.world import (
+    RegressionSettings,
+    ReinforcementSettings,
+    World,
+    classification_world,
+    policy_gradient_world,
+    regression_world,
+)
 from agents.registration import find, find_memory, find_network, register, register_memory, register_network, registered
 
 AGENTS = {
@@ -24,6 +32,7 @@ AGENTS = {
     "pretrained": ".pretrained:PRETRAINED",
     "multitask": ".multitask:MULTITASK",
     "mann": ".mann:MANN",
+    "protonet": ".protonet:PROTONET",
     "rl2": ".rl2:RL2",
     "oracle": ".oracle:ORACLE",
     "random": ".random_start:RANDOM_START",
@@ -35,6 +44,8 @@ for _name, _agent in AGENTS.items():
     register(_name, _agent)
 for _name, _memory in MEMORIES.items():
     register_memory(_name, _memory)
+
+register_network("conv", Conv())
 
 __all__ = [
     "AGENTS",
@@ -51,6 +62,7 @@ __all__ = [
     "Training",
     "World",
     "build",
+    "classification_world",
     "find",
     "find_memory",
     "find_network",

@@ -34,7 +34,7 @@ from metarl.tasks import ONE_BATCH, TaskMap
 if TYPE_CHECKING:  # parts know what a declaration is made of, not the other way round
     from agents.parts.world import World
 
-Kind = Literal["reinforcement", "regression"]  # of world
+Kind = Literal["reinforcement", "regression", "classification"]  # of world
 Part = Literal["optimizer", "remat", "inner_rule", "inner_surrogate"]
 KINDS: tuple[Kind, ...] = typing.get_args(Kind)
 PARTS: tuple[Part, ...] = typing.get_args(Part)
@@ -49,7 +49,7 @@ class Bounds(NamedTuple):
 
 
 class Only(NamedTuple):
-    """Marks a hyperparameter that counts in one kind of world; in the other the agent does not have it."""
+    """Marks a hyperparameter that counts in one kind of world; in others the agent does not have it, but for further marks."""
 
     kind: Kind
 
@@ -135,10 +135,11 @@ class ReinforcementSettings:
 
 @dataclass(frozen=True)
 class RegressionSettings:
-    """What any agent is told in regression."""
+    """What any agent is told in regression, and in classification."""
 
     num_shots: int = 10  # Finn et al. 2017, sinusoids
-    """N: points in the support set, and as many fresh ones in the query set."""
+    """N: points in the support set, and as many fresh ones in the query set, unless the family draws that otherwise. In N-way
+    classification: of every class."""
     hidden_sizes: tuple[int, ...] = (40, 40)  # the same
     """Hidden layers."""
     activation: Literal["tanh", "relu"] = "relu"  # the same
@@ -185,7 +186,7 @@ class Agent(NamedTuple):
         hyperparameters: a frozen dataclass whose fields all have defaults; the type of ``own``. A field's docstring is the help
             of its flag, and its type, int, float, bool, str, Literal or a tuple of one of these, may be marked with `Bounds`
             and `Only`.
-        serves: the kinds of world it can be made for.
+        serves: the kinds of world it can be made for: "reinforcement" learning, "regression" and few-shot "classification".
         adapts_by: how it gets from 0 to K on a new task: "gradient" steps on fresh data each, gradient steps all on "one batch"
             of episodes, "memory" over the episodes of a trial, or "nothing": it does not adapt.
         uses: optional parts of `Training` that have an effect: "optimizer" (with outer_lr), "remat", "inner_rule",
@@ -224,7 +225,8 @@ def hyperparameters(agent: Agent, kind: Kind) -> dict[str, Hyperparameter]:
     found = {}
     for field in dataclasses.fields(agent.hyperparameters):
         hint, *marks = typing.get_args(hints[field.name]) if _is_marked(hints[field.name]) else (hints[field.name],)
-        if any(isinstance(mark, Only) and mark.kind != kind for mark in marks):
+        only = [mark.kind for mark in marks if isinstance(mark, Only)]
+        if only and kind not in only:
             continue
         bounds = next((mark for mark in marks if isinstance(mark, Bounds)), None)
         found[field.name] = Hyperparameter(field.name, hint, field.default, helps.get(field.name, ""), bounds)

@@ -12,6 +12,7 @@ from agents.parts.world import (
     RegressionSettings,
     ReinforcementSettings,
     World,
+    classification_world,
     policy_gradient_world,
     regression_world,
 )
@@ -50,7 +51,7 @@ def refuse_kind(agent: str | Agent, kind: Kind) -> None:
     """Raise ValueError if an agent cannot be made for a kind of world."""
     declared = declaration(agent)
     if kind not in declared.serves:
-        serves = "reinforcement learning" if declared.serves == ("reinforcement",) else "regression"
+        serves = " and ".join("reinforcement learning" if each == "reinforcement" else each for each in declared.serves)
         raise ValueError(f"{name_of(agent)} serves {serves} only.")
 
 
@@ -72,7 +73,7 @@ def build(agent: str | Agent, world: World, training: Training, **own: Any) -> M
 
     Args:
         agent: a name, or a declaration.
-        world: see `policy_gradient_world` and `regression_world`.
+        world: see `policy_gradient_world`, `regression_world` and `classification_world`.
         training: how it is trained.
         **own: its hyperparameters, where they are not to be the defaults.
 
@@ -116,7 +117,8 @@ def make(
 
     Args:
         agent: a name, ``module:name``, or a declaration.
-        family: environments (`envs.make`), or a family of functions to regress (`envs.families.regression`).
+        family: environments (`envs.make`), a family of functions to regress (`envs.families.regression`), or few-shot tasks of
+            either kind (`envs.few_shot`).
         network: a flax module, or a function from the number of outputs to one; see `agents.parts.networks.from_module`.
         inner_rule: how parameters move during adaptation, see `metarl.rules`; SGD with the agent's ``inner_lr`` if None.
         inner_surrogate: what inner steps maximise, see `metarl.surrogates`; the agent's own if None.
@@ -176,7 +178,8 @@ def make(
     if kind == "reinforcement":
         world = policy_gradient_world(family, ReinforcementSettings(**given), network=network, trained_on=trained_on)
     else:
-        world = regression_world(family, RegressionSettings(**given), network=network)
+        of_kind = classification_world if kind == "classification" else regression_world
+        world = of_kind(family, RegressionSettings(**given), network=network)
     return build(agent, world, training, **own)
 
 
@@ -185,7 +188,7 @@ def kind_of(family: Any) -> Kind:
     if hasattr(family, "horizon") and hasattr(family, "transition"):
         return "reinforcement"
     if hasattr(family, "sample") and hasattr(family, "sample_task"):
-        return "regression"
+        return "regression" if getattr(family, "num_classes", None) is None else "classification"
     raise ValueError(f"{family!r} is no task family: neither environments (horizon, transition) nor functions (sample).")
 
 

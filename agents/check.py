@@ -1,6 +1,7 @@
 """`check_agent`: what every agent must do, ours and a user's own. A test is one line of it."""
 
 import itertools
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
 
@@ -11,7 +12,7 @@ import optax
 
 from agents.agent import KINDS, Agent, Kind, hyperparameters
 from agents.build import declaration, make, name_of
-from agents.probes import Counter, Guess, lines
+from agents.probes import Counter, Guess, lines, sides
 from metarl import rules
 from metarl.interfaces import Acting, AdaptationCurve, MetaLearner, MetaState, Trajectory
 from metarl.surrogates import loaded_dice
@@ -19,13 +20,16 @@ from metarl.surrogates import loaded_dice
 METRICS = ("meta/pre", "meta/post", "meta/gain", "meta/hurt", "inner/step_0", "outer/loss", "time/env_steps")
 ACTING = ("policy/entropy", "policy/kl", "baseline/explained_variance_pre", "baseline/explained_variance_post")
 STEPS = 4  # that an agent is adapted for; fewer are looked at, but not computed
-ITERATIONS: dict[Kind, int] = {"reinforcement": 80, "regression": 600}  # in which it must have learned the probe
+# In which it must have learned the probe.
+ITERATIONS: dict[Kind, int] = {"reinforcement": 80, "regression": 600, "classification": 600}
 SETTINGS: dict[Kind, dict[str, Any]] = {
     "reinforcement": {"num_tasks": 10, "num_episodes": 20, "gamma": 0.9, "hidden_sizes": (16,)},
     "regression": {"num_tasks": 5, "num_shots": 10, "hidden_sizes": (20,)},
+    "classification": {"num_tasks": 5, "num_shots": 10, "hidden_sizes": (20,)},
 }
-OUTER_LR: dict[Kind, float] = {"reinforcement": 0.01, "regression": 0.003}
-INNER_LR: dict[Kind, float] = {"reinforcement": 0.03, "regression": 0.01}
+OUTER_LR: dict[Kind, float] = {"reinforcement": 0.01, "regression": 0.003, "classification": 0.01}
+INNER_LR: dict[Kind, float] = {"reinforcement": 0.03, "regression": 0.01, "classification": 0.3}
+PROBES: dict[Kind, Callable[[Counter], Any]] = {"reinforcement": Guess, "regression": lines, "classification": sides}
 
 
 def check_agent(
@@ -41,10 +45,10 @@ def check_agent(
 
     Args:
         agent: a name, ``module:name``, or a declaration.
-        kind: of world, "reinforcement" or "regression"; all that the agent serves if None.
+        kind: of world, "reinforcement", "regression" or "classification"; all that the agent serves if None.
         learns_by: by how much the score must rise, in units of the probe's score: an untrained agent has about -4 in
-            reinforcement learning and -15 in regression.
-        iterations: meta-iterations to learn it in; 80, and 600 in regression, if None.
+            reinforcement learning, -15 in regression and -1.1 in classification.
+        iterations: meta-iterations to learn it in; 80, and 600 in supervised learning, if None.
         **settings: of `agents.make`, where the agent needs others than the check's.
 
     Raises:
@@ -85,7 +89,7 @@ class Check:
             del usual["outer_lr"]
         self.settings = usual | {"num_iterations": iterations} | settings
         self.counter = Counter()
-        self.family: Any = Guess(self.counter) if kind == "reinforcement" else lines(self.counter)
+        self.family: Any = PROBES[kind](self.counter)
         self.learner = make(agent, self.family, **self.settings)
         if not isinstance(self.learner, MetaLearner):
             self.fail(f"it made a {type(self.learner).__name__}, but must make a metarl MetaLearner.")
@@ -288,7 +292,8 @@ class Check:
         for name in ("score", "used", "greedy_score") if self.kind == "reinforcement" else ("score", "used"):
             if np.shape(getattr(curve, name)) != (count,):
                 self.fail(f"{when} {name} has shape {np.shape(getattr(curve, name))}, but must be {count} numbers.")
-        predicted = jax.eval_shape(self.learner.predict, curve.path, task, jnp.ones((3, 1)))
+        num_inputs = 2 if self.kind == "classification" else 1
+        predicted = jax.eval_shape(self.learner.predict, curve.path, task, jnp.ones((3, num_inputs)))
         rows = (
             ("path", curve.path, count),
             ("the prediction", predicted, count),

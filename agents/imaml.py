@@ -24,7 +24,7 @@ class Imaml(InnerLoop):
     """Iterations of conjugate gradients."""
     cg_damping: Annotated[float, Bounds(0)] = 1.0  # ours: the curvature of a policy's loss need not be positive
     """Added to the curvature in its linear system."""
-    curvature: Annotated[Literal["hessian", "gauss-newton"], Only("regression")] = "hessian"
+    curvature: Annotated[Literal["hessian", "gauss-newton"], Only("regression"), Only("classification")] = "hessian"
     """Of the inner loss."""
 
 

@@ -77,4 +77,4 @@ def multitask(world: World, training: Training, own: Multitask) -> MetaLearner:
     return MetaLearner(init, step, adapt_to, predictions(network))
 
 
-MULTITASK = Agent(multitask, Multitask, serves=("regression",), adapts_by="one batch")
+MULTITASK = Agent(multitask, Multitask, serves=("regression", "classification"), adapts_by="one batch")

@@ -68,4 +68,4 @@ def _flat(learner: MetaLearner) -> MetaLearner:
     return learner._replace(adapt=adapt, acting=sees)
 
 
-ORACLE = Agent(oracle, Oracle, adapts_by="nothing", mixes_tasks=True)
+ORACLE = Agent(oracle, Oracle, serves=("reinforcement", "regression"), adapts_by="nothing", mixes_tasks=True)

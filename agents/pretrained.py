@@ -25,7 +25,7 @@ class Pretrained(OnPolicy, Adaptation):
     """Fine-tuning by gradient steps."""
 
     recipe: Literal["plain", "lower-early", "frozen", "gradual", "new-head", "cross-validated"] = "plain"
-    """How it is fine-tuned; cross-validated, which holds back points of a support set, in regression only."""
+    """How it is fine-tuned; cross-validated holds back points of a support set, not in RL."""
 
 
 def pretrained(world: World, training: Training, own: Pretrained) -> MetaLearner:
@@ -127,7 +127,7 @@ def _new_head(network: Network, own: Pretrained) -> InnerRule:
 def _cross_validated(world: World, loop: Inner, scale: tuple[float, ...]):
     """Adapt with the rate of `RATES` that predicts held-back points of the support set best."""
     if world.resample:
-        raise ValueError("recipe 'cross-validated' holds back points of one support set; it serves regression only.")
+        raise ValueError("recipe 'cross-validated' holds back points of one support set; reinforcement learning has none.")
 
     def adapt(state, task, key, num_steps):
         support = loop.problem.sample_batch(state.theta, task, jax.random.split(key)[0])

@@ -1,4 +1,4 @@
-"""The two worlds in which `agents.check` tries agents, and the counter of what they draw there."""
+"""The worlds in which `agents.check` tries agents, and the counter of what they draw there."""
 
 import threading
 from collections.abc import Callable
@@ -104,3 +104,31 @@ def lines(counter: Counter) -> Lines:
         return x, task.value * x + 3.0 + counter.seen(x < jnp.inf)
 
     return Lines(sample_task, sample)
+
+
+class Side(NamedTuple):
+    """The task of `sides`."""
+
+    value: jax.Array
+
+
+class Sides(NamedTuple):
+    """The probe in classification: which third of the plane a point lies in, two of the thirds having changing names."""
+
+    sample_task: Callable[[jax.Array], Side]
+    sample: Callable[[Side, jax.Array, int], tuple[jax.Array, jax.Array]]
+    num_classes: int
+
+
+def sides(counter: Counter) -> Sides:
+    """Points of a square. Class 2 is the upper half in all tasks, classes 0 and 1 are left and right, or right and left."""
+
+    def sample_task(key):
+        return Side(jnp.where(jax.random.bernoulli(key), 1.0, -1.0))
+
+    def sample(task, key, num_points):
+        x = jax.random.uniform(key, (num_points, 2), minval=-1.0, maxval=1.0)
+        label = jnp.where(x[:, 1] > 0, 2, x[:, 0] * task.value > 0)
+        return x, jax.nn.one_hot(label, 3) + counter.seen(x[:, :1] < jnp.inf)
+
+    return Sides(sample_task, sample, 3)

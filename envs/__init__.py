@@ -5,7 +5,7 @@ environment, `from_jax` of one written in JAX. `TaskEnv` and `TaskVectorEnv` are
 family's tasks.
 """
 
-from envs import drawing, task_spaces
+from envs import drawing, few_shot, task_spaces
 from envs.check import check_task_family
 from envs.families.regression import RegressionFamily, sinusoid, step_function
 from envs.family import TaskFamily, check_task, held_out_tasks
@@ -55,6 +55,7 @@ __all__ = [
     "check_task",
     "check_task_family",
     "drawing",
+    "few_shot",
     "from_brax",
     "from_craftax",
     "from_gymnasium",

@@ -19,6 +19,7 @@ EXTRAS = {  # see pyproject.toml
     "playground": ("mujoco_playground",),
     "jumanji": ("jumanji",),
     "navix": ("navix",),
+    "digits": ("sklearn.datasets",),
     "export": ("flatbuffers",),  # of experiments/evaluation/export.py
     "peers": ("torch",),  # of experiments/benchmark/pytorch, not of a family
 }

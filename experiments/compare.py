@@ -60,7 +60,7 @@ def compare(config: CompareConfig) -> None:
 def draw(path: Path, comparison: Comparison) -> None:
     """The picture."""
     if comparison.supervised:
-        figures.error_comparison(path, comparison.rows)
+        figures.error_comparison(path, comparison.rows, comparison.measure)
     else:
         like = next(iter(comparison.runs.values()))[0].result
         lines = {agent: [run.lines for run in its] for agent, its in comparison.runs.items()}

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+import envs
 from agents import RegressionSettings, regression_world
 from agents.agent import Training
 from envs.families.regression import sinusoid
@@ -151,13 +152,18 @@ def evaluate(config: SinusoidConfig, run_config: dict[str, Any]) -> None:
         kept = checkpoint.load_all(config.run_dir, learner)
         labels["selected_iteration"], state, _ = min(kept, key=lambda found: float(error(found[1])))
         print(f"evaluating iteration {labels['selected_iteration']}: of {len(kept)} checkpoints the best on training tasks.")
+    built = {shots: build(config, shots, test=True) for shots in evaluation.TEST_SHOTS}
+    tasks = envs.held_out_tasks(built[evaluation.SHOTS_DRAWN].family, config.eval_tasks)
+    drawn = built[evaluation.SHOTS_DRAWN]
     evaluation.evaluate(
         config.run_dir,
         labels,
-        {shots: build(config, shots, test=True) for shots in evaluation.TEST_SHOTS},
+        built,
         state,
-        num_tasks=config.eval_tasks,
+        tasks,
         run_config=run_config,
+        measures=(evaluation.MSE,),
+        draw=lambda path, result: evaluation.draw(path, drawn, state, tasks, config.agent),
     )
 
 

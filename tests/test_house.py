@@ -37,7 +37,7 @@ LAYERS = {
     "envs": [
         {"__init__", "check/__main__"},
         {"check"},
-        {"to_gymnasium", "families", "from_jax"},
+        {"to_gymnasium", "families", "few_shot", "from_jax"},
         {"from_gymnasium", "mujoco", "registration", "drawing"},
         {"contract", "scales", "task_files", "task_lists"},
         {"stepping"},

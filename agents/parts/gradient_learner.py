@@ -11,7 +11,7 @@ from agents.parts import task_lists
 from agents.parts.acting import by_gradients
 from agents.parts.networks import Network
 from agents.parts.normalization import carry, remember, view
-from agents.parts.problems import MEASURED
+from agents.parts.problems import MEASURED, measured
 from agents.parts.world import BASELINES, STEP_WEIGHTS, World
 from metarl import gains, outer, rules
 from metarl.advantages import common_scale, normalize
@@ -180,11 +180,11 @@ def adaptation(inner: Inner, theta: Theta, task: Task, key: Key, num_steps: int)
     path = adapt(rule, problem.inner_loss, theta, experience.support)
     _, metrics = problem.outer_loss(path, experience)
     score, rounds = metrics["score"], jnp.arange(num_steps + 1)
-    measures = {name.removeprefix(MEASURED): value for name, value in metrics.items() if name.startswith(MEASURED)}
+    measures = measured(metrics)
     num_shots = jax.tree.leaves(experience.support)[0].shape[1]
     used = (rounds if resample else jnp.minimum(rounds, 1)) * num_shots
     if problem.evaluate is None:
-        return AdaptationCurve(score, path, experience, used, gain_error=metrics.get("gain_error"))
+        return AdaptationCurve(score, path, experience, used, gain_error=metrics.get("gain_error"), measures=measures)
     key_evaluate = jax.random.fold_in(key, EVALUATION_STREAM)
     keys = jax.random.split(key_evaluate, num_steps + 1)
     sampled, greedy, error = jax.vmap(problem.evaluate, (0, None, 0))(path, task, keys)

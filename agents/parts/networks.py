@@ -265,6 +265,43 @@ def regressor(
     return from_module(network, input_shape, num_outputs, num_extra, kernel_init)
 
 
+def of_flat_inputs(network: Network, shape: tuple[int, ...]) -> Network:
+    """A network of inputs [..., *shape], reading them from rows [..., F] that hold their numbers."""
+    return network._replace(apply=lambda params, x, extra=(): network.apply(params, x.reshape(*x.shape[:-1], *shape), extra))
+
+
+class Conv(nn.Module):
+    """Images [B, H, W, C] to features: 3 x 3 convolutions with stride 2 and ReLU until 2 x 2 places are left.
+
+    After Finn et al. 2017, Section 5.2, who have strides in the place of pooling on small images; without batch normalisation,
+    which would let the points of a query set see one another.
+    """
+
+    filters: int = 32
+
+    @nn.compact
+    def __call__(self, x):
+        """Map images to [B, places * filters]."""
+        if x.ndim != 4:
+            raise ValueError(f"conv reads images [height, width, channels], but inputs have shape {x.shape[1:]}.")
+        while True:
+            x = nn.relu(nn.Dense(self.filters, dot_general=product)(patches(x)))
+            if min(x.shape[1:3]) <= 2:
+                return x.reshape(x.shape[0], -1)
+
+
+def patches(x: jax.Array) -> jax.Array:
+    """What 3 x 3 convolutions with stride 2 multiply: [B, H, W, C] -> [B, ceil(H/2), ceil(W/2), 9 * C], zeros around.
+
+    Adapted kernels differ from task to task; products with patches are batched over tasks as matrices are, where a CPU takes a
+    slow way for convolutions.
+    """
+    height, width = (-(-size // 2) for size in x.shape[1:3])
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    parts = [padded[:, i : i + 2 * height - 1 : 2, j : j + 2 * width - 1 : 2] for i in range(3) for j in range(3)]
+    return jnp.concatenate(parts, axis=-1)
+
+
 def with_context(network: Network) -> Network:
     """A network made for extra inputs, reading them from its parameters: ``{"network": ..., "context": [E]}``."""
     return network._replace(apply=lambda params, x: network.apply(params["network"], x, params["context"]))

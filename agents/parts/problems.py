@@ -1,10 +1,12 @@
 """Problems: what an agent draws and which losses it follows. Here parameters meet data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from agents.parts.networks import Network, Policy, one_line
 from agents.parts.normalization import merged, seen_in
@@ -39,6 +41,12 @@ def measures_of(family: Any, trajectory: Trajectory) -> dict[str, jax.Array]:
 
 
 MEASURED = "measures/"  # how metrics of what the family measures begin
+
+
+def measured(metrics: dict[str, Any]) -> dict[str, jax.Array]:
+    """Those of the metrics that are measures, under their own names."""
+    return {name.removeprefix(MEASURED): value for name, value in metrics.items() if name.startswith(MEASURED)}
+
 
 # observation [N, T, ...], target [N, T], mask [N, T] -> value [N, T]
 Baseline = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
@@ -203,9 +211,30 @@ def mean_squared_error(prediction: jax.Array, y: jax.Array) -> jax.Array:
     Raises:
         ValueError: the shapes differ; broadcast, they would give a number that means nothing.
     """
+    _refuse_other_shapes(prediction, y)
+    return jnp.mean((prediction - y) ** 2)
+
+
+def cross_entropy(logits: jax.Array, y: jax.Array) -> jax.Array:
+    """Mean over points of the cross-entropy, in nats; ``logits`` and one-hot ``y`` are [N, C].
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    _refuse_other_shapes(logits, y)
+    return jnp.mean(optax.softmax_cross_entropy(logits, y))
+
+
+def accuracy(logits: jax.Array, y: jax.Array) -> jax.Array:
+    """Share of points whose greatest logit is that of their class; one with a logit that is not finite counts as wrong."""
+    _refuse_other_shapes(logits, y)
+    right = jnp.argmax(logits, axis=-1) == jnp.argmax(y, axis=-1)
+    return jnp.mean(right & jnp.all(jnp.isfinite(logits), axis=-1), dtype=logits.dtype)
+
+
+def _refuse_other_shapes(prediction: jax.Array, y: jax.Array) -> None:
     if jnp.shape(prediction) != jnp.shape(y):
         raise ValueError(f"predictions have shape {jnp.shape(prediction)}, but y has shape {jnp.shape(y)}; they must agree.")
-    return jnp.mean((prediction - y) ** 2)
 
 
 class Points(NamedTuple):
@@ -282,8 +311,9 @@ def regression(
     sample_query: Callable | None = None,
     error: Callable = mean_squared_error,
     judged_by: Callable = judged_by_query,
+    measures: Mapping[str, Callable] = MappingProxyType({}),
 ) -> Problem:
-    """K-shot regression, the same error inside and out. A batch is (x [N, F], y [N, O]).
+    """K-shot learning, the same error inside and out. A batch is (x [N, F], y [N, O]); of classes y is one-hot.
 
     Args:
         family: ``sample(task, key, num_points) -> (x, y)``.
@@ -292,6 +322,7 @@ def regression(
         sample_query: (task, key) -> (x, y), if the query set is drawn otherwise.
         error: (prediction [N, O], y [N, O]) -> scalar.
         judged_by: experience -> the batch of the outer loss.
+        measures: name -> (prediction, y) -> scalar, looked at beside the error after every inner step, and never followed.
     """
 
     def sample_batch(params, task, key):
@@ -306,18 +337,24 @@ def regression(
         outcome = loss(last(path), judged_by(experience))
         # Removes terms that are zero: losses before the last step are reported, not followed.
         earlier = losses_along(jax.lax.stop_gradient(jax.tree.map(lambda x: x[:-1], path)), experience)
-        return outcome, report(jnp.append(earlier, outcome), experience)
+        return outcome, report(jnp.append(earlier, outcome), path, experience)
 
     def step_losses(path, experience):
         losses = losses_along(path, experience)
-        return losses[1:], report(losses, experience)
+        return losses[1:], report(losses, path, experience)
 
     def losses_along(path, experience):
         return jax.vmap(loss, (0, None))(path, judged_by(experience))
 
-    def report(losses, experience):
+    def report(losses, path, experience):
         drawn = (experience.support[0], experience.query[0]) if experience.support[0].shape[0] else (experience.query[0],)
-        return {"score": -losses, "num_samples": jnp.asarray(sum(x.shape[-2] for x in drawn))}
+        metrics = {"score": -losses, "num_samples": jnp.asarray(sum(x.shape[-2] for x in drawn))}
+        if measures:
+            x, y = judged_by(experience)
+            # Removes nothing that is followed: what is measured is only looked at.
+            predictions = jax.lax.stop_gradient(jax.vmap(network.apply, (0, None))(path, x))
+            metrics |= {MEASURED + name: jax.vmap(of, (0, None))(predictions, y) for name, of in measures.items()}
+        return metrics
 
     draw_query = None if sample_query is None else lambda params, task, key: sample_query(task, key)
 

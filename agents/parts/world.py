@@ -1,7 +1,7 @@
 """What an agent is built for: tasks, a network, and the problem they pose."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +9,11 @@ import numpy as np
 from flax import linen as nn
 from gymnasium.spaces import Discrete
 
-from agents.agent import RegressionSettings, ReinforcementSettings
+from agents.agent import Kind, RegressionSettings, ReinforcementSettings
 from agents.parts.action_units import InPolicyUnits, ToAction, policy_space, to_action
-from agents.parts.networks import ACTIVATIONS, LECUN, Network, action_distribution, policy, regressor
+from agents.parts.networks import ACTIVATIONS, LECUN, Network, action_distribution, of_flat_inputs, policy, regressor
 from agents.parts.normalization import nothing_seen, view
-from agents.parts.problems import points_of, policy_gradient, regression
+from agents.parts.problems import accuracy, cross_entropy, points_of, policy_gradient, regression
 from metarl import advantages
 from metarl.interfaces import Key, Problem, Task, unchanged
 from metarl.surrogates import loaded_dice, reinforce
@@ -52,7 +52,7 @@ class World(NamedTuple):
     """Tasks, a network and the problem they pose; the same for supervised and reinforcement learning.
 
     Attributes:
-        kind: which of the two.
+        kind: which of the kinds.
         sample_task: key -> task.
         make_network: number of extra inputs -> Network.
         make_problem: (Network, **changes) -> Problem. In reinforcement learning ``changes`` replace options of
@@ -65,10 +65,11 @@ class World(NamedTuple):
         to_action: what a policy gives -> the family's action; see `agents.parts.action_units`.
         distribution: what a policy's network gives -> the distribution of its actions; None in regression.
         train_list: the `envs.task_lists.TaskList` of the family of training, or None; see `agents.parts.task_lists`.
+        embed: number of features -> a Network to them in the place of predictions; None in reinforcement learning.
         seen: where statistics of observations begin, or None where nothing is normalised; see `agents.parts.normalization`.
     """
 
-    kind: Literal["reinforcement", "regression"]
+    kind: Kind
     sample_task: Callable[[Key], Task]
     make_network: Callable[[int], Network]
     make_problem: Callable[..., Problem]
@@ -81,6 +82,7 @@ class World(NamedTuple):
     distribution: Callable[[Any], Any] | None = None
     seen: Any = None
     train_list: Any = None
+    embed: Callable[[int], Network] | None = None
 
 
 def policy_gradient_world(
@@ -160,18 +162,22 @@ def regression_world(
     kernel_init: Callable = LECUN,
     bias_init: Callable = nn.initializers.zeros,
     see_task: Callable = lambda task, x: x,
+    kind: Kind = "regression",
     **problem_options: Any,
 ) -> World:
     """Regression on ``family``: one support set for all inner steps. Numbers of inputs F and outputs O are those of its points.
 
     Args:
-        family: ``sample_task(key)``, ``sample(task, key, num_points) -> (x [N, F], y [N, O])``.
+        family: ``sample_task(key)``, ``sample(task, key, num_points) -> (x [N, F], y [N, O])``. It may have
+            ``sample_query(task, key)``; ``ways``, where it draws that many times ``num_points``; and ``input_shape``, that of
+            an input before its F numbers were put in a row, for networks of images.
         settings: numbers, checked here.
         network: the user's own, see `agents.parts.networks.from_module`.
         sample_query: (task, key) -> (x, y), if the query set is drawn otherwise than the support set.
         kernel_init: of the weights.
         bias_init: of the biases.
         see_task: (task, x) -> x as ``sample`` gives it where it shows the task.
+        kind: what kind of world this is.
         **problem_options: see `agents.parts.problems.regression`.
 
     Raises:
@@ -179,24 +185,29 @@ def regression_world(
     """
     _check(settings, num_shots=1)
     num_shots = settings.num_shots
-    points = points_of(lambda task, key: family.sample(task, key, num_shots), family.sample_task, num_shots, "sample")
+    per_task = num_shots * (getattr(family, "ways", None) or 1)
+    points = points_of(lambda task, key: family.sample(task, key, num_shots), family.sample_task, per_task, "sample")
+    sample_query = getattr(family, "sample_query", None) if sample_query is None else sample_query
+    input_shape = getattr(family, "input_shape", None) or (points.inputs,)
     if sample_query is not None:
         found = points_of(sample_query, family.sample_task, None, "sample_query")
         if found != points:
             raise ValueError(f"sample_query draws {found}, but sample draws {points}; they must agree.")
     _refuse_other_tasks(family)
 
-    def make_network(num_extra: int) -> Network:
-        return regressor(
-            (points.inputs,),
+    def make_network(num_extra: int, num_outputs: int = points.outputs) -> Network:
+        shape = (points.inputs,) if network is None else input_shape  # an MLP reads rows as they are
+        made = regressor(
+            shape,
             settings.hidden_sizes,
             settings.activation,
             num_extra=num_extra,
-            num_outputs=points.outputs,
+            num_outputs=num_outputs,
             network=network,
             kernel_init=kernel_init,
             bias_init=bias_init,
         )
+        return made if len(shape) == 1 else of_flat_inputs(made, shape)
 
     def make_problem(network: Network) -> Problem:
         return regression(family, network, num_shots=settings.num_shots, sample_query=sample_query, **problem_options)
@@ -223,18 +234,36 @@ def regression_world(
             kernel_init=kernel_init,
             bias_init=bias_init,
             see_task=append,
+            kind=kind,
             **problem_options,
         )
 
     return World(
-        "regression",
+        kind,
         family.sample_task,
         make_network,
         make_problem,
         resample=False,
         network=network,
-        reveal=reveal,
+        reveal=None if hasattr(family, "sample_query") else reveal,  # whose tasks say which rows to take, and nothing else
         see_task=see_task,
+        embed=lambda num_features: make_network(0, num_features),
+    )
+
+
+def classification_world(family: Any, settings: RegressionSettings, **options: Any) -> World:
+    """Few-shot classification: `regression_world` with logits for predictions, cross-entropy for the error, and accuracy.
+
+    Args:
+        family: as there, y being one-hot [N, C].
+        settings: numbers, checked here.
+        **options: as there.
+
+    Raises:
+        ValueError: the same.
+    """
+    return regression_world(
+        family, settings, kind="classification", error=cross_entropy, measures={"accuracy": accuracy}, **options
     )
 
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "film": "a film of a trained run, before adaptation and after it",
     "dashboard": "the project's saved view in wandb, or without an account the HTML page",
     "sinusoid": "supervised meta-learning of sinusoids, under published protocols",
+    "few-shot": "few-shot regression or N-way classification on data of your own",
     "step-function": "MAML on piecewise-constant data",
     "check": "whether a task family is what the agents rely on, one line per check",
     "studies.navigation": "2D navigation as in Finn et al. 2017, every agent, and published returns",

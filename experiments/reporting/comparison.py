@@ -1,5 +1,6 @@
 """What compare shows: evaluated runs, checked to be comparable and pooled over the seeds of each agent."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +36,7 @@ OLD_NAMES = {
     "mean_action_returns": "greedy_returns",
 }
 SUPERVISED_STEPS = (1, 5, 10)  # the published points of a supervised curve
+MEASURES = {"returns": "Return", "mse": "Mean squared error", "accuracy": "Accuracy"}
 
 
 class Run(NamedTuple):
@@ -60,7 +62,7 @@ class Comparison(NamedTuple):
         title: one line.
         rows: agent -> what `over_seeds` or `errors_over_seeds` gives.
         runs: agent -> its runs, one per seed.
-        supervised: whether runs are measured by errors rather than returns.
+        measure: what runs are measured by: "returns", "mse" or "accuracy".
         improvement: agent -> other agent -> `experiments.reporting.tails.improvement` after the last step of each; empty for
             supervised runs.
     """
@@ -68,8 +70,13 @@ class Comparison(NamedTuple):
     title: str
     rows: dict[str, dict[str, Any]]
     runs: dict[str, list[Run]]
-    supervised: bool
+    measure: str
     improvement: dict[str, dict[str, dict[str, Any]]]
+
+    @property
+    def supervised(self) -> bool:
+        """Whether runs are measured by errors, or accuracy, rather than returns."""
+        return self.measure != "returns"
 
 
 def gather(folders: tuple[Path, ...]) -> Comparison:
@@ -86,19 +93,20 @@ def gather(folders: tuple[Path, ...]) -> Comparison:
     refuse_other_settings(runs)
     runs, left_out = finite_everywhere(runs)
     like = runs[0].result
-    if not {"returns", "mse"} & set(like):
-        raise UserError(f"{runs[0].folder} is a {like['env']} run; compare has tables for meta-RL and sinusoid runs only.")
+    measure = next((name for name in MEASURES if name in like), None)
+    if measure is None:
+        raise UserError(
+            f"{runs[0].folder} is a {like['env']} run; compare has tables for meta-RL, sinusoid and few-shot runs only."
+        )
     by_agent: dict[str, list[Run]] = {}
     for run in runs:
         by_agent.setdefault(run.result["agent"], []).append(run)
-    supervised = "returns" not in like
-    pool = errors_over_seeds if supervised else over_seeds
+    pool = over_seeds if measure == "returns" else partial(errors_over_seeds, measure=measure)
     rows = {agent: pool([run.result for run in its]) for agent, its in by_agent.items()}
-    what = "Mean squared error" if supervised else "Return"
-    title = f"{what} on {like['env']}, {tasks_of(like)}"
+    title = f"{MEASURES[measure]} on {like['env']}, {tasks_of(like)}"
     if left_out:
         title += f" ({left_out} more gave some run numbers that are not finite)"
-    return Comparison(title, rows, by_agent, supervised, {} if supervised else improvements(by_agent))
+    return Comparison(title, rows, by_agent, measure, improvements(by_agent) if measure == "returns" else {})
 
 
 def improvements(by_agent: dict[str, list[Run]]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -238,20 +246,22 @@ def over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def errors_over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """The same for supervised runs, keyed by test shots."""
-    per_seed = {shots: [np.asarray(result["mse"][shots]) for result in results] for shots in results[0]["mse"]}
+def errors_over_seeds(results: list[dict[str, Any]], measure: str = "mse") -> dict[str, Any]:
+    """The same for supervised runs, keyed by test shots: mse_mean and so on, or accuracy_mean."""
+    per_seed = {shots: [np.asarray(result[measure][shots]) for result in results] for shots in results[0][measure]}
+    of_task = results[0].get("of_task")
+    bounded = partial(_bounded, high=1.0 if measure == "accuracy" else np.inf)
     return {
         "seeds": [result["seed"] for result in results],
-        "mse_mean": {s: np.mean([e.mean(axis=0) for e in errors], axis=0).tolist() for s, errors in per_seed.items()},
-        "mse_ci95": {s: _listed(_errors(bootstrap_ci95(errors))) for s, errors in per_seed.items()},
-        "mse_algorithm_ci95": {s: _listed(_errors(algorithm_ci95(errors))) for s, errors in per_seed.items()},
+        f"{measure}_mean": {s: np.mean([e.mean(axis=0) for e in errors], axis=0).tolist() for s, errors in per_seed.items()},
+        f"{measure}_ci95": {s: _listed(bounded(bootstrap_ci95(errors, of_task))) for s, errors in per_seed.items()},
+        f"{measure}_algorithm_ci95": {s: _listed(bounded(algorithm_ci95(errors, of_task))) for s, errors in per_seed.items()},
     }
 
 
-def _errors(interval: np.ndarray | None) -> np.ndarray | None:
-    """Squared errors are not below zero, to where a stretched interval may reach."""
-    return None if interval is None else np.maximum(interval, 0)
+def _bounded(interval: np.ndarray | None, high: float) -> np.ndarray | None:
+    """Squared errors are not below zero, and accuracies not above one, to where a stretched interval may reach."""
+    return None if interval is None else np.clip(interval, 0, high)
 
 
 def _listed(interval: np.ndarray | None) -> list[Any] | None:

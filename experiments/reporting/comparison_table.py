@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from experiments.reporting.comparison import SUPERVISED_STEPS, Comparison
-from experiments.reporting.tables import LINE, NONE, Table, interval, markdown, number, share
+from experiments.reporting.tables import LINE, NONE, Table, interval, markdown, number, percent, percents, share
 from metarl.gains import BY_CHANCE, CLEARLY
 
 NOTES = {
@@ -51,7 +51,7 @@ def cells(comparison: Comparison) -> Cells:
     """A row per agent and number of episodes, or of test points and inner steps."""
     if comparison.supervised:
         headings: tuple[str, ...] = ("agent", "seeds", "after", "mean", "95 % interval", "algorithm")
-        groups = {agent: _error_rows(agent, row) for agent, row in comparison.rows.items()}
+        groups = {agent: _error_rows(agent, row, comparison.measure) for agent, row in comparison.rows.items()}
         return Cells(comparison.title, headings, groups, {name: NOTES[name] for name in ("95 % interval", "algorithm")})
     headings = ("agent", "seeds", "episodes", "mean", "95 % interval", "algorithm", "IQM", "mode", "hurt", "seed sd", *TAILS)
     measures = list(dict.fromkeys(name for row in comparison.rows.values() for name in row["measures"]))
@@ -60,18 +60,19 @@ def cells(comparison: Comparison) -> Cells:
     return Cells(comparison.title, (*headings, *measures), groups, NOTES | told, tuple(measures))
 
 
-def _error_rows(agent: str, row: dict[str, Any]) -> list[tuple[str, ...]]:
-    seeds = str(len(row["seeds"]))
+def _error_rows(agent: str, row: dict[str, Any], measure: str) -> list[tuple[str, ...]]:
+    seeds, of_algorithm = str(len(row["seeds"])), row[f"{measure}_algorithm_ci95"]
+    write, ends = (percent, percents) if measure == "accuracy" else (number, interval)
     return [
         (
             agent,
             seeds,
             f"{shots}-shot, step {k}",
-            number(row["mse_mean"][shots][k]),
-            interval(row["mse_ci95"][shots][k]),
-            interval(row["mse_algorithm_ci95"][shots][k]) if row["mse_algorithm_ci95"][shots] else NONE,
+            write(row[f"{measure}_mean"][shots][k]),
+            ends(row[f"{measure}_ci95"][shots][k]),
+            ends(of_algorithm[shots][k]) if of_algorithm[shots] else NONE,
         )
-        for shots in row["mse_mean"]
+        for shots in row[f"{measure}_mean"]
         for k in SUPERVISED_STEPS
     ]
 

@@ -29,16 +29,17 @@ def data_of(comparison: Comparison) -> dict[str, Any]:
     """
     looks = dict(zip(comparison.rows, itertools.product(svg.DASHES.values(), svg.COLOURS), strict=False))
     last = last_of(comparison)
-    best_first = sorted(comparison.rows, key=lambda agent: last[agent], reverse=not comparison.supervised)
+    best_first = sorted(comparison.rows, key=lambda agent: last[agent], reverse=comparison.measure != "mse")
     agents = [{"name": agent, "dash": looks[agent][0], "colour": looks[agent][1], "last": last[agent]} for agent in best_first]
     return {"agents": agents, "at_first": AT_FIRST, "figures": adaptation_figures(comparison) | training_figures(comparison)}
 
 
 def last_of(comparison: Comparison) -> dict[str, float]:
-    """Agent -> its held-out mean after the last step; of errors, that with the most points."""
+    """Agent -> its held-out mean after the last step; in supervised runs, that with the most points."""
     if not comparison.supervised:
         return {agent: row["return_mean"][-1] for agent, row in comparison.rows.items()}
-    return {agent: row["mse_mean"][list(row["mse_mean"])[-1]][-1] for agent, row in comparison.rows.items()}
+    means = {agent: row[f"{comparison.measure}_mean"] for agent, row in comparison.rows.items()}
+    return {agent: by_shots[list(by_shots)[-1]][-1] for agent, by_shots in means.items()}
 
 
 def adaptation_figures(comparison: Comparison) -> dict[str, Any]:
@@ -52,13 +53,14 @@ def adaptation_figures(comparison: Comparison) -> dict[str, Any]:
             curves[agent] = _curve(row["episodes"][kept], row["return_mean"][kept], row["return_ci95"][kept])
         figure = {"x": "episodes used on the new task", "y": "return per episode", "wide": len(budgets) > 1, "curves": curves}
         return {"adaptation": figure}
-    found = {}
-    for shots in next(iter(rows.values()))["mse_mean"]:
+    found, mean, ends = {}, f"{comparison.measure}_mean", f"{comparison.measure}_ci95"
+    of_errors = comparison.measure == "mse"
+    for shots in next(iter(rows.values()))[mean]:
         curves = {
-            agent: _curve(np.arange(len(row["mse_mean"][shots])), row["mse_mean"][shots], row["mse_ci95"][shots])
-            for agent, row in rows.items()
+            agent: _curve(np.arange(len(row[mean][shots])), row[mean][shots], row[ends][shots]) for agent, row in rows.items()
         }
-        found[f"errors-{shots}"] = {"x": "inner steps", "y": "mean squared error", "log": True, "curves": curves}
+        label = "mean squared error" if of_errors else comparison.measure
+        found[f"errors-{shots}"] = {"x": "inner steps", "y": label, "log": of_errors, "curves": curves}
     return found
 
 

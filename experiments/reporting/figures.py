@@ -163,19 +163,20 @@ def adaptation_curves(axis: Any, rows: dict[str, Any]) -> None:
     axis.grid(alpha=0.3)
 
 
-def error_comparison(path: Path, rows: dict[str, Any]) -> None:
-    """Mean squared error against inner steps, one panel per number of test shots, on a logarithmic scale.
+def error_comparison(path: Path, rows: dict[str, Any], measure: str = "mse") -> None:
+    """Mean squared error, on a logarithmic scale, or accuracy against inner steps, one panel per number of test shots.
 
     Args:
         path: where to write.
         rows: agent -> what `experiments.reporting.comparison.errors_over_seeds` gives.
+        measure: "mse" or "accuracy".
     """
-    shots = list(next(iter(rows.values()))["mse_mean"])
+    shots = list(next(iter(rows.values()))[f"{measure}_mean"])
     figure, axes = plt.subplots(1, len(shots), figsize=(4 * len(shots), 4.2), sharey=True, squeeze=False)
     for axis, shot in zip(axes[0], shots, strict=True):
         for agent, row in rows.items():
-            errors_curve(axis, row, shot, marker=".", label=f"{agent} ({len(row['seeds'])})")
-        axis.set_title(f"{shot} test points")
+            errors_curve(axis, row, shot, measure, marker=".", label=f"{agent} ({len(row['seeds'])})")
+        axis.set_title(f"{shot} test points" if measure == "mse" else f"{shot} per class")
         axis.grid(alpha=0.3, which="both")
         axis.label_outer()
     axes[0, -1].legend(title="agent (seeds)")
@@ -183,19 +184,21 @@ def error_comparison(path: Path, rows: dict[str, Any]) -> None:
     save(figure, path)
 
 
-def errors_curve(axis: Any, row: dict[str, Any], shots: str, **style: Any) -> None:
-    """Mean squared error of one agent with its 95 % interval against inner steps, given ``shots`` points.
+def errors_curve(axis: Any, row: dict[str, Any], shots: str, measure: str = "mse", **style: Any) -> None:
+    """Mean squared error, or accuracy, of one agent with its 95 % interval against inner steps, given ``shots`` points.
 
     Args:
         axis: where to draw.
-        row: mse_mean {shots: [K+1]} and mse_ci95 {shots: [K+1][2]}.
+        row: mse_mean {shots: [K+1]} and mse_ci95 {shots: [K+1][2]}, or accuracy_mean and so on.
         shots: which of them.
+        measure: "mse" or "accuracy".
         style: of the line.
     """
-    band(axis, range(len(row["mse_mean"][shots])), row["mse_mean"][shots], row["mse_ci95"][shots], **style)
+    means, intervals = row[f"{measure}_mean"][shots], row[f"{measure}_ci95"][shots]
+    band(axis, range(len(means)), means, intervals, **style)
     axis.set_xlabel("inner steps")
-    axis.set_ylabel("mean squared error (95 % interval)")
-    axis.set_yscale("log")
+    axis.set_ylabel(f"{'mean squared error' if measure == 'mse' else measure} (95 % interval)")
+    axis.set_yscale("log" if measure == "mse" else "linear")
 
 
 def sinusoid_fits(path: Path, x: np.ndarray, panels: dict[str, Any], steps: tuple[int, ...], title: str) -> None:

@@ -100,13 +100,14 @@ def _adaptation_figures(comparison: Comparison) -> str:
             "Return per episode on held-out tasks against episodes used on them; mean over seeds and tasks, 95 % interval."
         )
         return _figure("adaptation", figures.adaptation(comparison.rows), caption)
+    what, points = ("Accuracy", "examples per class") if comparison.measure == "accuracy" else ("Error", "points")
     shown = [
         _figure(
             f"errors-{shots}",
-            figures.errors(comparison.rows, shots),
-            f"Error on held-out tasks given {shots} points, against inner steps; mean over seeds and tasks, 95 % interval.",
+            figures.errors(comparison.rows, shots, comparison.measure),
+            f"{what} on held-out tasks given {shots} {points}, against inner steps; mean over seeds and tasks, 95 % interval.",
         )
-        for shots in next(iter(comparison.rows.values()))["mse_mean"]
+        for shots in next(iter(comparison.rows.values()))[f"{comparison.measure}_mean"]
     ]
     return "".join(shown)
 

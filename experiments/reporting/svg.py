@@ -42,12 +42,12 @@ def adaptation(rows: dict[str, Any]) -> str:
         return to_svg(figure, axis, "adaptation", list(rows))
 
 
-def errors(rows: dict[str, Any], shots: str) -> str:
-    """Held-out mean squared error against inner steps, for one number of test points; rows as in `figures.errors_curve`."""
+def errors(rows: dict[str, Any], shots: str, measure: str) -> str:
+    """Held-out mean squared error, or accuracy, against inner steps, for one number of test points; as `figures.errors_curve`."""
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=SIZE)
         for agent, row in rows.items():
-            figures.errors_curve(axis, row, shots, marker="o", markersize=4, label=agent)
+            figures.errors_curve(axis, row, shots, measure, marker="o", markersize=4, label=agent)
         return to_svg(figure, axis, f"errors-{shots}", list(rows))
 
 

@@ -117,6 +117,16 @@ def share(value: float | None) -> str:
     return NONE if value is None else f"{value:.0%}"
 
 
+def percent(value: float) -> str:
+    """A share of examples, to a tenth of a per cent."""
+    return f"{value:.1%}"
+
+
+def percents(low_and_high: Sequence[float]) -> str:
+    """[low, high]."""
+    return f"[{percent(low_and_high[0])}, {percent(low_and_high[1])}]"
+
+
 def tasks_of(result: dict[str, Any]) -> str:
     """How many held-out tasks an evaluation had, and how often each if they are all there are.
 

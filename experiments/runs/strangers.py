@@ -10,7 +10,7 @@ from typing import Any
 from experiments.cli.errors import UserError
 
 OURS = ("metarl", "envs", "agents", "experiments")
-OF_RUNS = ("env", "agent", "network")
+OF_RUNS = ("env", "agent", "network", "problem")
 NAMING = (*OF_RUNS, "memory")  # settings that may say "module:name"; the last is an agent's, and may be a number of another's
 HOW = "give --trust {module}; in Python, trust=({module!r},)"
 MAX_REKEYED = 16  # times that a run may go on with other random numbers

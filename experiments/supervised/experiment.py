@@ -1,14 +1,13 @@
 """What the supervised commands share: settings, how an agent is made, and a run from start to end."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import agents
 from agents.agent import Kind, Training
-from envs.families.regression import RegressionFamily
 from experiments.cli.errors import UserError
 from experiments.cli.flags import MAX_SEED, at_least, between, multiple, with_paths
 from experiments.runs.checkpoint import KEEP
@@ -70,9 +69,9 @@ class SupervisedConfig:
 
 
 class Built(NamedTuple):
-    """What a configuration describes."""
+    """What a configuration describes. ``family`` is a `RegressionFamily` or a `envs.few_shot.FewShotFamily`."""
 
-    family: RegressionFamily
+    family: Any
     learner: MetaLearner
 
 
@@ -86,7 +85,7 @@ def refuse_bad_values(config: Any) -> None:
 def learner_of(config: Any, world: agents.World, training: Training) -> MetaLearner:
     """The agent of a configuration in a world, or a `UserError` that says why there is none."""
     try:
-        return agents.build(config.agent, world, training, **settings.own(config, KIND))
+        return agents.build(config.agent, world, training, **settings.own(config, world.kind))
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -99,6 +98,7 @@ def run(
     *,
     keep: int | None = KEEP,
     probe: Callable[[Any], dict[str, float]] | None = None,
+    task_lists: Mapping[str, str] | None = None,
 ) -> None:
     """Meta-train, evaluate, and write the run folder.
 
@@ -109,10 +109,11 @@ def run(
         evaluate: (settings, config.json) -> evaluates the newest checkpoint.
         keep: how many of the newest checkpoints stay; all if None.
         probe: state -> metrics for the first and the last line of metrics.jsonl.
+        task_lists: what tells given tasks from others, by their names; a run is not resumed on others.
     """
     config = dataclasses.replace(config, devices=choose_devices(config.devices or 1, config.num_tasks))
     task_map = spread(config.devices, config.task_batch)
-    uses = settings.declared(config.agent, KIND).uses
+    uses = settings.declared(config.agent, experiment.kind).uses
     train_and_evaluate(
         experiment,
         config,
@@ -122,4 +123,5 @@ def run(
         env=experiment.name.replace("_", "-"),
         execution=loop.execution_of(config, "remat" in uses, task_map),
         probe=probe,
+        task_lists=task_lists,
     )
