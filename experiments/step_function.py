@@ -127,7 +127,8 @@ def evaluate(config: StepFunctionConfig, run_config: dict[str, Any]) -> None:
 
 def draw(config: StepFunctionConfig, built: Built, state: Any, tasks: Any) -> None:
     """Twelve validation sets and the fits after 0..K steps, later steps darker."""
-    x = jnp.linspace(*built.family.x_range, 400)
+    low, high = built.family.x_range
+    x = jnp.linspace(low, high, 400)
 
     def one(task: Any, key: jax.Array) -> Any:
         curve = built.learner.adapt(state, task, key, num_steps_of(config))

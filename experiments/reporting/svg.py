@@ -43,7 +43,7 @@ def adaptation(rows: dict[str, Any]) -> str:
 
 
 def errors(rows: dict[str, Any], shots: str, measure: str) -> str:
-    """Held-out mean squared error, or accuracy, against inner steps, for one number of test points; as `figures.errors_curve`."""
+    """Held-out mean squared error, or accuracy, against inner steps, for one number of test points."""
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=SIZE)
         for agent, row in rows.items():
