@@ -30,7 +30,7 @@ from experiments.training.settings import flat
 KIND: Kind = "classification"
 AGENTS = tuple(name for name in agents.registered() if KIND in agents.find(name).serves)
 # Chosen before anything was trained, and not tuned: neither on held-out classes nor otherwise.
-SETTINGS: dict[str, Any] = {"network": "conv", "num_tasks": 4, "query_shots": 5, "outer_lr": 2e-3, "outer_schedule": "cosine"}
+SETTINGS: dict[str, Any] = {"num_tasks": 4, "query_shots": 5, "outer_lr": 2e-3, "outer_schedule": "cosine"}
 BY_GRADIENT = {"num_inner_steps": 3, "inner_lr": 0.2}
 OF_AGENT: dict[str, dict[str, Any]] = {
     **{name: BY_GRADIENT for name in ("maml", "fomaml", "anil", "meta-sgd", "maml++", "random")},
@@ -40,6 +40,7 @@ OF_AGENT: dict[str, dict[str, Any]] = {
     "pretrained": {"inner_lr": 0.2},
     "multitask": {"inner_lr": 0.2},
 }
+CONV = "conv"
 STEPS = (0, 1, 3, 10)  # of the adaptation curves, in the table
 
 
@@ -53,7 +54,9 @@ class DigitsConfig:
     out: Path
     """Folder for digits.md and one file per agent in cells/."""
     agents: tuple[str, ...] = AGENTS
-    """Which agents."""
+    """Which agents, with an MLP."""
+    conv: tuple[str, ...] = ("maml", "protonet")
+    """Which agents with convolutions, too."""
     ways: int = 5
     """N: classes per task, out of 12 in training and of 8 at test."""
     shots: int = 1
@@ -71,36 +74,38 @@ class DigitsConfig:
 def run(config: DigitsConfig) -> None:
     """Train what is missing, then write and print the table of the agents asked for."""
     at_least(config, num_seeds=1, num_iterations=1, eval_tasks=2)
-    for name in config.agents:
-        if name not in AGENTS:
-            raise UserError(f"--agents has {name!r}; known: {', '.join(AGENTS)}.")
-    if not config.agents:
-        raise UserError("--agents needs a name; leave the flag out for all.")
+    for flag, names in (("--agents", config.agents), ("--conv", config.conv)):
+        for name in names:
+            if name not in AGENTS:
+                raise UserError(f"{flag} has {name!r}; known: {', '.join(AGENTS)}.")
+    if not config.agents + config.conv:
+        raise UserError("--agents and --conv name no agent; leave the flags out for all.")
     (config.out / "cells").mkdir(parents=True, exist_ok=True)
     with lock(config.out):
-        cells = {name: cell_of(config, name) for name in config.agents}
+        cells = {name: cell_of(config, name, None) for name in config.agents}
+        cells |= {f"{name}, conv": cell_of(config, name, CONV) for name in config.conv}
         (config.out / "digits.md").write_text(document(config, cells))
     show(table(cells, brief=True))
     print(f"wrote {config.out / 'digits.md'}")
 
 
-def run_of(config: DigitsConfig, agent: str) -> FewShotConfig:
+def run_of(config: DigitsConfig, agent: str, network: str | None) -> FewShotConfig:
     """The settings of an agent's run, but for its seed."""
     fields = ("ways", "shots", "test_shots", "num_iterations", "eval_tasks")
     given = {name: getattr(config, name) for name in fields} | SETTINGS | OF_AGENT.get(agent, {})
-    return few_shot.resolve(few_shot_config(run_dir=config.out, data=DIGITS, agent=agent, **given))
+    return few_shot.resolve(few_shot_config(run_dir=config.out, data=DIGITS, agent=agent, network=network, **given))
 
 
-def cell_of(config: DigitsConfig, agent: str) -> dict[str, Any]:
+def cell_of(config: DigitsConfig, agent: str, network: str | None) -> dict[str, Any]:
     """An agent's seeds, trained and tested, or as its file says: settings, accuracies, the time it took, what made it.
 
     Raises:
         UserError: the file is of other settings.
     """
-    run_config = run_of(config, agent)
+    run_config = run_of(config, agent, network)
     used = {name: value for name, value in flat(run_config, KIND).items() if name not in ("run_dir", "seed")}
     settings = json.loads(json.dumps(used | {"num_seeds": config.num_seeds}))
-    path = config.out / "cells" / f"{agent}.json"
+    path = config.out / "cells" / f"{agent if network is None else f'{agent}-{network}'}.json"
     if path.is_file():
         stored = load_json(path)
         other = [name for name in settings if stored.get("settings", {}).get(name) != settings[name]]
@@ -108,7 +113,7 @@ def cell_of(config: DigitsConfig, agent: str) -> dict[str, Any]:
             raise UserError(f"{path} was made with another {other[0]}; give another --out, or delete it.")
         return stored
     began, cpu = time.monotonic(), time.process_time()
-    with Progress(config.num_iterations, 0, agent) as progress:
+    with Progress(config.num_iterations, 0, path.stem) as progress:
         learner = few_shot.build(run_config).learner
         seeds = range(config.num_seeds)
         states, _ = without_folders.train(learner, seeds, config.num_iterations, on_progress=progress.update)
@@ -145,7 +150,7 @@ def table(cells: dict[str, dict[str, Any]], *, brief: bool = False) -> Table:
             intervals, of_algorithm = (pooled[f"accuracy_{name}"][shots] for name in ("ci95", "algorithm_ci95"))
             ends = [f"{percent(means[k])}" if brief else f"{percent(means[k])} {percents(intervals[k])}" for k in STEPS]
             last = percents(of_algorithm[STEPS[-1]]) if of_algorithm else "-"
-            rows.append((f"`{agent}`" if not brief else agent, shots, *ends, *([] if brief else [last])))
+            rows.append((agent, shots, *ends, *([] if brief else [last])))
     steps = [counted(k, "step") for k in STEPS]
     headings = ("agent", "shots", *steps, *([] if brief else [f"{STEPS[-1]} steps, other seeds"]))
     return Table(headings, rows, "Accuracy on held-out digits")
@@ -167,7 +172,7 @@ def document(config: DigitsConfig, cells: dict[str, dict[str, Any]]) -> str:
         f"{split['held_out_hash'][:16]}). Classes and their labels are drawn anew for every task; support and query share no "
         f"image. Trained with {counted(config.shots, 'image')} of each class, seeds 0 to "
         f"{config.num_seeds - 1}, {config.num_iterations} meta-iterations of {SETTINGS['num_tasks']} tasks with "
-        f"{SETTINGS['query_shots']} query images of each class; tested with as many query images. The network is `conv`.\n\n"
+        f"{SETTINGS['query_shots']} query images of each class; tested with as many query images. The network is an MLP of 64 and 64 units, or where it says so `conv`.\n\n"
         f'In brackets 95 % bootstrap intervals over the held-out tasks, for these seeds; the column "{steps}" is the '
         f"interval over seeds and tasks, for seeds that were not run, too. Tasks are drawn from "
         f"{len(split['held_out'])} held-out classes: the intervals are of these classes. Settings are in "

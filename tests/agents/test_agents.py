@@ -15,8 +15,11 @@ from tests.agents.probe import Guess, GuessDiscrete
 from tests.few import few
 
 TABLE = [(name, kind) for name in agents.AGENTS for kind in agents.find(name).serves]
-# Each agent in regression, where it serves there; in reinforcement learning one of each way to train, and to remember.
+# Each agent in regression, where it serves there; in reinforcement learning one of each way to train, and to remember; of classes
+# those whose way to them is their own.
 FAST = [case for case in TABLE if case[1] == "regression"] + [(name, "reinforcement") for name in ("maml", "promp", "rl2")]
+FAST += [(name, "classification") for name in ("maml", "mann", "protonet")]
+LEARNS_BY = {"reinforcement": 0.3, "regression": 0.3, "classification": 0.1}
 METRICS = {
     "meta/pre",
     "meta/post",
@@ -61,7 +64,7 @@ def end_of(learner, num_iterations, metric="meta/post"):
 def checked(name, kind):
     """`check_agent`, and what it saw."""
     check = Check(name, kind, ITERATIONS[kind] // 2, {})
-    check.run(learns_by=0.3)
+    check.run(learns_by=LEARNS_BY[kind])
     return check
 
 
@@ -78,12 +81,15 @@ def test_metrics_and_budget(name, kind):
     steps = own["num_inner_steps"].default if "num_inner_steps" in own else 0
     expected |= {f"inner/step_{steps or 1}"} if name not in NO_INNER_LOOP else set()  # those with a memory adapt once
     expected |= set() if kind == "reinforcement" and name in BY_PPO else {"outer/grad_cosine"}
+    expected |= (
+        {"measures/accuracy_pre", "measures/accuracy_post"} if kind == "classification" and name != "multitask" else set()
+    )
     assert expected <= set(metrics) and all(key in expected or key.startswith("inner/") for key in metrics), set(metrics)
     # Without inner steps there is no support; in regression, and in iMAML, one batch serves all steps.
-    shared = kind == "regression" or agents.find(name).adapts_by == "one batch"
+    shared = kind != "reinforcement" or agents.find(name).adapts_by == "one batch"
     num_batches = 1 if name in NO_INNER_LOOP else 1 + (1 if shared else steps or 1)
     # The probe's episodes have two steps, or one, with probability END.
-    batch = 5 * 10 if kind == "regression" else 10 * 20 * (2 - END)
+    batch = 10 * 20 * (2 - END) if kind == "reinforcement" else 5 * 10
     np.testing.assert_allclose(metrics["time/env_steps"], num_batches * batch, rtol=0.05 if kind == "reinforcement" else 0)
 
 

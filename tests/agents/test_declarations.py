@@ -205,10 +205,13 @@ class Taken:
         (OWN._replace(hyperparameters=OutOfBounds), r"mine: OutOfBounds.x: its default is 0.5, but must be at least 1."),
         (OWN._replace(hyperparameters=Misspelled), r"mine: Misspelled.x is for 'regresion' only; known: reinforcement, reg"),
         (OWN._replace(hyperparameters=Taken), r"mine: Taken.gamma has the name of a setting of all agents; choose another."),
-        (OWN._replace(serves=()), "mine: serves is empty; name at least one of reinforcement, regression."),
+        (OWN._replace(serves=()), "mine: serves is empty; name at least one of reinforcement, regression, classification."),
         (OWN._replace(serves="regression"), r"mine: serves is 'regression', but must be a tuple, such as \('reinforcement',\)"),
         (OWN._replace(serves=["regression"]), r"mine: serves is \['regression'\], but must be a tuple"),
-        (OWN._replace(serves=("regresion",)), "mine: serves has 'regresion'; known: reinforcement, regression."),
+        (
+            OWN._replace(serves=("regresion",)),
+            "mine: serves has 'regresion'; known: reinforcement, regression, classification.",
+        ),
         (
             OWN._replace(uses=("optimiser",)),
             "mine: uses has 'optimiser'; known: optimizer, remat, inner_rule, inner_surrogate.",
@@ -331,7 +334,7 @@ def test_unknown_names_tell_the_closest_or_all(names):
         agents.find("PROMP")
     with pytest.raises(ValueError, match=r"^No agent 'xyz'. Known: maml, maml-trpo"):
         agents.find("xyz")
-    with pytest.raises(ValueError, match=r"^No network 'xyz'. Known: none; agents.register_network\(name, ...\) makes one"):
+    with pytest.raises(ValueError, match=r"^No network 'xyz'. Known: .*conv"):
         agents.find_network("xyz")
 
 

@@ -73,7 +73,7 @@ GUESS, SINES = Guess(), sinusoid()
         ("maml", GuessDiscrete(), {"initial_std": 0.5}, "initial_std is 0.5, but actions are discrete"),
         ("rl2", SINES, {}, "rl2 serves reinforcement learning only."),
         ("promp", SINES, {}, "promp serves reinforcement learning only."),
-        ("mann", GUESS, {}, "mann serves regression only."),
+        ("mann", GUESS, {}, "mann serves regression and classification only."),
         ("maml", 3, {}, "3 is no task family: neither environments (horizon, transition) nor functions (sample)."),
         ("mamll", GUESS, {}, "No agent 'mamll'. Did you mean 'maml' or 'imaml'?"),
         (None, GUESS, {}, "agent is NoneType None, but must be an agents.Agent."),

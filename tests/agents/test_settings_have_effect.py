@@ -11,6 +11,7 @@ import pytest
 import agents
 import envs
 from agents.agent import RegressionSettings, ReinforcementSettings, hyperparameters
+from agents.probes import Counter, sides
 from tests.agents.probe import Guess
 
 TABLE = [(name, kind) for name in agents.AGENTS for kind in agents.find(name).serves]
@@ -26,12 +27,13 @@ OF_WORLD = {
         "normalize_observations": True,
     },
     "regression": {"num_shots": 4, "hidden_sizes": (4,), "activation": "tanh"},
+    "classification": {"num_shots": 4, "hidden_sizes": (4,), "activation": "tanh"},
 }
 
 
 def programs(name, kind, **settings):
     """Of init, a meta-iteration and adaptation, as text with their constants."""
-    family = Guess() if kind == "reinforcement" else envs.sinusoid()
+    family = {"reinforcement": Guess, "regression": envs.sinusoid, "classification": lambda: sides(Counter())}[kind]()
     few = {"num_episodes": 4} if kind == "reinforcement" else {}
     learner = agents.make(name, family, num_tasks=2, num_iterations=10, **{"hidden_sizes": (3,)} | few | settings)
     key, task = jax.random.key(0), family.sample_task(jax.random.key(0))
@@ -63,7 +65,8 @@ def others(parameter):
 
 
 def test_every_setting_of_the_worlds_is_tried():
-    for kind, settings in (("reinforcement", ReinforcementSettings), ("regression", RegressionSettings)):
+    for kind in OF_WORLD:
+        settings = ReinforcementSettings if kind == "reinforcement" else RegressionSettings
         assert set(OF_WORLD[kind]) == {field.name for field in dataclasses.fields(settings)}
 
 

@@ -8,7 +8,7 @@ import pytest
 import agents
 from agents.agent import RegressionSettings, ReinforcementSettings, Training
 from agents.parts.problems import mean_squared_error
-from agents.parts.world import policy_gradient_world, regression_world
+from agents.parts.world import classification_world, policy_gradient_world, regression_world
 from envs.families.regression import RegressionFamily
 from tests.agents.probe import Guess
 from tests.few import few
@@ -93,20 +93,36 @@ def test_an_error_of_shapes_that_would_broadcast_is_none():
     assert mean_squared_error(jnp.ones((5, 2)), jnp.zeros((5, 2))) == 1.0
 
 
-OPTIONAL = ("sample_query", "step_losses", "divergence", "evaluate", "reveal", "rollouts")  # of a problem, and of a world
-NEEDS = {("maml++", "step_losses"), ("promp", "divergence"), ("maml-trpo", "divergence"), ("oracle", "reveal")}
+OPTIONAL = (
+    "sample_query",
+    "step_losses",
+    "divergence",
+    "evaluate",
+    "reveal",
+    "rollouts",
+    "embed",
+)  # of a problem, and of a world
+NEEDS = {
+    ("maml++", "step_losses"),
+    ("promp", "divergence"),
+    ("maml-trpo", "divergence"),
+    ("oracle", "reveal"),
+    ("protonet", "embed"),
+}
+OF_WORLD = ("reveal", "rollouts", "embed")
 NEEDS |= {(name, "rollouts") for name in ("e-maml", "rl2", "oracle")}
 
 
 def world_without(kind, parts):
     """A world as a user may write it, whose problem or self lacks optional parts."""
-    if kind == "regression":
-        world = regression_world(machines(), RegressionSettings(num_shots=NUM_SHOTS, hidden_sizes=(8,)))
+    if kind != "reinforcement":
+        of_kind = {"regression": regression_world, "classification": classification_world}[kind]
+        world = of_kind(machines(), RegressionSettings(num_shots=NUM_SHOTS, hidden_sizes=(8,)))
     else:
         world = policy_gradient_world(Guess(), ReinforcementSettings(num_episodes=3, hidden_sizes=(8,)))
     whole = world.make_problem
-    of_problem = {part: None for part in parts if part not in ("reveal", "rollouts")}
-    of_world = {part: None for part in parts if part in ("reveal", "rollouts")}
+    of_problem = {part: None for part in parts if part not in OF_WORLD}
+    of_world = {part: None for part in parts if part in OF_WORLD}
     return world._replace(make_problem=lambda *args, **changes: whole(*args, **changes)._replace(**of_problem), **of_world)
 
 
@@ -131,7 +147,7 @@ def test_missing_parts_are_asked_for_by_name_when_the_agent_is_built(name, kind)
     learner = agents.build(name, world_without(kind, [part for part in OPTIONAL if part not in asked]), training())
     state = jax.eval_shape(learner.init, jax.random.key(0))
     jax.eval_shape(learner.step, state, jax.random.key(0))
-    task = jnp.int32(11) if kind == "regression" else Guess().default_params
+    task = Guess().default_params if kind == "reinforcement" else jnp.int32(11)
     assert jax.eval_shape(lambda state: learner.adapt(state, task, jax.random.key(0), 2), state).score.shape == (3,)
 
 

@@ -148,9 +148,11 @@ def test_refuses_a_run_in_use(finished_run, error_of):
         assert "in use" in error_of(train.main, "--run-dir", finished_run, "--overwrite")
 
 
-@pytest.mark.parametrize("agent", [name for name in agents.AGENTS if agents.find(name).serves == ("regression",)])
-def test_agents_for_regression_say_so(agent, tmp_path, error_of):
-    assert "serves regression only" in error_of(train.main, "--run-dir", tmp_path / "run", "--agent", agent)
+@pytest.mark.parametrize("agent", [name for name in agents.AGENTS if "reinforcement" not in agents.find(name).serves])
+def test_agents_for_supervised_learning_say_so(agent, tmp_path, error_of):
+    assert f"{agent} serves {' and '.join(agents.find(agent).serves)} only." in error_of(
+        train.main, "--run-dir", tmp_path / "run", "--agent", agent
+    )
 
 
 @pytest.mark.parametrize(
@@ -178,7 +180,7 @@ def test_agents_for_regression_say_so(agent, tmp_path, error_of):
         (["--agent", "imaml", "--dice-lambda", "1"], "imaml has no use for it"),
         (["--baseline", "lineer"], "--baseline is 'lineer'; known: auto, linear, time"),
         (["--agent", "pretrained", "--recipe", "cold"], "--recipe is 'cold'; known: plain"),
-        (["--agent", "pretrained", "--recipe", "cross-validated"], "it serves regression only"),
+        (["--agent", "pretrained", "--recipe", "cross-validated"], "reinforcement learning has none"),
         (["--test-step-scale", "1", "0"], "--test-step-scale is 0.0"),
         (["--agent", "imaml", "--num-inner-steps", "0"], "--num-inner-steps is 0, but must be at least 1"),
         (["--agent", "e-maml", "--num-tasks", "1"], "give at least 2"),
