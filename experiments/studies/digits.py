@@ -160,7 +160,10 @@ def document(config: DigitsConfig, cells: dict[str, dict[str, Any]]) -> str:
     """The table with what it means and what made it."""
     first = next(iter(cells.values()))
     made = [cell["made_with"] for cell in cells.values()]
-    days, commits = sorted({each["started"][:10] for each in made}), sorted({str(each["git_commit"])[:7] for each in made})
+    days, commits = (
+        sorted({each["started"][:10] for each in made}),
+        sorted({str(each["git_commit"])[:7] + "+" * str(each["git_commit"]).endswith("+") for each in made}),
+    )
     versions = sorted({f"jax {each['versions']['jax']}, Python {each['python']}, {each['device']['kind']}" for each in made})
     used = sum(cell["core_minutes"] for cell in cells.values())
     steps, split = f"{STEPS[-1]} steps, other seeds", first["split"]
@@ -172,7 +175,8 @@ def document(config: DigitsConfig, cells: dict[str, dict[str, Any]]) -> str:
         f"{split['held_out_hash'][:16]}). Classes and their labels are drawn anew for every task; support and query share no "
         f"image. Trained with {counted(config.shots, 'image')} of each class, seeds 0 to "
         f"{config.num_seeds - 1}, {config.num_iterations} meta-iterations of {SETTINGS['num_tasks']} tasks with "
-        f"{SETTINGS['query_shots']} query images of each class; tested with as many query images. The network is an MLP of 64 and 64 units, or where it says so `conv`.\n\n"
+        f"{SETTINGS['query_shots']} query images of each class; tested with as many query images. The network is an MLP of "
+        "64 and 64 units, or where it says so `conv`.\n\n"
         f'In brackets 95 % bootstrap intervals over the held-out tasks, for these seeds; the column "{steps}" is the '
         f"interval over seeds and tasks, for seeds that were not run, too. Tasks are drawn from "
         f"{len(split['held_out'])} held-out classes: the intervals are of these classes. Settings are in "
