@@ -92,7 +92,7 @@ def arrays(
     names, group = np.unique(groups, return_inverse=True)
     if len(names) < 2:
         noun = "class" if y is None else "task"
-        raise ValueError(f"{source} has one {noun} only, {names[0]!r}; some must be trained on and some held out.")
+        raise ValueError(f"{source} has one {noun} only, {str(names[0])!r}; some must be trained on and some held out.")
     held_out = tuple(dict.fromkeys(str(name) for name in np.atleast_1d(held_out)))
     return Arrays(x, y, group.astype(np.int32), tuple(map(str, names)), input_shape, held_out, source)
 
@@ -108,7 +108,8 @@ def _numbers(source: str, name: str, values: Any) -> np.ndarray:
     array = np.asarray(values)
     if array.dtype.kind not in "fiu":
         raise ValueError(f"{source} has {name} of {array.dtype}, but it must hold real numbers.")
-    single = array.astype(np.float32)
+    with np.errstate(over="ignore"):  # what is too large is told below
+        single = array.astype(np.float32)
     lost = np.argwhere(~np.isfinite(single))
     if len(lost):
         place = tuple(int(index) for index in lost[0])

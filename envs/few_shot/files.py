@@ -39,7 +39,7 @@ def read(path: str | Path, *, task_column: str = "task", label_column: str = "la
 
 def _npz(path: Path) -> Arrays:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is no sound .npz of plain arrays ({' '.join(str(error).split())[:80]}).") from error

@@ -106,7 +106,7 @@ def test_logits_of_protonet_are_distances_from_class_means():
     np.testing.assert_array_equal(found[1], found[2])
     np.testing.assert_allclose(curve.score[1], -numpy_cross_entropy(np.eye(WAYS), expected, label_query), rtol=1e-4)
     np.testing.assert_allclose(curve.measures["accuracy"][1], np.mean(expected.argmax(axis=1) == label_query))
-    np.testing.assert_allclose(curve.score[0], -np.log(WAYS), rtol=1e-5), "unread, all classes are alike"
+    np.testing.assert_allclose(curve.score[0], -np.log(WAYS), rtol=1e-5, err_msg="unread, all classes are alike")
 
 
 @pytest.mark.parametrize("size", [(8, 8), (5, 7)])

@@ -9,23 +9,8 @@ import pytest
 from experiments import compare, evaluate, few_shot
 from tests.experiments.conftest import read_lines
 
-SMALL = [
-    "--num-iterations",
-    "4",
-    "--num-tasks",
-    "2",
-    "--log-every",
-    "2",
-    "--checkpoint-every",
-    "2",
-    "--hidden-sizes",
-    "8",
-    "--eval-tasks",
-    "6",
-    "--query-shots",
-    "3",
-]
 SHARED = ("--num-iterations", "4", "--log-every", "2", "--checkpoint-every", "2", "--hidden-sizes", "8", "--eval-tasks", "6")
+SMALL = (*SHARED, "--num-tasks", "2", "--query-shots", "3")
 
 
 @pytest.fixture(scope="module")
