@@ -1,6 +1,7 @@
 """The README cannot rot: its snippets are executed and its commands run, with fewer iterations."""
 
 import importlib
+import importlib.util
 import json
 import re
 import shlex
@@ -17,7 +18,9 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMANDS = re.findall(r"^python -m experiments\.([\w.]+)(.*)$", README, re.MULTILINE)
 OWN = ("# hover.py", "# swing.py", "# my_agent.py")  # files of a user's own
-OWN_WORDS = ("hover:", "swing:", "my_agent:", "runs/momentum")  # in commands that need such a file
+OWN_WORDS = ("hover:", "swing:", "my_agent:", "runs/momentum", "--data tasks.csv")  # in commands that need such a file
+if importlib.util.find_spec("sklearn") is None:
+    OWN_WORDS += ("--data digits", "runs/digits-table")
 FEWER = {
     "train": "--num-iterations 2 --num-tasks 2 --num-episodes 2 --horizon 6 --eval-tasks 3 --hidden-sizes 8",
     "evaluate": "--num-tasks 3",
@@ -38,6 +41,8 @@ FEWER = {
     "studies.families": "--no-train",
     "studies.shipped": "--only HalfCheetahDir",
     "studies.mjx_learning": "--num-iterations 3 --num-tasks 1 --num-episodes 1 --horizon 2 --num-seeds 2",
+    "few_shot": "--num-iterations 2 --log-every 1 --checkpoint-every 1 --num-tasks 2 --eval-tasks 3",
+    "studies.digits": "--agents random --conv --num-iterations 1 --num-seeds 1 --eval-tasks 2 --test-shots 1",
     "studies.bandits": "--num-iterations 1 --pulls 2 --arms 2 --eval-tasks 2",
 }
 

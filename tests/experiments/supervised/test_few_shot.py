@@ -1,11 +1,15 @@
 """Few-shot runs on a user's own data: trained, resumed, evaluated and compared like all others."""
 
 import json
+import re
 import shutil
+from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
+from envs.few_shot import from_function, read
 from experiments import compare, evaluate, few_shot
 from tests.experiments.conftest import read_lines
 
@@ -110,13 +114,14 @@ def test_evaluate_again_and_compare(home, classified, tmp_path, error_of):
     found = np.load(home / "classes.npz")
     np.savez(tmp_path / "classes.npz", x=found["x"] + 1, label=found["label"])
     flags = ("--data", str(tmp_path / "classes.npz"), *flags[2:])
-    third = trained(tmp_path, "third", *flags)
+    third = trained(tmp_path, "third", *flags, "--num-iterations", "0")
     assert "held-out tasks (task_hash)" in error_of(compare.main, classified, third, "--out", tmp_path / "out")
 
 
 def test_a_run_is_not_resumed_on_other_data(home, tmp_path, error_of):
     shutil.copy(home / "classes.npz", tmp_path / "mine.npz")
-    run = trained(tmp_path, "run", "--data", str(tmp_path / "mine.npz"), "--ways", "2", "--shots", "1")
+    flags = ("--data", str(tmp_path / "mine.npz"), "--ways", "2", "--shots", "1", "--num-iterations", "0")
+    run = trained(tmp_path, "run", *flags)
     found = np.load(home / "classes.npz")
     np.savez(tmp_path / "mine.npz", x=found["x"] * 2, label=found["label"])
     said = error_of(few_shot.main, "--run-dir", run, "--resume", "--num-iterations", "6")
@@ -187,5 +192,20 @@ MISTAKES = {
 @pytest.mark.parametrize("flags", MISTAKES)
 def test_mistakes_are_one_line_and_leave_nothing(flags, home, tmp_path, monkeypatch, error_of):
     monkeypatch.chdir(home)
-    assert MISTAKES[flags] in error_of(few_shot.main, "--run-dir", tmp_path / "run", *SMALL, *flags.split())
+    small = ("--query-shots", "3", "--num-tasks", "2")
+    assert MISTAKES[flags] in error_of(few_shot.main, "--run-dir", tmp_path / "run", *small, *flags.split())
     assert not (tmp_path / "run").exists()
+
+
+def test_the_page_s_snippets_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[3] / "docs/few_shot.md").read_text()
+    files, function, program = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(files, "few_shot.md", "exec"), {})
+    arrays, table = read("tasks.npz"), read("tasks.csv")
+    np.testing.assert_allclose(arrays.x, table.x)
+    assert arrays.held_out == ("3", "7", "11") and len(files.splitlines()) < 11
+    found: dict = {}
+    exec(compile(function, "few_shot.md", "exec"), found)
+    assert from_function(found["problem"], shots=3).sample_task(jax.random.key(0)).query[0].shape == (10, 1)
+    exec(compile(program, "few_shot.md", "exec"), {})

@@ -40,9 +40,10 @@ def test_a_short_run(tmp_path, error_of):
     assert "tables for" in error_of(compare.main, tmp_path / "run", "--out", tmp_path / "out")
 
 
-def test_the_outer_loss_is_taken_on_the_support_points():
+@pytest.mark.parametrize(("agent", "own"), [("maml", {"num_inner_steps": 2}), ("mann", {})])
+def test_the_outer_loss_is_taken_on_the_support_points(agent, own):
     """Half the mean squared error after adaptation, on the very points that adaptation saw."""
-    config = step_function.step_function_config(run_dir=None, hidden_sizes=(8,), num_inner_steps=2)
+    config = step_function.step_function_config(run_dir=None, agent=agent, hidden_sizes=(8,), **own)
     built = step_function.build(config)
     state = built.learner.init(jax.random.key(0))
     task = built.family.sample_held_out_task(jax.random.key(1))
