@@ -12,7 +12,7 @@ class Arrays(NamedTuple):
         x: [R, F] float32, inputs in a row.
         y: [R, O] float32, targets; None in classification.
         group: [R] int32, which of ``names`` an example belongs to.
-        names: of the groups, sorted.
+        names: of the groups, in the order of numbers or of letters.
         input_shape: of one input before it was put in a row.
         held_out: names of the groups that the data itself holds out; empty if it says nothing.
         source: what messages call the data.
@@ -77,7 +77,7 @@ def arrays(
         )
     else:
         num_tasks, each = x.shape[:2]
-        groups = np.repeat([str(index).zfill(len(str(num_tasks - 1))) for index in range(num_tasks)], each)
+        groups = np.repeat(np.arange(num_tasks), each)
         x, y = x.reshape(-1, *x.shape[2:]), _numbers(source, "y", y)
         y = y.reshape(-1, *y.shape[2:])
     input_shape = x.shape[1:] or (1,)
@@ -118,7 +118,7 @@ def _numbers(source: str, name: str, values: Any) -> np.ndarray:
 
 
 def _names(source: str, name: str, values: Any, count: int) -> np.ndarray:
-    """[R] integers or text, as text."""
+    """[R] integers, also where they came as text, or text."""
     array = np.asarray(values)
     if array.dtype.kind == "f" and np.array_equal(array, np.round(array)):
         array = array.astype(np.int64)
@@ -127,7 +127,10 @@ def _names(source: str, name: str, values: Any, count: int) -> np.ndarray:
         raise ValueError(f"{source} has {name} of {array.dtype}, such as {example}, but it must be integers or text.")
     if array.shape != (count,):
         raise ValueError(f"{source} has {name} of shape {array.shape}, but must have one entry for each of {count} rows of x.")
-    if array.dtype.kind == "U":
+    if array.dtype.kind != "U":
         return array
-    width = len(str(int(abs(array).max(initial=0))))  # so that names sort as numbers do
-    return np.array([str(int(value)).zfill(width) if (array >= 0).all() else str(int(value)) for value in array])
+    try:
+        whole = array.astype(np.int64)
+    except (ValueError, OverflowError):
+        return array
+    return whole if np.array_equal(whole.astype(str), array) else array

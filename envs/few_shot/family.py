@@ -91,21 +91,21 @@ def from_arrays(
     >>> from envs.few_shot.examples import arrays
     >>> data = arrays(np.ones((12, 5, 3)), y=np.ones((12, 5)))
     >>> from_arrays(data, shots=3, query_shots=2).split.held_out
-    ('02', '08', '10')
+    ('8', '9', '10')
     >>> from_arrays(data, shots=3, query_shots=3)
     Traceback (most recent call last):
-    ValueError: data: task '00' has 5 examples, but 3 shots and 3 query shots need 6.
+    ValueError: data: task '0' has 5 examples, but 3 shots and 3 query shots need 6.
     """
     _refuse_counts(data, shots=shots, query_shots=query_shots, ways=ways)
     train, test = split_of(data, held_out, 1 if ways is None else ways)
     num_rows, size = shots + query_shots, 1 if ways is None else ways
     counts = np.bincount(data.group, minlength=len(data.names))
-    for index in np.argsort(counts)[:1]:
-        if counts[index] < num_rows:
-            raise ValueError(
-                f"{data.source}: {data.noun} {data.names[index]!r} has {counts[index]} examples, but {shots} shots and "
-                f"{query_shots} query shots need {num_rows}."
-            )
+    fewest = int(np.argmin(counts))
+    if counts[fewest] < num_rows:
+        raise ValueError(
+            f"{data.source}: {data.noun} {data.names[fewest]!r} has {counts[fewest]} examples, but {shots} shots and "
+            f"{query_shots} query shots need {num_rows}."
+        )
     table = np.zeros((len(counts), counts.max()), np.int32)
     for index, count in enumerate(counts):
         table[index, :count] = np.flatnonzero(data.group == index)

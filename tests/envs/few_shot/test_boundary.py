@@ -17,7 +17,8 @@ def test_forms_of_the_same_examples():
     assert all(np.array_equal(one, other) for one, other in zip(stacked, listed, strict=True))
     assert stacked.x.dtype == np.float32 and stacked.y.shape == (6, 1) and stacked.noun == "task"
     images = arrays(np.zeros((6, 4, 5, 1), np.uint8), label=np.array(LABEL, float))
-    assert images.input_shape == (4, 5, 1) and images.x.shape == (6, 20) and images.names == ("03", "12")
+    assert images.input_shape == (4, 5, 1) and images.x.shape == (6, 20) and images.names == ("3", "12")
+    assert arrays(X, label=[str(label) for label in LABEL]).names == ("3", "12")
     assert arrays(np.arange(4), label=["a", "b", "a", "b"]).x.shape == (4, 1)
 
 
