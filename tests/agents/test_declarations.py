@@ -334,7 +334,7 @@ def test_unknown_names_tell_the_closest_or_all(names):
         agents.find("PROMP")
     with pytest.raises(ValueError, match=r"^No agent 'xyz'. Known: maml, maml-trpo"):
         agents.find("xyz")
-    with pytest.raises(ValueError, match=r"^No network 'xyz'. Known: .*conv"):
+    with pytest.raises(ValueError, match=r"^No network 'xyz'. Known: none; agents.register_network\(name, ...\) makes one"):
         agents.find_network("xyz")
 
 

@@ -17,6 +17,7 @@ NAMES = [
     "Training",
     "World",
     "build",
+    "classification_world",
     "find",
     "find_memory",
     "find_network",

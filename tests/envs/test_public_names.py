@@ -14,6 +14,7 @@ NAMES = [
     "check_task",
     "check_task_family",
     "drawing",
+    "few_shot",
     "from_brax",
     "from_craftax",
     "from_gymnasium",
