@@ -160,10 +160,7 @@ def document(config: DigitsConfig, cells: dict[str, dict[str, Any]]) -> str:
     """The table with what it means and what made it."""
     first = next(iter(cells.values()))
     made = [cell["made_with"] for cell in cells.values()]
-    days, commits = (
-        sorted({each["started"][:10] for each in made}),
-        sorted({str(each["git_commit"])[:7] + "+" * str(each["git_commit"]).endswith("+") for each in made}),
-    )
+    days = sorted({each["started"][:10] for each in made})
     versions = sorted({f"jax {each['versions']['jax']}, Python {each['python']}, {each['device']['kind']}" for each in made})
     used = sum(cell["core_minutes"] for cell in cells.values())
     steps, split = f"{STEPS[-1]} steps, other seeds", first["split"]
@@ -188,8 +185,8 @@ def document(config: DigitsConfig, cells: dict[str, dict[str, Any]]) -> str:
         "transfer learning here. `random` is not trained. `oracle` has no place: tasks have no parameters to be shown.\n\n"
     )
     ending = (
-        f"\n`{command_line('studies.digits')} --out DIR`; {' to '.join(dict.fromkeys([days[0], days[-1]]))}, commit "
-        f"{', '.join(commits)}; {'; '.join(versions)}, {first['cores']} cores; {used:.0f} core-minutes in all.\n"
+        f"\n`{command_line('studies.digits')} --out DIR`; {' to '.join(dict.fromkeys([days[0], days[-1]]))}; "
+        f"{'; '.join(versions)}, {first['cores']} cores; {used:.0f} core-minutes in all.\n"
     )
     return text + markdown(table(cells)) + ending
 
