@@ -41,8 +41,8 @@ class SinusoidTableConfig:
     """Folder for table.md, table.json and one file per cell in cells/."""
     protocols: tuple[ProtocolName, ...] = ("maml", "meta-sgd", "cavia", "jang")
     """Whose settings."""
-    agents: tuple[str, ...] = tuple(agents.AGENTS)
-    """Names of agents.AGENTS."""
+    agents: tuple[str, ...] = tuple(name for name in agents.AGENTS if KIND in agents.find(name).serves)
+    """Names of agents.AGENTS; all that serve regression if not given."""
     num_seeds: int = 3
     """Seeds 0, 1, ... of each, trained together in one compiled program."""
     num_iterations: int | None = None

@@ -35,6 +35,12 @@ def has_rows(text, protocol, shots, agent):
     return all(re.search(rf"\| {agent}( †)? \| {each} points \|", rows) for each in shots)
 
 
+def test_every_agent_named_by_default_serves_regression(tmp_path):
+    config = sinusoid_table.SinusoidTableConfig(out=tmp_path)
+    cells = [sinusoid_table.plan(config, "maml", 10, agent) for agent in config.agents]
+    assert {"maml", "mann", "oracle"} <= {cell.config.agent for cell in cells}
+
+
 def test_every_agent_and_number_of_points_has_a_row(table):
     text = (table / "table.md").read_text()
     assert all(has_rows(text, "maml", [10], agent) for agent in AGENTS)
