@@ -30,7 +30,8 @@ from experiments.training.settings import flat
 KIND: Kind = "classification"
 AGENTS = tuple(name for name in agents.registered() if KIND in agents.find(name).serves)
 # Chosen before anything was trained, and not tuned: neither on held-out classes nor otherwise.
-SETTINGS: dict[str, Any] = {"num_tasks": 4, "query_shots": 5, "outer_lr": 2e-3, "outer_schedule": "cosine"}
+SETTINGS: dict[str, Any] = {"num_tasks": 4, "query_shots": 5}
+OUTER = {"outer_lr": 2e-3, "outer_schedule": "cosine"}  # of those that learn
 BY_GRADIENT = {"num_inner_steps": 3, "inner_lr": 0.2}
 OF_AGENT: dict[str, dict[str, Any]] = {
     **{name: BY_GRADIENT for name in ("maml", "fomaml", "anil", "meta-sgd", "maml++", "random")},
@@ -93,6 +94,7 @@ def run_of(config: DigitsConfig, agent: str, network: str | None) -> FewShotConf
     """The settings of an agent's run, but for its seed."""
     fields = ("ways", "shots", "test_shots", "num_iterations", "eval_tasks")
     given = {name: getattr(config, name) for name in fields} | SETTINGS | OF_AGENT.get(agent, {})
+    given |= OUTER if "optimizer" in agents.find(agent).uses else {}
     return few_shot.resolve(few_shot_config(run_dir=config.out, data=DIGITS, agent=agent, network=network, **given))
 
 
