@@ -26,7 +26,7 @@ COMMANDS = {
     "studies.bandits": "the Bernoulli bandits of Duan et al. 2016, beside planners and printed totals",
     "studies.families": "one row per task family, trained where it is missing",
     "studies.sinusoid": "agents x protocols x seeds on sinusoids, beside the published numbers",
-    "studies.digits": "N-way classification of scikit-learn's digits, every agent",
+    "studies.digits": "N-way classification of scikit-learn's digits, agent beside agent",
     "studies.surrogates": "how far the derivatives of each surrogate are from the truth, by enumeration",
     "studies.approximations": "how much of e-maml's credit is signal, and how far imaml's gradient is from exact",
     "studies.explain": "three pictures of what meta-learning optimises",

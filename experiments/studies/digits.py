@@ -29,6 +29,7 @@ from experiments.training.settings import flat
 
 KIND: Kind = "classification"
 AGENTS = tuple(name for name in agents.registered() if KIND in agents.find(name).serves)
+BY_DEFAULT = ("maml", "fomaml", "meta-sgd", "anil", "reptile", "imaml", "protonet", "multitask", "pretrained", "random")
 # Chosen before anything was trained, and not tuned: neither on held-out classes nor otherwise.
 SETTINGS: dict[str, Any] = {"num_tasks": 4, "query_shots": 5}
 OUTER = {"outer_lr": 2e-3, "outer_schedule": "cosine"}  # of those that learn
@@ -54,9 +55,9 @@ class DigitsConfig:
 
     out: Path
     """Folder for digits.md and one file per agent in cells/."""
-    agents: tuple[str, ...] = AGENTS
-    """Which agents, with an MLP."""
-    conv: tuple[str, ...] = ("maml", "protonet")
+    agents: tuple[str, ...] = BY_DEFAULT
+    """Which agents, with an MLP; cavia, maml++ and mann are there, too."""
+    conv: tuple[str, ...] = ("protonet",)
     """Which agents with convolutions, too."""
     ways: int = 5
     """N: classes per task, out of 12 in training and of 8 at test."""
@@ -190,7 +191,24 @@ def document(config: DigitsConfig, cells: dict[str, dict[str, Any]]) -> str:
         f"\n`{command_line('studies.digits')} --out DIR`; {' to '.join(dict.fromkeys([days[0], days[-1]]))}; "
         f"{'; '.join(versions)}, {first['cores']} cores; {used:.0f} core-minutes in all.\n"
     )
-    return text + markdown(table(cells)) + ending
+    return text + markdown(table(cells)) + beside_random(cells) + ending
+
+
+def beside_random(cells: dict[str, dict[str, Any]]) -> str:
+    """Which agents have a higher mean than the one that is not trained, by shots and steps; empty where it is not there."""
+    if "random" not in cells:
+        return ""
+    means = {agent: errors_over_seeds(cell["results"], "accuracy")["accuracy_mean"] for agent, cell in cells.items()}
+    lines = []
+    for shots, untrained in means["random"].items():
+        for k in STEPS[1:]:
+            above = [agent for agent, mean in means.items() if mean[shots][k] > untrained[k]]
+            lines.append(f"- {shots} shots, {counted(k, 'step')}: {', '.join(above) or 'none'}")
+    return (
+        "\nMeans above that of `random`, which has the same network and inner steps without training:\n\n"
+        + "\n".join(lines)
+        + "\n"
+    )
 
 
 @one_line_errors
