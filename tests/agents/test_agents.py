@@ -15,8 +15,8 @@ from tests.agents.probe import Guess, GuessDiscrete
 from tests.few import few
 
 TABLE = [(name, kind) for name in agents.AGENTS for kind in agents.find(name).serves]
-# Each agent in regression, where it serves there; in reinforcement learning one of each way to train, and to remember; of classes
-# those whose way to them is their own.
+# Each agent in regression, where it serves there; in reinforcement learning one of each way to train, and to remember; in
+# classification those whose way there is their own.
 FAST = [case for case in TABLE if case[1] == "regression"] + [(name, "reinforcement") for name in ("maml", "promp", "rl2")]
 FAST += [(name, "classification") for name in ("maml", "mann", "protonet")]
 LEARNS_BY = {"reinforcement": 0.3, "regression": 0.3, "classification": 0.1}
