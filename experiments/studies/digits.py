@@ -85,7 +85,7 @@ def run(config: DigitsConfig) -> None:
     (config.out / "cells").mkdir(parents=True, exist_ok=True)
     with lock(config.out):
         cells = {name: cell_of(config, name, None) for name in config.agents}
-        cells |= {f"{name}, conv": cell_of(config, name, CONV) for name in config.conv}
+        cells |= {f"{name} with conv": cell_of(config, name, CONV) for name in config.conv}
         (config.out / "digits.md").write_text(document(config, cells))
     show(table(cells, brief=True))
     print(f"wrote {config.out / 'digits.md'}")
@@ -203,7 +203,7 @@ def beside_random(cells: dict[str, dict[str, Any]]) -> str:
     for shots, untrained in means["random"].items():
         for k in STEPS[1:]:
             above = [agent for agent, mean in means.items() if mean[shots][k] > untrained[k]]
-            lines.append(f"- {shots} shots, {counted(k, 'step')}: {', '.join(above) or 'none'}")
+            lines.append(f"- {counted(int(shots), 'shot')}, {counted(k, 'step')}: {', '.join(above) or 'none'}")
     return (
         "\nMeans above that of `random`, which has the same network and inner steps without training:\n\n"
         + "\n".join(lines)
