@@ -3,13 +3,14 @@
 # make test-slow   learning curves, published numbers, and what make test checks on a few, on all agents and families
 # make test-lowest   the tests of the library and of training, with the lowest versions that pyproject.toml allows
 # make test-suites   environments of other suites written in JAX, installed beside the pins into .venv-suites
+# make docs   the documentation into site/, every page and lesson run; docs-test   runs them all again, from nothing
 # make wheel   dist/metarl_jax-*.whl
 PYTHON ?= python3
 VENV := .venv
 LOWEST := tests/metarl tests/envs tests/agents tests/experiments/test_train.py
 PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test test-slow test-lowest test-suites wheel
+.PHONY: demo test test-slow test-lowest test-suites docs docs-test wheel
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/python -m experiments.train --run-dir runs/demo $(ARGS)
@@ -29,6 +30,15 @@ test-lowest: .venv-lowest/.installed
 test-suites: .venv-suites/.installed
 	.venv-suites/bin/python -m pytest -n 2 tests/envs/from_jax
 
+docs: .venv-docs/.installed
+	.venv-docs/bin/python -m sphinx --fail-on-warning --keep-going --quiet -b html -d .docs-cache/doctrees docs site
+	@echo "site/index.html"
+
+docs-test: .venv-docs/.installed
+	rm -rf .docs-cache/pages
+	.venv-docs/bin/python -m sphinx --fail-on-warning --keep-going --quiet -E -b html -d .docs-cache/doctrees-test docs .docs-cache/test
+	.venv-docs/bin/python -m pytest -n 0 tests/docs tests/test_doctests.py
+
 wheel:
 	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
@@ -37,6 +47,12 @@ wheel:
 	@echo "installing the lowest versions into .venv-lowest (a minute or two) ..."
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-lowest.txt \
 		--editable '.[mujoco,box2d,minigrid]' pytest pytest-xdist rlax
+	@touch $@
+
+.venv-docs/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-docs
+	@echo "installing what builds the documentation into .venv-docs (some minutes) ..."
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
 .venv-suites/.installed: pyproject.toml constraints.txt

@@ -15,5 +15,6 @@ def tidy(app: Sphinx, what: str, name: str, obj: object, options: object, lines:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    """Called by Sphinx."""
     app.connect("autodoc-process-docstring", tidy, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

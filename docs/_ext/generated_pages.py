@@ -19,14 +19,13 @@ DOCS = Path(__file__).resolve().parent.parent
 HOME = DOCS.parent
 AGENT_NOTES, FOLDERS = DOCS / "_agents", ("agents", "families", "api", "commands")
 MODULES = {
-    "metarl": ["interfaces", "inner_loop", "rules", "meta", "outer", "trust_region", "surrogates", "advantages", "sampler"]
-    + ["trial", "ppo", "tasks", "gains"],
-    "envs": ["family", "registration", "task_lists", "task_files", "task_spaces", "families.regression"]
-    + ["from_gymnasium.family", "from_jax.family", "from_jax.gymnax", "from_jax.xland", "from_jax.brax", "from_jax.worlds"]
-    + ["to_gymnasium.task_env", "to_gymnasium.task_vector_env", "check", "drawing"],
-    "agents": ["agent", "build", "registration", "check", "parts.world", "parts.gradient_learner", "parts.trial_learner"],
-    "experiments": ["training.without_folders", "evaluation.trained", "evaluation.actor", "evaluation.held_out"]
-    + ["evaluation.export", "evaluation.shipped"],
+    "metarl": "interfaces inner_loop rules meta outer trust_region surrogates advantages sampler trial ppo tasks gains".split(),
+    "envs": "family registration task_lists task_files task_spaces families.regression from_gymnasium.family from_jax.family "
+    "from_jax.gymnax from_jax.xland from_jax.brax from_jax.worlds to_gymnasium.task_env to_gymnasium.task_vector_env check "
+    "drawing".split(),
+    "agents": "agent build registration check parts.world parts.gradient_learner parts.trial_learner".split(),
+    "experiments": "training.without_folders evaluation.trained evaluation.actor evaluation.held_out evaluation.export "
+    "evaluation.shipped".split(),
 }
 
 
@@ -88,7 +87,6 @@ def agent_page(name: str) -> str:
 
     agent = find(name)
     source = Path(inspect.getsourcefile(agent.make) or "")
-    module = inspect.getmodule(agent.make).__name__  # type: ignore[union-attr]
     doc = inspect.getdoc(agent.make) or ""
     own = sources(agent.hyperparameters)
     rows: dict[str, list[str]] = {}
@@ -97,7 +95,8 @@ def agent_page(name: str) -> str:
             row = [f"`{field.name}`", f"`{field.default}`", cell(field.help), cell(own.get(field.name, "") or "ours")]
             rows.setdefault(field.name, [*row, ""])
             rows[field.name][4] = f"{rows[field.name][4]}, {kind}".strip(", ")
-    every = ", ".join(agent.serves)
+    every, file = ", ".join(agent.serves), source.relative_to(HOME)
+    adapts = "nothing: its curve is flat" if agent.adapts_by == "nothing" else agent.adapts_by
     for row in rows.values():
         row[4] = "both" if row[4] == every and len(agent.serves) == 2 else row[4]
     uses = ", ".join(f"`{part}`" for part in agent.uses) or "none"
@@ -110,7 +109,10 @@ def agent_page(name: str) -> str:
             ["what", "of this agent"],
             [
                 ["serves", every],
-                ["gets from 0 to K adaptation steps by", {"nothing": "nothing: its curve is flat"}.get(agent.adapts_by, agent.adapts_by)],
+                [
+                    "gets from 0 to K adaptation steps by",
+                    adapts,
+                ],
                 ["optional parts it takes", uses],
                 ["training may go on beyond its plan", "yes" if agent.extendable else "no: something is annealed over it"],
                 ["its outer update mixes tasks", "yes" if agent.mixes_tasks else "no"],
@@ -121,7 +123,7 @@ def agent_page(name: str) -> str:
         "Settings that all agents share: {doc}`../api/agents.agent`. On the task families of this repository defaults may be"
         " others: see the page of the family.",
         "## The code",
-        f"The whole of `{source.relative_to(HOME)}`:\n\n```{{literalinclude}} ../../{source.relative_to(HOME)}\n:language: python\n```",
+        f"The whole of `{file}`:\n\n```{{literalinclude}} ../../{file}\n:language: python\n```",
         "## What it reached here",
         results_of(name),
     ]
@@ -171,8 +173,7 @@ def family_page(id: str) -> str:
     told += ["## Settings of agents here"]
     told += [
         "What `train` sets where you do not, for all agents (`any`), for those that adapt alike, or for one. Sources, in the"
-        " comments of `envs/families/training.py`:\n\n"
-        + table(["for", "settings"], settings)
+        " comments of `envs/families/training.py`:\n\n" + table(["for", "settings"], settings)
         if settings
         else "None: agents have their own defaults."
     ]
@@ -180,7 +181,9 @@ def family_page(id: str) -> str:
     rows = table_rows(DOCS / "families.md", id)
     told += ["## What was reached here"]
     told += [f"{{doc}}`../results` says how it was measured.\n\n{table(*rows)}" if rows else "No row in the committed table."]
-    told += [f"## The code\n\n```{{literalinclude}} ../../{module.replace('.', '/')}.py\n:language: python\n:pyobject: {name}\n```"]
+    told += [
+        f"## The code\n\n```{{literalinclude}} ../../{module.replace('.', '/')}.py\n:language: python\n:pyobject: {name}\n```"
+    ]
     return "\n\n".join(told)
 
 
@@ -215,8 +218,10 @@ def pages() -> dict[str, str]:
         agent = agents.find(name)
         first = cell((inspect.getdoc(agent.make) or "").splitlines()[0])
         rows.append([f"[{name}]({file_name(name)}.md)", first, " and ".join(agent.serves), agent.adapts_by])
-    text = (AGENT_NOTES / "index.md").read_text()
-    found["agents/index.md"] = index("Agents", text, [file_name(n) for n in agents.AGENTS], rows, ["agent", "what it is", "for", "adapts by"])
+    text, header = (AGENT_NOTES / "index.md").read_text(), ["agent", "what it is", "for", "adapts by"]
+    found["agents/index.md"] = index(
+        "Agents", text, [file_name(n) for n in agents.AGENTS], rows, ["agent", "what it is", "for", "adapts by"]
+    )
 
     short = {id: id.removeprefix("metarl/").removesuffix("-v0") for id in envs.FAMILIES}
     found |= {f"families/{short[id]}.md": family_page(id) for id in envs.FAMILIES}
@@ -225,7 +230,10 @@ def pages() -> dict[str, str]:
         module, _, name = where.partition(":")
         first = (inspect.getdoc(getattr(importlib.import_module(module), name)) or "").splitlines()[0]
         rows.append([f"[{short[id]}]({short[id]}.md)", cell(first)])
-    text = "Distributions over tasks that come with metarl. Each is one file that states task, observation, action, reward, end, horizon and source."
+    text = (
+        "Distributions over tasks that come with metarl. Each is one file that states task, observation, action, reward, end,"
+        " horizon and source."
+    )
     found["families/index.md"] = index("Task families", text, list(short.values()), rows, ["family", "what it is"])
 
     found |= {f"commands/{name.replace('.', '-')}.md": command_page(name, what) for name, what in COMMANDS.items()}
@@ -245,13 +253,17 @@ def pages() -> dict[str, str]:
             dotted = f"{room}.{module}"
             first = (inspect.getdoc(importlib.import_module(dotted)) or "").splitlines()[0]
             listed.append([f"[{dotted}]({dotted}.md)", cell(first)])
-            found[f"api/{dotted}.md"] = f"# {dotted}\n\n```{{eval-rst}}\n.. automodule:: {dotted}\n   :members:\n   :undoc-members:\n```"
+            found[f"api/{dotted}.md"] = (
+                f"# {dotted}\n\n```{{eval-rst}}\n.. automodule:: {dotted}\n   :members:\n   :undoc-members:\n```"
+            )
     exported = []
     for room in ("metarl", "envs", "agents"):
         package = importlib.import_module(room)
         exported.append(f"`{room}`: " + ", ".join(f"`{name}`" for name in package.__all__ if not name.startswith("__")))
     text = "Made from docstrings. Public names of the packages:\n\n- " + "\n- ".join(exported) + "\n\nand where they are:"
-    found["api/index.md"] = index("API", text, [row[0].split("]")[0][1:] for row in listed], listed, ["module", "what is in it"])
+    found["api/index.md"] = index(
+        "API", text, [row[0].split("]")[0][1:] for row in listed], listed, ["module", "what is in it"]
+    )
     return found
 
 
@@ -270,5 +282,6 @@ def write(app: Sphinx) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    """Called by Sphinx."""
     app.connect("config-inited", lambda app, config: write(app))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
