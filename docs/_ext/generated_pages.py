@@ -19,13 +19,48 @@ DOCS = Path(__file__).resolve().parent.parent
 HOME = DOCS.parent
 AGENT_NOTES, FOLDERS = DOCS / "_agents", ("agents", "families", "api", "commands")
 MODULES = {
-    "metarl": "interfaces inner_loop rules meta outer trust_region surrogates advantages sampler trial ppo tasks gains".split(),
-    "envs": "family registration task_lists task_files task_spaces families.regression from_gymnasium.family from_jax.family "
-    "from_jax.gymnax from_jax.xland from_jax.brax from_jax.worlds to_gymnasium.task_env to_gymnasium.task_vector_env check "
-    "drawing".split(),
-    "agents": "agent build registration check parts.world parts.gradient_learner parts.trial_learner".split(),
-    "experiments": "training.without_folders evaluation.trained evaluation.actor evaluation.held_out evaluation.export "
-    "evaluation.shipped".split(),
+    "metarl": [
+        "interfaces",
+        "inner_loop",
+        "rules",
+        "meta",
+        "outer",
+        "trust_region",
+        "surrogates",
+        "advantages",
+        "sampler",
+        "trial",
+        "ppo",
+        "tasks",
+        "gains",
+    ],
+    "envs": [
+        "family",
+        "registration",
+        "task_lists",
+        "task_files",
+        "task_spaces",
+        "families.regression",
+        "from_gymnasium.family",
+        "from_jax.family",
+        "from_jax.gymnax",
+        "from_jax.xland",
+        "from_jax.brax",
+        "from_jax.worlds",
+        "to_gymnasium.task_env",
+        "to_gymnasium.task_vector_env",
+        "check",
+        "drawing",
+    ],
+    "agents": ["agent", "build", "registration", "check", "parts.world", "parts.gradient_learner", "parts.trial_learner"],
+    "experiments": [
+        "training.without_folders",
+        "evaluation.trained",
+        "evaluation.actor",
+        "evaluation.held_out",
+        "evaluation.export",
+        "evaluation.shipped",
+    ],
 }
 
 

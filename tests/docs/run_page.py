@@ -8,7 +8,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-from pages import cells  # noqa: E402
+from pages import cells
 
 
 def main(page: Path) -> None:
