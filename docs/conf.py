@@ -63,11 +63,11 @@ nb_code_prompt_hide = "Hide the answer"
 nb_execution_show_tb = True
 
 nitpicky = True
+autodoc_inherit_docstrings = False
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
-autodoc_mock_imports: list[str] = []
-default_role = "literal"
+default_role = "py:obj"
 python_use_unqualified_type_names = True
 napoleon_use_ivar = True
 napoleon_use_rtype = False

@@ -83,9 +83,15 @@ def sources(cls: type) -> dict[str, str]:
             for token in tokenize.generate_tokens(io.StringIO(text).readline)
             if token.type == tokenize.COMMENT
         }
+        last, left = "", 0  # a comment may speak for the fields after its own: "as the next two", or be "the same"
         for node in ast.parse(text).body[0].body:  # type: ignore[attr-defined]
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-                found[node.target.id] = comments.get(node.lineno, "")
+                comment = comments.get(node.lineno, "") or (last if left else "")
+                left = max(left - 1, 0)
+                if said := re.fullmatch(r"(.*), as the next( two| three)?", comment):
+                    comment, left = said.group(1), {None: 1, " two": 2, " three": 3}[said.group(2)]
+                last = comment = last if comment == "the same" else comment
+                found[node.target.id] = comment
     return found
 
 
@@ -127,13 +133,14 @@ def agent_page(name: str) -> str:
     rows: dict[str, list[str]] = {}
     for kind in agent.serves:
         for field in hyperparameters(agent, kind).values():
-            row = [f"`{field.name}`", f"`{field.default}`", cell(field.help), cell(own.get(field.name, "") or "ours")]
+            row = [f"`{field.name}`", f"`{field.default}`", cell(field.help), cell(own.get(field.name, "")) or "not noted"]
             rows.setdefault(field.name, [*row, ""])
             rows[field.name][4] = f"{rows[field.name][4]}, {kind}".strip(", ")
     every, file = ", ".join(agent.serves), source.relative_to(HOME)
     adapts = "nothing: its curve is flat" if agent.adapts_by == "nothing" else agent.adapts_by
     for row in rows.values():
         row[4] = "both" if row[4] == every and len(agent.serves) == 2 else row[4]
+    columns = 5 if len(agent.serves) == 2 else 4
     uses = ", ".join(f"`{part}`" for part in agent.uses) or "none"
     parts = [
         f"# {name}",
@@ -154,7 +161,9 @@ def agent_page(name: str) -> str:
             ],
         ),
         "## Defaults and their sources",
-        table(["setting", "default", "what it is", "source", "in"], list(rows.values())) if rows else "It has none of its own.",
+        table(["setting", "default", "what it is", "source", "in"][:columns], [row[:columns] for row in rows.values()])
+        if rows
+        else "It has none of its own.",
         "Settings that all agents share: {doc}`../api/agents.agent`. On the task families of this repository defaults may be"
         " others: see the page of the family.",
         "## The code",
@@ -254,9 +263,7 @@ def pages() -> dict[str, str]:
         first = cell((inspect.getdoc(agent.make) or "").splitlines()[0])
         rows.append([f"[{name}]({file_name(name)}.md)", first, " and ".join(agent.serves), agent.adapts_by])
     text, header = (AGENT_NOTES / "index.md").read_text(), ["agent", "what it is", "for", "adapts by"]
-    found["agents/index.md"] = index(
-        "Agents", text, [file_name(n) for n in agents.AGENTS], rows, ["agent", "what it is", "for", "adapts by"]
-    )
+    found["agents/index.md"] = index("Agents", text, [file_name(name) for name in agents.AGENTS], rows, header)
 
     short = {id: id.removeprefix("metarl/").removesuffix("-v0") for id in envs.FAMILIES}
     found |= {f"families/{short[id]}.md": family_page(id) for id in envs.FAMILIES}
@@ -288,9 +295,7 @@ def pages() -> dict[str, str]:
             dotted = f"{room}.{module}"
             first = (inspect.getdoc(importlib.import_module(dotted)) or "").splitlines()[0]
             listed.append([f"[{dotted}]({dotted}.md)", cell(first)])
-            found[f"api/{dotted}.md"] = (
-                f"# {dotted}\n\n```{{eval-rst}}\n.. automodule:: {dotted}\n   :members:\n   :undoc-members:\n```"
-            )
+            found[f"api/{dotted}.md"] = f"# {dotted}\n\n```{{eval-rst}}\n.. automodule:: {dotted}\n   :members:\n```"
     exported = []
     for room in ("metarl", "envs", "agents"):
         package = importlib.import_module(room)

@@ -1,13 +1,27 @@
 """Equations as MathML, which browsers draw by themselves: the site needs no network and no script for them."""
 
+import re
+
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 
+# The prime is a raised sign already: as a superscript it would fly away.
+PRIME = re.compile(r"<msup>((?:(?!<msup>).)*?)<m[oi]>(?:&#x02032;|′)</m[oi]></msup>")
+PRIME_BESIDE_INDEX = re.compile(r"<msubsup>((?:(?!<msubsup>).)*?)<m[oi]>(?:&#x02032;|′)</m[oi]></msubsup>")
+SIGN = '<mo lspace="0" rspace="0">&#x02032;</mo>'
+
+
+def mathml(text: str, display: str = "inline") -> str:
+    """An equation of LaTeX as MathML."""
+    found = convert(text, display=display)
+    found = PRIME_BESIDE_INDEX.sub(rf"<mrow><msub>\1</msub>{SIGN}</mrow>", found)
+    return PRIME.sub(rf"<mrow>\1{SIGN}</mrow>", found)
+
 
 def inline(self, node: nodes.math) -> None:
     """An equation within a line."""
-    self.body.append(f'<span class="math">{convert(node.astext())}</span>')
+    self.body.append(f'<span class="math">{mathml(node.astext())}</span>')
     raise nodes.SkipNode
 
 
@@ -16,7 +30,7 @@ def block(self, node: nodes.math_block) -> None:
     text = node.astext()
     if "\\\\" in text and "\\begin" not in text:
         text = rf"\begin{{aligned}}{text}\end{{aligned}}"
-    self.body.append(f'<div class="math" tabindex="0">{convert(text, display="block")}</div>')
+    self.body.append(f'<div class="math" tabindex="0">{mathml(text, "block")}</div>')
     raise nodes.SkipNode
 
 

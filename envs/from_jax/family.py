@@ -139,7 +139,7 @@ def from_jax(
     Returns:
         A family as any other. It can be pickled if the functions can.
 
-    The key of ``reset`` and those of ``step`` are what the first argument of `envs.stepping.first_step` and `next_step` gives
+    The key of ``reset`` and those of ``step`` are what the first argument of `envs.stepping.first_step` and ``next_step`` gives
     for ``initial`` and ``transition``: the same key plays the same episode in the sampler, in `envs.TaskEnv` and by hand.
 
     Raises:

@@ -48,7 +48,7 @@ def from_xland(
 ) -> JaxFamily:
     """XLand-MiniGrid as a family: the task is a ruleset, of goal, rules and objects, which the agent does not see.
 
-    Rulesets are shuffled and split by the suite's own `shuffle` and `split`; evaluation goes through the held-out ones in
+    Rulesets are shuffled and split by the suite's own ``shuffle`` and ``split``; evaluation goes through the held-out ones in
     order. An observation is the suite's field of view, tiles and colours as one-hot vectors, and the agent's direction. An
     episode ends where the goal is reached; the reward there is what the suite gives, 1 - 0.9 * steps / horizon.
 

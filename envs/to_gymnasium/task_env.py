@@ -1,4 +1,4 @@
-"""Task + family -> an ordinary `gymnasium.Env`. `reset` never changes the task unless ``options`` says so."""
+"""Task + family -> an ordinary `gymnasium.Env`. `TaskEnv.reset` never changes the task unless ``options`` says so."""
 
 import contextlib
 from collections.abc import Iterator

@@ -17,7 +17,7 @@ from metarl.interfaces import Acting, MetaLearner, Trajectory
 
 
 class Episode(NamedTuple):
-    """An episode as an `Actor` played it, in NumPy arrays: what `Trained.adapt_from` learns from. T is its own length.
+    """An episode as an `Actor` played it, in NumPy arrays: what ``Trained.adapt_from`` learns from. T is its own length.
 
     Attributes:
         observation: [T, ...], what the network read before each step.
@@ -125,7 +125,7 @@ class Standing(NamedTuple):
 
 
 class Actor:
-    """An agent in an environment that you step, such as one of `gymnasium.make`; made by `Trained.actor`.
+    """An agent in an environment that you step, such as one of `gymnasium.make`; made by ``Trained.actor``.
 
     For every episode call `reset` once, and then `act` and `observe` in turn::
 
