@@ -12,8 +12,10 @@ import os
 import re
 import tokenize
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sphinx.application import Sphinx
+if TYPE_CHECKING:  # the tests read this file where no Sphinx is
+    from sphinx.application import Sphinx
 
 DOCS = Path(__file__).resolve().parent.parent
 HOME = DOCS.parent
@@ -307,7 +309,7 @@ def pages() -> dict[str, str]:
     return found
 
 
-def write(app: Sphinx) -> None:
+def write(app: "Sphinx") -> None:
     """Write what changed, and remove what there no longer is."""
     made = pages()
     for folder in FOLDERS:
@@ -321,7 +323,7 @@ def write(app: Sphinx) -> None:
             path.write_text(content + "\n")
 
 
-def setup(app: Sphinx) -> dict[str, bool]:
+def setup(app: "Sphinx") -> dict[str, bool]:
     """Called by Sphinx."""
     app.connect("config-inited", lambda app, config: write(app))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -7,8 +7,8 @@ from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 
 # The prime is a raised sign already: as a superscript it would fly away.
-PRIME = re.compile(r"<msup>((?:(?!<msup>).)*?)<m[oi]>(?:&#x02032;|′)</m[oi]></msup>")
-PRIME_BESIDE_INDEX = re.compile(r"<msubsup>((?:(?!<msubsup>).)*?)<m[oi]>(?:&#x02032;|′)</m[oi]></msubsup>")
+PRIME = re.compile(r"<msup>((?:(?!<msup>).)*?)<m[oi]>&#x02032;</m[oi]></msup>")
+PRIME_BESIDE_INDEX = re.compile(r"<msubsup>((?:(?!<msubsup>).)*?)<m[oi]>&#x02032;</m[oi]></msubsup>")
 SIGN = '<mo lspace="0" rspace="0">&#x02032;</mo>'
 
 

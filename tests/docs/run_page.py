@@ -4,15 +4,14 @@ import os
 import sys
 from pathlib import Path
 
-import matplotlib
+sys.path.insert(0, str(Path(__file__).parent.parent.parent))  # as a script
 
-matplotlib.use("Agg")
-
-from pages import cells
+from tests.docs.pages import cells
 
 
 def main(page: Path) -> None:
     """Run every cell in the folder of the page."""
+    os.environ["MPLBACKEND"] = "Agg"
     os.chdir(page.parent)
     names: dict[str, object] = {"__name__": "__main__"}
     for number, cell in enumerate(cells(page)):
