@@ -18,12 +18,16 @@ WRITTEN = [path for path in PAGES if path.relative_to(DOCS).parts[0] not in ("ag
 LESSONS = sorted((DOCS / "learn").glob("[0-9]*.md"))
 
 
-def generated():
+def extension(name):
     sys.path.insert(0, str(DOCS / "_ext"))
     try:
-        return importlib.import_module("generated_pages")
+        return importlib.import_module(name)
     finally:
         sys.path.pop(0)
+
+
+def generated():
+    return extension("generated_pages")
 
 
 def documents():
@@ -106,6 +110,15 @@ def test_pages_show_pictures_that_there_are():
     for page in WRITTEN:
         for target in re.findall(r"^```\{image\} (\S+)|^!\[[^]]*\]\(([^)]+)\)", page.read_text(), re.MULTILINE):
             assert (page.parent / "".join(target)).resolve().is_file(), f"{page.name}: {target}"
+
+
+def test_links_that_lead_nowhere_are_found(tmp_path):
+    (tmp_path / "a.html").write_text('<h1 id="here"></h1><a href="b.html#there">b</a><a href="#here">a</a><img src="x.png">')
+    (tmp_path / "b.html").write_text('<p id="there"></p><a href="c.html">c</a><script src="https://cdn.org/x.js"></script>')
+    (tmp_path / "x.png").write_text("")
+    assert extension("links").troubles(tmp_path) == ["b.html loads https://cdn.org/x.js", "b.html: c.html leads nowhere"]
+    (tmp_path / "b.html").write_text("")
+    assert extension("links").troubles(tmp_path) == ["a.html: b.html#there leads nowhere"]
 
 
 @pytest.mark.slow
