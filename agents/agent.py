@@ -1,4 +1,6 @@
-"""What the declaration of an agent is made of. An agent's file holds its function, its hyperparameters and its declaration::
+"""What the declaration of an agent is made of.
+
+An agent's file holds its function, its hyperparameters and its declaration::
 
 @dataclass(frozen=True)
 class ProMP(InnerLoop):

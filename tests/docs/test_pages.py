@@ -74,8 +74,8 @@ def test_a_page_of_an_agent_shows_its_code_its_defaults_with_sources_and_its_row
     page = generated().agent_page("promp")
     assert "literalinclude} ../../agents/promp.py" in page and "Eq. 7" in page
     [clip] = [line for line in page.splitlines() if line.startswith("| `clip`")]
-    assert "`0.3`" in clip and "reinforcement" in clip
-    assert "ProMP's code" in page and "| promp | 3 |" in page
+    assert "`0.3`" in clip and "ProMP's code" in clip, "of the comment two lines above: as the next two"
+    assert "| promp | 3 |" in page
 
 
 def test_a_page_of_a_family_shows_its_spaces_settings_and_row():
