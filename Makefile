@@ -32,11 +32,12 @@ test-suites: .venv-suites/.installed
 
 docs: .venv-docs/.installed
 	.venv-docs/bin/python -m sphinx --fail-on-warning --keep-going --quiet -b html -d .docs-cache/doctrees docs site
+	@rm -rf jupyter_execute  # notebooks that the builder leaves
 	@echo "site/index.html"
 
 docs-test: .venv-docs/.installed
 	rm -rf .docs-cache/pages
-	.venv-docs/bin/python -m sphinx --fail-on-warning --keep-going --quiet -E -b html -d .docs-cache/doctrees-test docs .docs-cache/test
+	.venv-docs/bin/python -m sphinx --fail-on-warning --keep-going --quiet -E -b html -d .docs-cache/doctrees-test docs .docs-cache/test/site
 	.venv-docs/bin/python -m pytest -n 0 tests/docs tests/test_doctests.py
 
 wheel:

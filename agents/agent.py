@@ -1,11 +1,13 @@
-"""What the declaration of an agent is made of. An agent's file holds its function, its hyperparameters and its declaration::
+"""What the declaration of an agent is made of.
+
+An agent's file holds its function, its hyperparameters and its declaration::
 
 @dataclass(frozen=True)
 class ProMP(InnerLoop):
-    \"\"\"Several clipped outer steps on the same experience.\"\"\"
+\"\"\"Several clipped outer steps on the same experience.\"\"\"
 
-    outer_steps: Annotated[int, Bounds(1)] = 5
-    \"\"\"Optimiser steps on the same experience.\"\"\"
+outer_steps: Annotated[int, Bounds(1)] = 5
+\"\"\"Optimiser steps on the same experience.\"\"\"
 
 def promp(world: World, training: Training, own: ProMP) -> MetaLearner: ...
 

@@ -36,6 +36,7 @@ extensions = [
     "mathml",
     "generated_pages",
     "docstrings",
+    "links",
 ]
 
 # What other pages include, and notes that generated pages include, are no pages.

@@ -9,19 +9,23 @@ import re
 from docutils import nodes
 from sphinx.application import Sphinx
 
+SIGNS = re.compile(r"\||\*(?=,|\w+, \.)|\*\*(?=\w+\))")  # |x|, (x, *, y), [*lead, ...], (**options)
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 def tidy(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Escape what is no markup in our docstrings: bars of absolute values, stars of arguments, and axes ("M: tasks")."""
+    """Escape what is no markup in our docstrings: bars of absolute values, stars of arguments, colons of fields."""
     for i, line in enumerate(lines):
-        if what == "attribute" and i == 0:
-            line = re.sub(r"^([A-Z]): ", r"\1, ", line)
+        if what == "attribute":  # what stands before a colon there would be taken for a type
+            line = lines[i] = line.replace(": ", " \N{EN DASH} ")
         if not line.lstrip().startswith((">>>", "...")):
             parts = re.split(r"(``.*?``|`.*?`)", line)
-            lines[i] = "".join(
-                part if part.startswith("`") else re.sub(r"(\||\*(?=,|\w+, \.))", r"\\\1", part) for part in parts
-            )
+            lines[i] = "".join(part if part.startswith("`") else SIGNS.sub(escaped, part) for part in parts)
+
+
+def escaped(sign: re.Match) -> str:
+    """A backslash before each of its characters."""
+    return "".join(f"\\{character}" for character in sign.group())
 
 
 def is_bare_field(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:

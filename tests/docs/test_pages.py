@@ -18,12 +18,16 @@ WRITTEN = [path for path in PAGES if path.relative_to(DOCS).parts[0] not in ("ag
 LESSONS = sorted((DOCS / "learn").glob("[0-9]*.md"))
 
 
-def generated():
+def extension(name):
     sys.path.insert(0, str(DOCS / "_ext"))
     try:
-        return importlib.import_module("generated_pages")
+        return importlib.import_module(name)
     finally:
         sys.path.pop(0)
+
+
+def generated():
+    return extension("generated_pages")
 
 
 def documents():
@@ -70,8 +74,8 @@ def test_a_page_of_an_agent_shows_its_code_its_defaults_with_sources_and_its_row
     page = generated().agent_page("promp")
     assert "literalinclude} ../../agents/promp.py" in page and "Eq. 7" in page
     [clip] = [line for line in page.splitlines() if line.startswith("| `clip`")]
-    assert "`0.3`" in clip and "reinforcement" in clip
-    assert "ProMP's code" in page and "| promp | 3 |" in page
+    assert "`0.3`" in clip and "ProMP's code" in clip, "of the comment two lines above: as the next two"
+    assert "| promp | 3 |" in page
 
 
 def test_a_page_of_a_family_shows_its_spaces_settings_and_row():
@@ -106,6 +110,15 @@ def test_pages_show_pictures_that_there_are():
     for page in WRITTEN:
         for target in re.findall(r"^```\{image\} (\S+)|^!\[[^]]*\]\(([^)]+)\)", page.read_text(), re.MULTILINE):
             assert (page.parent / "".join(target)).resolve().is_file(), f"{page.name}: {target}"
+
+
+def test_links_that_lead_nowhere_are_found(tmp_path):
+    (tmp_path / "a.html").write_text('<h1 id="here"></h1><a href="b.html#there">b</a><a href="#here">a</a><img src="x.png">')
+    (tmp_path / "b.html").write_text('<p id="there"></p><a href="c.html">c</a><script src="https://cdn.org/x.js"></script>')
+    (tmp_path / "x.png").write_text("")
+    assert extension("links").troubles(tmp_path) == ["b.html loads https://cdn.org/x.js", "b.html: c.html leads nowhere"]
+    (tmp_path / "b.html").write_text("")
+    assert extension("links").troubles(tmp_path) == ["a.html: b.html#there leads nowhere"]
 
 
 @pytest.mark.slow
