@@ -2,16 +2,16 @@
 
 An agent's file holds its function, its hyperparameters and its declaration::
 
-@dataclass(frozen=True)
-class ProMP(InnerLoop):
-\"\"\"Several clipped outer steps on the same experience.\"\"\"
+    @dataclass(frozen=True)
+    class ProMP(InnerLoop):
+        \"\"\"Several clipped outer steps on the same experience.\"\"\"
 
-outer_steps: Annotated[int, Bounds(1)] = 5
-\"\"\"Optimiser steps on the same experience.\"\"\"
+        outer_steps: Annotated[int, Bounds(1)] = 5
+        \"\"\"Optimiser steps on the same experience.\"\"\"
 
-def promp(world: World, training: Training, own: ProMP) -> MetaLearner: ...
+    def promp(world: World, training: Training, own: ProMP) -> MetaLearner: ...
 
-PROMP = Agent(promp, ProMP, serves=("reinforcement",), adapts_by="gradient", uses=("optimizer", "remat"))
+    PROMP = Agent(promp, ProMP, serves=("reinforcement",), adapts_by="gradient", uses=("optimizer", "remat"))
 """
 
 import ast
