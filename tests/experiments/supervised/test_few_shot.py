@@ -111,8 +111,8 @@ def test_evaluate_again_and_compare(home, classified, tmp_path, error_of):
     assert table["title"] == "Accuracy on few-shot, 6 held-out tasks" and set(table["agents"]) == {"maml", "protonet"}
     assert "%" in (tmp_path / "out/table.md").read_text() and (tmp_path / "out/comparison.html").is_file()
     # The same rows of other examples are other tasks.
-    found = np.load(home / "classes.npz")
-    np.savez(tmp_path / "classes.npz", x=found["x"] + 1, label=found["label"])
+    with np.load(home / "classes.npz") as found:
+        np.savez(tmp_path / "classes.npz", x=found["x"] + 1, label=found["label"])
     flags = ("--data", str(tmp_path / "classes.npz"), *flags[2:])
     third = trained(tmp_path, "third", *flags, "--num-iterations", "0")
     assert "held-out tasks (task_hash)" in error_of(compare.main, classified, third, "--out", tmp_path / "out")
@@ -122,8 +122,8 @@ def test_a_run_is_not_resumed_on_other_data(home, tmp_path, error_of):
     shutil.copy(home / "classes.npz", tmp_path / "mine.npz")
     flags = ("--data", str(tmp_path / "mine.npz"), "--ways", "2", "--shots", "1", "--num-iterations", "0")
     run = trained(tmp_path, "run", *flags)
-    found = np.load(home / "classes.npz")
-    np.savez(tmp_path / "mine.npz", x=found["x"] * 2, label=found["label"])
+    with np.load(home / "classes.npz") as found:
+        np.savez(tmp_path / "mine.npz", x=found["x"] * 2, label=found["label"])
     said = error_of(few_shot.main, "--run-dir", run, "--resume", "--num-iterations", "6")
     assert "the list of training tasks is not the one" in said
 
