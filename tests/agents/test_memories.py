@@ -244,7 +244,7 @@ def test_trials_are_replayed_as_they_were_played(name, settings, family, monkeyp
     assert np.ptp(values[mask > 0]) > 1e-3
 
 
-FAST = {"transformer", "hypernetwork"}
+FAST = ("hypernetwork",)
 SETTINGS = {name: {"memory": name} for name in ("lstm", "lru", "transformer", "tests/fading")}
 SETTINGS |= {"hypernetwork": {"hypernetwork": True}, "both": {"memory": "transformer", "hypernetwork": True}}
 

