@@ -94,8 +94,12 @@ def layers_of(network: Network) -> list[str]:
     params = jax.eval_shape(network.init, jax.random.key(0))
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     names = {str(getattr(entry, "key", "")) for path in paths for entry in path}
-    kinds = [sorted((int(name.removeprefix(kind)), name) for name in names if name.startswith(kind)) for kind in KINDS]
+    kinds = [sorted((int(name.removeprefix(kind)), name) for name in names if _is(name, kind)) for kind in KINDS]
     return [name for kind in kinds for _, name in kind]
+
+
+def _is(name: str, kind: str) -> bool:
+    return name.startswith(kind) and name.removeprefix(kind).isdigit()  # a layer of a user's may be called Dense_out
 
 
 def _plain(network: Network, own: Pretrained) -> InnerRule:

@@ -11,7 +11,17 @@ from flax import linen as nn
 from agents.agent import Kind, RegressionSettings, ReinforcementSettings
 from agents.parts.action_units import InPolicyUnits, ToAction, has_gaussian, policy_space, to_action
 from agents.parts.encoding import read_space, reader, trunk_of
-from agents.parts.networks import ACTIVATIONS, LECUN, Network, action_distribution, of_flat_inputs, pixels, policy, regressor
+from agents.parts.networks import (
+    ACTIVATIONS,
+    LECUN,
+    Network,
+    action_distribution,
+    of_flat_inputs,
+    pixels,
+    policy,
+    regressor,
+    remembers,
+)
 from agents.parts.normalization import nothing_seen, view
 from agents.parts.problems import accuracy, cross_entropy, points_of, policy_gradient, regression
 from metarl import advantages
@@ -111,8 +121,9 @@ def policy_gradient_world(
     _check(settings, num_episodes=1, gamma=(0, 1), gae_lambda=(0, 1), initial_std=(1e-6, float("inf")))
     _check(settings, action_scale=(1e-6, float("inf")))
     seen_space, read = read_space(family.observation_space), reader(family.observation_space)
-    trunk = trunk_of(seen_space, "mlp" if network is not None and settings.trunk == "auto" else settings.trunk)
-    if network is not None and trunk == "conv":
+    own_layers = network is not None and not remembers(network)  # a memory of one's own comes after the trunk
+    trunk = trunk_of(seen_space, "mlp" if own_layers and settings.trunk == "auto" else settings.trunk)
+    if own_layers and trunk == "conv":
         raise ValueError("trunk is conv, but a network of your own is given, too; leave one out.")
     unit = getattr(family, "unit_actions", False)
     convert = to_action(family.action_space, settings.action_scale, unit)

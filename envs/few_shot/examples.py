@@ -93,7 +93,8 @@ def arrays(
     if len(names) < 2:
         noun = "class" if y is None else "task"
         raise ValueError(f"{source} has one {noun} only, {str(names[0])!r}; some must be trained on and some held out.")
-    held_out = tuple(dict.fromkeys(str(name) for name in np.atleast_1d(held_out)))
+    chosen = np.ravel(held_out)
+    held_out = tuple(dict.fromkeys(map(str, chosen.astype(np.int64) if _whole(chosen) else chosen)))
     return Arrays(x, y, group.astype(np.int32), tuple(map(str, names)), input_shape, held_out, source)
 
 
@@ -117,10 +118,15 @@ def _numbers(source: str, name: str, values: Any) -> np.ndarray:
     return single
 
 
+def _whole(array: np.ndarray) -> bool:
+    """Whether floats are integers, and few enough to be told apart."""
+    return array.dtype.kind == "f" and bool(np.all(np.abs(array) < 2**53)) and np.array_equal(array, np.round(array))
+
+
 def _names(source: str, name: str, values: Any, count: int) -> np.ndarray:
     """[R] integers, also where they came as text, or text."""
     array = np.asarray(values)
-    if array.dtype.kind == "f" and np.array_equal(array, np.round(array)):
+    if _whole(array):
         array = array.astype(np.int64)
     if array.dtype.kind not in "iuU":
         example = array.reshape(-1)[:1].tolist()

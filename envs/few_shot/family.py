@@ -140,7 +140,10 @@ def from_arrays(
     def in_turn():
         draws = np.resize(test, (max(MOST_HELD_OUT // len(test), 1) * len(test), 1))
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(HELD_OUT_STREAM), jnp.arange(len(draws)))
-        return jax.jit(jax.vmap(of_groups))(jnp.asarray(draws), keys)
+        some_at_once = lambda given: jax.lax.map(
+            lambda each: of_groups(*each), given, batch_size=64
+        )  # tasks may have many rows
+        return jax.jit(some_at_once)((jnp.asarray(draws), keys))
 
     return FewShotFamily(
         sample_task=lambda key: task_from(train, key),

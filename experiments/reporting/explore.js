@@ -93,8 +93,9 @@
       const curve = figure.curves[agent.name];
       const flat = curve.x.length === 1 && inUse.length > 1;  // what does not change is a line across
       const rows = (flat ? [x0, x1] : curve.x).map((x, i) => [x, curve.y[flat ? 0 : i], curve.low[flat ? 0 : i], curve.high[flat ? 0 : i]]);
-      const usable = rows.filter(([, y, low]) => y !== null && (chart.y !== "log" || (y > 0 && low > 0)));
-      const band = [...usable.map(([x, , low]) => [X(x), Y(low)]), ...usable.map(([x, , , high]) => [X(x), Y(high)]).reverse()];
+      const usable = rows.filter(([, y]) => y !== null && (chart.y !== "log" || y > 0));
+      const floor = (low) => (chart.y === "log" ? Math.max(low, y0) : low);  // an interval may reach below what a logarithm has
+      const band = [...usable.map(([x, , low]) => [X(x), Y(floor(low))]), ...usable.map(([x, , , high]) => [X(x), Y(high)]).reverse()];
       inside.append(make("path", { d: path(band) + (band.length ? "Z" : ""), fill: agent.colour, opacity: flat ? 0.1 : 0.2 }));
       const look = { stroke: agent.colour, "stroke-width": 2, "stroke-dasharray": agent.dash || null, fill: "none", "data-agent": agent.name };
       inside.append(make("path", { d: path(usable.map(([x, y]) => [X(x), Y(y)])), ...look }));

@@ -27,7 +27,8 @@ def data_of(comparison: Comparison) -> dict[str, Any]:
     below it, "log" where errors are best seen so, and "curves": agent -> x [P], y [P], low [P], high [P]; x is [0] where
     nothing changes.
     """
-    looks = dict(zip(comparison.rows, itertools.product(svg.DASHES.values(), svg.COLOURS), strict=False))
+    all_looks = itertools.cycle(itertools.product(svg.DASHES.values(), svg.COLOURS))
+    looks = dict(zip(comparison.rows, all_looks, strict=False))
     last = last_of(comparison)
     best_first = sorted(comparison.rows, key=lambda agent: last[agent], reverse=comparison.measure != "mse")
     agents = [{"name": agent, "dash": looks[agent][0], "colour": looks[agent][1], "last": last[agent]} for agent in best_first]

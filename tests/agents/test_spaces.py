@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from gymnasium.spaces import Box, Dict, Discrete, Graph, MultiBinary, MultiDiscrete, OneOf, Sequence, Text, Tuple
 from jax.test_util import check_grads
 from scipy import stats
@@ -289,6 +290,13 @@ def test_what_reads_observations():
 
 
 # What is refused.
+
+
+def test_a_memory_of_one_s_own_reads_images_as_the_gru_does():
+    of = lambda **given: jax.eval_shape(agents.make("rl2", family("image"), **SMALL, **given).init, jax.random.key(0)).theta
+    assert set(of(network=nn.GRUCell(64))) == set(of(memory="gru")) and "encoder" in of(network=nn.GRUCell(64), trunk="conv")
+    with pytest.raises(ValueError, match="trunk is conv, but a network of your own is given, too"):
+        of(network=nn.Dense(3), trunk="conv")
 
 
 @pytest.mark.parametrize("which", ["observation_space", "action_space"])

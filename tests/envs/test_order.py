@@ -14,6 +14,7 @@ ORDER = [
     "registration",
     "mujoco",
     "families",
+    "few_shot",
     "from_gymnasium",
     "from_jax",
     "to_gymnasium",

@@ -83,6 +83,8 @@ CSV = {
     "task,x,y\n1,2,3\n1,,3": "line 3, column 'x': '' is no number",
     "task,x,y\n1,2,3\n2,nan,3": r"has x\[1, 0\] = nan",
     "task,x,y\n1,2,3\n1,2,3": "has one task only",
+    "task,x,y\n1,2,3\n\n\n1,2,three": "line 5, column 'y': 'three' is no number",
+    "task,label,x,y\n1,2,3,4": "has columns 'task' and 'label': tasks or classes; leave one out",
 }
 
 
@@ -93,6 +95,30 @@ def test_wrong_csv_files_are_refused_in_one_line(text, tmp_path):
         read(tmp_path / "tasks.csv")
 
 
+@pytest.mark.parametrize(
+    ("header", "options", "message"),
+    [
+        ("a,b,label", {"targets": ("b",)}, "has classes in 'label', but targets are b; leave them out"),
+        ("a,b,label", {"task_column": "machine"}, "has no column 'machine' of tasks, but a, b, label; say how"),
+        ("a,task,y", {"label_column": "kind"}, "has no column 'kind' of labels, but a, task, y; say how"),
+        ("a,task,y", {"targets": ("task",)}, "targets are task, but must be different columns beside 'task'"),
+        ("a,task,y", {"targets": ("y", "y")}, "targets are y, y, but must be different columns beside 'task'"),
+    ],
+)
+def test_options_that_the_columns_do_not_bear_out_are_refused(header, options, message, tmp_path):
+    (tmp_path / "tasks.csv").write_text(header + "\n1,2,3\n4,5,6\n")
+    with pytest.raises(ValueError, match=f"^[^\n]*tasks.csv[^\n]* {message}[^\n]*$"):
+        read(tmp_path / "tasks.csv", **options)
+
+
+def test_labels_beyond_integers_are_no_integers():
+    x = np.ones((4, 1))
+    for label in ([np.inf, np.inf, 1.0, 1.0], [1e300, 1e300, 1.0, 1.0]):
+        with pytest.raises(ValueError, match="label of float64, such as"):
+            arrays(x, label=np.array(label))
+    assert arrays(x, label=np.array([1.0, 1, 2, 2]), held_out=np.array([[2.0]])).held_out == ("2",)
+
+
 def test_other_files_are_refused_in_one_line(tmp_path):
     np.savez(tmp_path / "objects.npz", x=np.array([{}], object))
     np.savez(tmp_path / "strange.npz", x=X, labels=LABEL)
@@ -100,11 +126,19 @@ def test_other_files_are_refused_in_one_line(tmp_path):
     (tmp_path / "torn.npz").write_bytes((tmp_path / "strange.npz").read_bytes()[:60])
     (tmp_path / "bytes.csv").write_bytes(b"task,x,y\n\xff\xfe,1,2\n")
     (tmp_path / "tasks.txt").write_text("")
+    with open(tmp_path / "single.npz", "wb") as file:
+        np.save(file, X)
+    np.savez_compressed(tmp_path / "spoiled.npz", x=X, label=LABEL)
+    spoiled = bytearray((tmp_path / "spoiled.npz").read_bytes())
+    spoiled[60:80] = b"\xff" * 20
+    (tmp_path / "spoiled.npz").write_bytes(spoiled)
     for name, message in {
         "objects.npz": "no sound .npz of plain arrays",
         "strange.npz": "has an array 'labels'; known: x, y, task, label, held_out",
         "empty.npz": "has no array 'x'",
         "torn.npz": "no sound .npz",
+        "single.npz": r"no sound .npz of plain arrays \(it is a single array",
+        "spoiled.npz": "no sound .npz",
         "bytes.csv": "no sound CSV",
         "tasks.txt": "neither .npz nor .csv",
         "nowhere.csv": "cannot be read: No such file",
