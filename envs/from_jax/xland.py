@@ -63,7 +63,8 @@ def from_xland(
         seed: of the shuffle.
         horizon: steps per episode; the suite's, 3 * height * width, if None.
         images: show the field of view as the suite draws it, bytes [height, width, 3] of 32 pixels per tile and without the
-            direction, which agents read by convolutions. The suite keeps its drawn tiles in ``~/.xland_minigrid``.
+            direction, which agents read by convolutions. The suite draws its tiles once, which takes minutes, and keeps them
+            in ``~/.xland_minigrid``.
 
     Raises:
         ValueError: one line; the suite is missing, or an argument is wrong.

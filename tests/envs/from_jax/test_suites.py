@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
 import agents
 import envs
@@ -172,6 +172,29 @@ def test_navix():
         return timestep, timestep.observation.astype(jnp.float32), timestep.reward, timestep.is_termination()
 
     assert_episodes_equal_by_hand(family, family.sample_task(KEY), reset, step)
+
+
+def test_navix_s_pictures():
+    navix = pytest.importorskip("navix")
+    family = envs.from_navix("Navix-Empty-5x5-v0", horizon=4, images=True)
+    env = navix.make("Navix-Empty-5x5-v0", max_steps=4)
+    task = family.sample_task(KEY)
+    expected = navix.observations.rgb(env.reset(task.key).state)
+    assert family.observation_space == Box(0, 255, expected.shape, np.uint8)
+    np.testing.assert_array_equal(family.observation(family.initial(KEY, task), KEY, task), expected)
+    state = jax.eval_shape(agents.make("maml", family, num_tasks=2, num_episodes=2).init, KEY)
+    assert "Conv_0" in state.theta["params"]
+    with pytest.raises(ValueError, match=r"images is True, but observations are int32\[5, 5\], not bytes"):
+        envs.from_navix("Navix-Empty-5x5-v0", images=True, env_options={"observation_fn": navix.observations.categorical})
+
+
+def test_jumanji_s_many_actions():
+    jumanji = pytest.importorskip("jumanji")
+    family = envs.from_jumanji("JobShop-v0", horizon=4)
+    assert family.action_space == MultiDiscrete(np.asarray(jumanji.make("JobShop-v0").action_spec.num_values))
+    key = jax.random.key(0)
+    learner = agents.make("maml", family, num_tasks=2, num_episodes=2, hidden_sizes=(8,))
+    jax.eval_shape(lambda key: learner.step(learner.init(key), key), key)
 
 
 def test_jumanji():

@@ -1,9 +1,12 @@
 """XLand-MiniGrid: episodes as the suite plays them, rulesets that can be solved, and the split."""
 
+import importlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gymnasium.spaces import Box
 
 import agents
 import envs
@@ -50,6 +53,20 @@ def test_whole_episodes_are_the_suites(family):
     task = jax.tree.map(lambda leaf: leaf[easy[0]], tasks)
     lengths = assert_episodes_equal_by_hand(family, task, reset, step, num_episodes=4)
     assert min(lengths) < 80
+
+
+@pytest.mark.slow  # the suite draws all its tiles first, which takes minutes
+def test_pictures_are_the_suites(tmp_path, monkeypatch):
+    monkeypatch.setenv("XLAND_MINIGRID_CACHE", str(tmp_path))  # read when the suite's module is first imported
+    family = envs.from_xland(rulesets=envs.xland_rulesets(50, most_rules=2), horizon=4, images=True)
+    assert family.observation_space == Box(0, 255, (160, 160, 3), np.uint8)
+    task, key = family.sample_task(jax.random.key(0)), jax.random.key(1)
+    img_obs = importlib.import_module("xminigrid.experimental.img_obs")
+    env, params = xminigrid.make("XLand-MiniGrid-R1-9x9", max_steps=4)
+    timestep = img_obs.RGBImgObservationWrapper(env).reset(params.replace(ruleset=task), key)
+    np.testing.assert_array_equal(family.observation(family.initial(key, task), key, task), timestep.observation)
+    state = jax.eval_shape(agents.make("maml", family, num_tasks=2, num_episodes=2).init, key)
+    assert "Conv_0" in state.theta["params"]
 
 
 def test_the_check_passes(family):
