@@ -23,6 +23,7 @@ from envs.from_gymnasium.spaces import action_rows, read_actions
 from experiments.evaluation import evaluate
 from experiments.evaluation.trained import trained
 from tests.agents.spaces_probe import LINE, NESTED, SPACES, Anything, Demanding, family
+from tests.few import few
 
 AGENTS = ("maml", "promp", "maml-trpo", "e-maml", "imaml", "cavia", "rl2", "oracle", "pretrained")
 ACTIONS = {name: spaces[1] for name, spaces in SPACES.items()}
@@ -43,12 +44,9 @@ REFUSED = {
 
 # Every space with one agent and every kind of agent where it is hardest; the other pairs are slow.
 FAST = {("maml", space) for space in SPACES} | {("promp", "nested"), ("rl2", "nested"), ("rl2", "image"), ("oracle", "nested")}
-ALL = [
-    pytest.param(name, space, marks=() if (name, space) in FAST else pytest.mark.slow) for name in AGENTS for space in SPACES
-]
 
 
-@pytest.mark.parametrize(("name", "space"), ALL)
+@pytest.mark.parametrize(("name", "space"), few(itertools.product(AGENTS, SPACES), *FAST))
 def test_every_agent_takes_every_space(name, space):
     """Traced, not compiled: spaces, shapes and types fit together all the way."""
     world = family(space)
@@ -67,13 +65,10 @@ def test_every_agent_takes_every_space(name, space):
     assert jax.tree.map(jnp.shape, action) == jax.tree.map(jnp.shape, expected)
 
 
-TRAINED = {("maml", "image")}
 PAIRS = [(name, "nested") for name in AGENTS] + [("maml", space) for space in SPACES if space != "nested"] + [("rl2", "image")]
 
 
-@pytest.mark.parametrize(
-    ("name", "space"), [pytest.param(*pair, marks=() if pair in TRAINED else pytest.mark.slow) for pair in PAIRS]
-)
+@pytest.mark.parametrize(("name", "space"), few(PAIRS, ("maml", "image")))
 def test_it_trains_adapts_and_acts(name, space):
     world = family(space)
     learner = agents.make(name, world, **SMALL)
@@ -90,7 +85,7 @@ def test_it_trains_adapts_and_acts(name, space):
         actor.observe(0.0, False)
 
 
-@pytest.mark.parametrize("name", [pytest.param("maml", marks=pytest.mark.slow), "rl2"])
+@pytest.mark.parametrize("name", few(["maml", "rl2"], "rl2"))
 def test_evaluated_and_stepped_in_gymnasium_s_environments(name):
     world = family("nested")
     learner = agents.make(name, world, **SMALL)
@@ -118,6 +113,15 @@ def test_evaluated_and_stepped_in_gymnasium_s_environments(name):
     assert vector.single_action_space.contains(jax.tree.map(lambda leaf: leaf[0], actions))
     observations, *_ = vector.step(actions)
     assert vector.observation_space.contains(observations)
+
+
+def test_a_memory_gives_the_weights_of_a_policy_with_parts():
+    learner, key = agents.make("rl2", family("nested"), memory_size=4, hypernetwork=True, **SMALL), jax.random.key(0)
+    state = jax.eval_shape(learner.init, key)
+    actor = state.theta["readers"]["actor"]
+    assert set(actor) == {"kernel", "bias", "log_std"} and actor["log_std"].shape == (4,)
+    after, _ = jax.eval_shape(learner.step, state, key)
+    assert jax.tree.structure(after) == jax.tree.structure(state)
 
 
 # Against other computations: enumeration, scipy, Gymnasium's own functions.
