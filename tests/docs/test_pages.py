@@ -10,6 +10,8 @@ import pytest
 
 import agents
 import envs
+from envs.families import training
+from envs.families.navigation import Navigation2D
 from tests.docs.pages import DOCS, cells, executed
 
 HOME = DOCS.parent
@@ -78,7 +80,8 @@ def test_a_page_of_an_agent_shows_its_code_its_defaults_with_sources_and_its_row
     assert "| promp | 3 |" in page
 
 
-def test_a_page_of_a_family_shows_its_spaces_settings_and_row():
+def test_a_page_of_a_family_shows_its_spaces_settings_and_row(monkeypatch):
+    monkeypatch.setattr(Navigation2D, "training_settings", training.NAVIGATION)  # tests of experiments take them away
     page = generated().family_page("metarl/Navigation2D-v0")
     assert "Finn et al. 2017" in page and "`initial_std=0.7`" in page and "-40.41" in page
 
