@@ -28,8 +28,8 @@ def rollout(environment: Environment, actor: Actor, task: Task, key: Key, *, hor
         task: one task.
         key: typed key.
         horizon: T.
-        unroll: time steps per iteration of the compiled loop; more pays on a GPU, whose kernels are launched one by one. Fewer
-            where the horizon is short, since there is nothing to gain and compilation takes longer.
+        unroll: time steps per iteration of the compiled loop, at most the horizon; more pays on a GPU, whose kernels are launched
+            one by one, and takes longer to compile.
 
     Returns:
         Trajectory with leaves [T, ...].
@@ -115,6 +115,6 @@ def rollout_with_memory(
     state = environment.initial(key_initial, task)
     start = (state, environment.observation(state, key_first, task), jnp.asarray(True), memory)
     (_, last_observation, _, memory), record = jax.lax.scan(
-        step, start, jnp.arange(horizon), unroll=max(1, min(unroll, horizon // 10))
+        step, start, jnp.arange(horizon), unroll=max(1, min(unroll, horizon))
     )
     return memory, Trajectory(**record, last_observation=last_observation, key=jax.random.key_data(key))

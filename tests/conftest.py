@@ -14,7 +14,7 @@ os.environ.setdefault(
     "--xla_cpu_parallel_codegen_split_count=1",
 )
 os.environ["WANDB_MODE"] = os.environ.get("METARL_TEST_WANDB_MODE", "disabled")
-os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_PLATFORMS"] = os.environ.get("METARL_TEST_PLATFORMS", "cpu")  # another: experiments/benchmark/gpu/exact.py
 os.environ["JAX_NUM_CPU_DEVICES"] = "4"  # whatever machine this is: runs share their tasks among devices
 # Many tests compile the same small program; processes started by tests share the cache too.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax"))

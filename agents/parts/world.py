@@ -30,10 +30,19 @@ from metarl.surrogates import loaded_dice, reinforce
 
 BASELINES = {"linear": advantages.linear_baseline, "time": advantages.time_baseline, "auto": advantages.auto_baseline}
 STEP_WEIGHTS = {"equal": advantages.equal_steps, "discounted": advantages.discounted_steps}
-# Steps of the time scan per iteration of its loop. On an H100 20 was three times as fast as 1; on a CPU more than 5 only
-# lengthens compilation.
-UNROLL = {"cpu": 5}
-UNROLL_ELSEWHERE = 20
+# Steps of the time scan per iteration of its loop, of horizons: on a CPU more than 5 only lengthens compilation, and so does any
+# where the horizon is short; on an H100 20 of 100 steps was three times as fast as 1.
+UNROLL: dict[str, Callable[[int], int]] = {"cpu": lambda horizon: max(1, min(5, horizon // 10))}
+
+
+def unroll_elsewhere(horizon: int) -> int:
+    """`UNROLL` of a device that is not in the table."""
+    return max(1, min(20, horizon // 5))
+
+
+def suited_unroll(horizon: int) -> int:
+    """Steps of the time scan per iteration of its loop that suit this process's device."""
+    return UNROLL.get(jax.default_backend(), unroll_elsewhere)(horizon)
 
 
 class Rollouts(NamedTuple):
@@ -145,7 +154,7 @@ def policy_gradient_world(
     spaces_only = policy(family.observation_space, family.action_space, **options)
     spread = 255.0 if seen_space.dtype == np.uint8 else 1.0  # bytes as pixels; nothing is scaled again after normalisation
     seen = nothing_seen(seen_space.shape, spread) if settings.normalize_observations else None
-    unroll = UNROLL.get(jax.default_backend(), UNROLL_ELSEWHERE) if unroll is None else unroll
+    unroll = suited_unroll(family.horizon) if unroll is None else unroll
     shared: dict[str, Any] = {
         "num_episodes": settings.num_episodes,
         "gamma": settings.gamma,

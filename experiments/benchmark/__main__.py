@@ -108,8 +108,8 @@ def _sampler(workload: workloads.Workload, config: BenchmarkConfig) -> dict[str,
     """The rollouts alone, without any gradient."""
     if workload.sampler is None:
         return {"sampler": None}
-    sample, carry = workload.sampler()
-    program = workloads.compiled(workloads.repeated(sample), carry, workload.task_map)
+    make, carry = workloads.sampled(workload)
+    program = workloads.compiled(make, carry, workload.task_map)
     run = workloads.runner_of(program, carry, workload.task_map)
     turns = timing.steady(run, repeats=config.repeats, seconds=config.seconds)
     steps = float(run(1)[-1])

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.parts.networks import policy
-from agents.parts.world import UNROLL, UNROLL_ELSEWHERE
+from agents.parts.world import suited_unroll
 from experiments import sinusoid
 from experiments.training.config import TrainConfig, build, family_of, resolve, train_config
 from experiments.training.devices import choose_batch, choose_devices, everywhere, place, spread
@@ -45,30 +45,39 @@ def settings(env: str, *, hidden_sizes: tuple[int, ...] = (100, 100), run_dir: P
 
 
 def reinforcement(
+    name: str, env: str, *, num_inner_steps: int = 1, hidden_sizes: tuple[int, ...] = (100, 100), **flags: Any
+) -> Workload:
+    """MAML under `settings` as a workload, its tasks spread as the command would; ``flags`` are `of_agent`'s."""
+    return of_agent(name, env, "maml", num_inner_steps=num_inner_steps, hidden_sizes=hidden_sizes, **flags)
+
+
+def of_agent(
     name: str,
     env: str,
+    agent: str,
     *,
     num_tasks: int,
     num_episodes: int,
     horizon: int,
-    num_inner_steps: int = 1,
     hidden_sizes: tuple[int, ...] = (100, 100),
     env_options: tuple[str, ...] = (),
+    **own: Any,
 ) -> Workload:
-    """`settings` as a workload, its tasks spread as the command would."""
+    """The same with any agent, and ``own`` settings of it."""
     shape: dict[str, Any] = {
         "num_tasks": num_tasks,
         "num_episodes": num_episodes,
         "horizon": horizon,
-        "num_inner_steps": num_inner_steps,
+        **own,
         "hidden_sizes": hidden_sizes,
     }
-    config = settings(env, env_options=env_options, **shape)
+    config = settings(env, agent=agent, env_options=env_options, **shape)
     family = family_of(config)
     task_map = spread(choose_devices(None, num_tasks, family), choose_batch(None, family))
     shape |= {"env": env, "devices": devices_of(task_map), "task_batch": task_map.batch_size}
     learner = build(config, task_map=task_map).learner
-    return Workload(name, shape, learner, task_map, lambda: _sampler(config, task_map))
+    adapts = hasattr(config.own, "num_inner_steps")
+    return Workload(name, shape, learner, task_map, (lambda: _sampler(config, task_map)) if adapts else None)
 
 
 def supervised(name: str, *, hidden_sizes: tuple[int, ...] = (40, 40), num_tasks: int = 25, num_shots: int = 10) -> Workload:
@@ -92,7 +101,7 @@ def _sampler(config: TrainConfig, task_map: TaskMap) -> tuple[Callable, Any]:
         "initial_std": config.initial_std,
     }
     actor_of = policy(family.observation_space, family.action_space, **options)
-    unroll = UNROLL.get(jax.default_backend(), UNROLL_ELSEWHERE)
+    unroll = suited_unroll(family.horizon)
 
     def play(params, task, key):
         def actor(observation, key_action):
@@ -147,6 +156,14 @@ def meta_iterations(learner: MetaLearner) -> tuple[Callable[[], Callable], Any]:
     state = jax.jit(learner.init)(jax.random.key(0))
     like = jax.eval_shape(learner.step, state, jax.random.key(0))[1]
     return repeated(step), (state, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like))
+
+
+def sampled(workload: Workload) -> tuple[Callable[[], Callable], Any]:
+    """`repeated` of its rollouts alone, and the first carry, whose last leaf is the environment steps taken."""
+    if workload.sampler is None:
+        raise ValueError(f"{workload.name} has no rollouts that could be timed alone.")
+    sample, carry = workload.sampler()
+    return repeated(sample), carry
 
 
 def compiled(make: Callable[[], Callable], carry: Any, task_map: TaskMap) -> Any:

@@ -1,0 +1,1 @@
+"""What is to be known of this code on an accelerator, in a few minutes of one."""

@@ -1,0 +1,169 @@
+"""The workloads on this device, with several lengths of unrolled time steps and in lower precision."""
+
+import collections
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from agents.parts import world
+from experiments.benchmark import timing, workloads
+from experiments.benchmark.gpu.records import LEAST, record, within
+
+NAVIGATION = "metarl/Navigation2D-v0"
+CHEETAH = "metarl/HalfCheetahDir-v0"
+BFLOAT16 = "BF16_BF16_F32"  # products of numbers rounded to bfloat16, summed in float32
+AHEAD = 3  # programs compiled while another is timed
+
+
+class Form(NamedTuple):
+    """A way to run a workload.
+
+    Attributes:
+        name: of the workload.
+        unroll: time steps per iteration of the compiled loop; what suits the device if None.
+        precision: of matrix products, as `jax.default_matmul_precision` calls it; the device's own if None.
+        make: the workload.
+        sampler: the rollouts alone.
+    """
+
+    name: str
+    unroll: int | None
+    precision: str | None
+    make: Callable[[], workloads.Workload]
+    sampler: bool = False
+
+    @property
+    def label(self) -> str:
+        """In tables."""
+        words = [self.name, *(["rollouts alone"] if self.sampler else [])]
+        words += [f"unroll {self.unroll}"] if self.unroll else []
+        return ", ".join(words + (["bfloat16"] if self.precision else []))
+
+
+# What each should reach on an H100: (figure of a result, bound, whether the figure is to be above it).
+BARS = {
+    "navigation": ("seconds_per_iteration", 3.0e-3, False),
+    "navigation, large": ("samples_per_second", 100e6, True),
+    "sinusoid": ("iterations_per_second", 15_000.0, True),
+    "half-cheetah, 16,384 robots": ("samples_per_second", 950_000.0, True),
+}
+
+
+def forms(quick: bool) -> list[Form]:
+    """The most important first: later ones are left out where time runs out."""
+    size: dict[str, Any] = {"num_tasks": 20, "num_episodes": 20, "horizon": 100}
+    large, robots, few = size | {"num_tasks": 1000, "num_episodes": 40}, {"num_tasks": 512, "num_episodes": 32}, {}
+    unrolls: tuple[int, ...] = (20, 5, 50, 1)
+    if quick:
+        size = large = {"num_tasks": 2, "num_episodes": 3, "horizon": 6, "hidden_sizes": (8,)}
+        robots, few, unrolls = {"num_tasks": 1, "num_episodes": 2}, {"num_tasks": 2, "hidden_sizes": (8,)}, (2, 1)
+    navigation = {
+        "navigation": lambda: workloads.of_agent("navigation", NAVIGATION, "maml", **size),
+        "navigation, large": lambda: workloads.of_agent("navigation, large", NAVIGATION, "maml", **large),
+        "rl2": lambda: workloads.of_agent("rl2", NAVIGATION, "rl2", **size),
+    }
+    sine = lambda: workloads.supervised("sinusoid", **few)
+    first = [
+        *(Form(name, unrolls[0], None, make) for name, make in navigation.items()),
+        Form("sinusoid", None, None, sine),
+        Form("half-cheetah, 16,384 robots", None, None, lambda: cheetah(quick, **robots), sampler=True),
+        Form("half-cheetah", None, None, lambda: cheetah(quick, num_tasks=40, num_episodes=20)),
+    ]
+    others = [
+        Form(name, unroll, precision, make)
+        for precision in (BFLOAT16, None)
+        for unroll in unrolls
+        for name, make in navigation.items()
+        if (unroll, precision) != (unrolls[0], None)
+    ]
+    return [*first, Form("sinusoid", None, BFLOAT16, sine), *others]
+
+
+def cheetah(quick: bool, *, num_tasks: int, num_episodes: int, horizon: int = 100) -> workloads.Workload:
+    """ProMP on the half-cheetah's directions, on MJX with four solver iterations."""
+    small: dict[str, Any] = {"hidden_sizes": (8,)} if quick else {"hidden_sizes": (64, 64)}
+    sizes = {"num_tasks": num_tasks, "num_episodes": num_episodes, "horizon": horizon}
+    if quick:
+        sizes = {"num_tasks": 1, "num_episodes": 2, "horizon": 2}
+    return workloads.of_agent("half-cheetah", CHEETAH, "promp", env_options=("backend=mjx", "iterations=4"), **sizes, **small)
+
+
+def measure(out: Path, seconds: float, quick: bool) -> None:
+    """Time the forms one after another, each compiled while those before it are timed, and write ``out`` after each."""
+    deadline = within(seconds)
+    device = jax.devices()[0]
+    found: dict[str, Any] = {"device": device.device_kind, "platform": device.platform, "forms": []}
+    repeats, length = (2, 0.01) if quick else (3, 0.5)
+    todo, waiting = collections.deque(forms(quick)), collections.deque[tuple[Form, Future]]()
+    compiler = ThreadPoolExecutor(1)  # tracing needs Python's lock; compiling and timing do not
+    while todo or waiting:
+        while todo and len(waiting) < AHEAD:
+            form = todo.popleft()
+            waiting.append((form, compiler.submit(prepared, form)))
+        form, future = waiting.popleft()
+        try:
+            if deadline.left() < LEAST:
+                raise TimeoutError
+            run = future.result(timeout=deadline.left() - LEAST)
+            found["forms"].append(timed(form, run, repeats, length))
+        except TimeoutError:
+            found["not_measured"] = [form.label, *(form.label for form, _ in waiting), *(form.label for form in todo)]
+            break
+        except Exception as error:  # one form that fails must not take the others with it
+            found["forms"].append({"form": form.label, "failed": f"{type(error).__name__}: {error}".splitlines()[0][:300]})
+        record(out, found)
+    record(out, found)
+    compiler.shutdown(wait=False, cancel_futures=True)
+
+
+def prepared(form: Form) -> tuple[Callable[[int], Any], float]:
+    """``run(count)`` of its program, compiled, and the seconds that took."""
+    began = time.perf_counter()
+    with unrolled(form.unroll), jax.default_matmul_precision(form.precision):
+        workload = form.make()
+        make, carry = workloads.sampled(workload) if form.sampler else workloads.meta_iterations(workload.learner)
+        program = workloads.compiled(make, carry, workload.task_map)
+    took = time.perf_counter() - began
+    return workloads.runner_of(program, carry, workload.task_map), took
+
+
+@contextlib.contextmanager
+def unrolled(steps: int | None) -> Iterator[None]:
+    """Workloads made and traced meanwhile unroll so many time steps, on any device."""
+    backend = jax.default_backend()
+    before = world.UNROLL.get(backend)
+    if steps is not None:
+        world.UNROLL[backend] = lambda horizon: steps
+    try:
+        yield
+    finally:
+        if before is not None:
+            world.UNROLL[backend] = before
+        else:
+            world.UNROLL.pop(backend, None)
+
+
+def timed(form: Form, run: tuple[Callable[[int], Any], float], repeats: int, seconds: float) -> dict[str, Any]:
+    """A form's figures, and whether they keep its bar."""
+    again, compiling = run
+    turns = timing.steady(again, repeats=repeats, seconds=seconds)
+    carry = again(1)
+    samples = float(carry[-1] if form.sampler else carry[1]["time/env_steps"])
+    result: dict[str, Any] = {
+        "form": form.label,
+        "compile_seconds": compiling,
+        "seconds_per_iteration": turns["median"],
+        "spread": [turns["min"], turns["max"]],
+        "iterations_per_second": 1 / turns["median"],
+        "samples_per_second": samples / turns["median"],
+    }
+    bar = BARS.get(form.name)
+    if bar and form.precision is None:
+        figure, bound, above = bar
+        result["bar"] = {"figure": figure, "bound": bound, "kept": (result[figure] >= bound) == above}
+    return result
