@@ -60,7 +60,7 @@ def check(config: GpuConfig) -> dict[str, Any]:
     names = [name for name in PARTS if name in config.only]
     config.out.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * config.minutes
-    about = {"command": shlex.join([command_line("benchmark.gpu"), *sys.argv[1:]]), "parts": {}}
+    about = {"command": f"{command_line('benchmark.gpu')} {shlex.join(sys.argv[1:])}", "parts": {}}
     for i, name in enumerate(names):
         shares = sum(PARTS[later][0] for later in names[i:])
         seconds = (end - time.monotonic()) * PARTS[name][0] / shares

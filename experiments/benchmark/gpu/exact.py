@@ -31,7 +31,7 @@ def exact(out: Path, seconds: float, quick: bool) -> None:
         record(out, {"left_out": f"the tests are not in {HOME}: this part needs a checkout"})
         return
     at_once = ["-n", "0" if quick else "4"]
-    command = [sys.executable, "-m", "pytest", "-q", *at_once, "-p", "no:cacheprovider", "--tb=line", *tests]
+    command = [sys.executable, "-m", "pytest", *at_once, "-p", "no:cacheprovider", "--tb=line", *tests]
     environment = os.environ | {"METARL_TEST_PLATFORMS": os.environ.get("JAX_PLATFORMS", ""), "PYTHONUNBUFFERED": "1"}
     environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # several processes share the device
     log = out.parent / "exact.log"
@@ -44,7 +44,7 @@ def exact(out: Path, seconds: float, quick: bool) -> None:
 
 
 def counted(said: str) -> dict[str, Any]:
-    """Pytest's last line as numbers, and the names of tests that failed."""
-    last = said.strip().splitlines()[-1] if said.strip() else ""
+    """The line in which pytest counts, as numbers, and the names of tests that failed."""
+    last = ([line for line in said.splitlines() if re.search(r"\d+ \w+.* in [\d.]+s", line)] or [""])[-1]
     numbers = {word: int(count) for count, word in re.findall(r"(\d+) (passed|failed|skipped|errors?)", last)}
     return numbers | {"failures": re.findall(r"^(?:FAILED|ERROR) (\S+)", said, flags=re.MULTILINE)}

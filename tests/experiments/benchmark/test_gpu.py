@@ -1,7 +1,6 @@
 """The check of an accelerator: what it compares, times and gathers, on a CPU; that each part ends, and leaves what it found."""
 
 import json
-import time
 
 import jax
 import jax.numpy as jnp
@@ -106,6 +105,7 @@ def test_a_curve_beside_the_reference():
 
 def test_pytest_is_read():
     said = "....F\nFAILED tests/a.py::test_b - assert 1 == 2\n1 failed, 41 passed, 2 skipped in 3.21s\n"
+    assert exact.counted("no line that counts\n") == {"failures": []}
     assert exact.counted(said) == {"failed": 1, "passed": 41, "skipped": 2, "failures": ["tests/a.py::test_b"]}
     assert all((exact.HOME / test).is_file() for test in exact.TESTS)
 
