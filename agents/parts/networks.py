@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from metarl.interfaces import known
+
 with warnings.catch_warnings():
     # distrax 0.1.9 touches names that jax has deprecated, at import only.
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -500,9 +502,13 @@ def _places(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(there, first[:, None] + value, 0), there
 
 
+def _log(number: Any) -> Any:
+    return np.log(number) if known(number) else jnp.log(number)
+
+
 def _gaussian(mean: Network, num_actions: int, initial_std: float) -> Network:
     def init(key):
-        return {"mean": mean.init(key), "log_std": jnp.full(num_actions, np.log(initial_std), jnp.float32)}
+        return {"mean": mean.init(key), "log_std": jnp.full(num_actions, _log(initial_std), jnp.float32)}
 
     def apply(params, observation, extra=()):
         loc = mean.apply(params["mean"], observation, extra)
@@ -528,7 +534,7 @@ def _several(outputs: Network, sizes: list[int], boxes: list[bool], num_stds: in
     def init(key):
         if not num_stds:
             return outputs.init(key)
-        return {"outputs": outputs.init(key), "log_std": jnp.full(num_stds, np.log(initial_std), jnp.float32)}
+        return {"outputs": outputs.init(key), "log_std": jnp.full(num_stds, _log(initial_std), jnp.float32)}
 
     def apply(params, observation, extra=()):
         row = outputs.apply(params["outputs"] if num_stds else params, observation, extra)

@@ -11,6 +11,7 @@ import wandb
 from experiments.cli.errors import UserError
 from experiments.cli.luxuries import luxury
 from experiments.runs import wandb_upload
+from experiments.runs.sweep_folder import combination_of
 
 MODES = ("offline", "online", "disabled", "shared")
 NOT_LOGGED = ("settings", "wandb_id", "wandb_sweep", "wandb_project")  # parts of config.json that wandb gets otherwise
@@ -76,7 +77,7 @@ def start_wandb(run_dir: Path, config: dict[str, Any], *, agent: str, env: str, 
         project=config.get("wandb_project", "metarl"),
         dir=run_dir,
         id=config["wandb_id"] if training else f"{config['wandb_id']}-{job_type}",
-        name=f"{agent}-seed-{config['settings']['seed']}-{job_type}",
+        name="-".join([agent, *filter(None, [combination_of(run_dir)]), f"seed-{config['settings']['seed']}", job_type]),
         group=f"{agent}/{env}",
         job_type=job_type,
         # Settings lie at the top, where sweeps and grouping look for them.

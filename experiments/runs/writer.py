@@ -15,6 +15,7 @@ from experiments.runs.checkpoint_format import RunIdentity
 from experiments.runs.folder import CONFIG, write_json
 from experiments.runs.metrics_file import JsonLines
 from experiments.runs.strangers import MAX_REKEYED
+from experiments.runs.sweep_folder import combination_of
 
 
 class RunWriter(NamedTuple):
@@ -26,6 +27,16 @@ class RunWriter(NamedTuple):
     lines: JsonLines
     checkpoints: CheckpointManager
     wandb_run: Any
+
+    @property
+    def combination(self) -> str | None:
+        """The settings that the run has in a sweep; None if it belongs to none."""
+        return combination_of(self.lines.path.parent)
+
+    @property
+    def called(self) -> str:
+        """The seed and, in a sweep, the settings."""
+        return str(self.seed) if self.combination is None else f"{self.seed} of {self.combination}"
 
     def write(self, rows: list[dict[str, Any]]) -> None:
         """Rows of metrics, to the file and to wandb; those that an interrupted run has already written are left out."""
