@@ -323,12 +323,12 @@ def check_declaration(name: str, agent: Any) -> None:
             raise ValueError(f"{name}: {own.__name__}.{field.name} has no default, but needs one.")
         if field.name in TAKEN:
             raise ValueError(f"{name}: {own.__name__}.{field.name} has the name of a setting of all agents; choose another.")
-    for what, given, known in (("serves", agent.serves, KINDS), ("uses", agent.uses, PARTS)):
+    for what, given, choices in (("serves", agent.serves, KINDS), ("uses", agent.uses, PARTS)):
         if not isinstance(given, tuple):
-            raise ValueError(f"{name}: {what} is {given!r}, but must be a tuple, such as ({known[0]!r},).")
-        strange = [entry for entry in given if entry not in known]
+            raise ValueError(f"{name}: {what} is {given!r}, but must be a tuple, such as ({choices[0]!r},).")
+        strange = [entry for entry in given if entry not in choices]
         if strange:
-            raise ValueError(f"{name}: {what} has {strange[0]!r}; known: {', '.join(known)}.")
+            raise ValueError(f"{name}: {what} has {strange[0]!r}; known: {', '.join(choices)}.")
     if not agent.serves:
         raise ValueError(f"{name}: serves is empty; name at least one of {', '.join(KINDS)}.")
     if agent.adapts_by not in ADAPTS_BY:

@@ -60,9 +60,7 @@ def _resolve_aloud(given: TrainConfig) -> TrainConfig:
 _said: set[str] = set()  # once per process
 
 
-def _train_together(
-    whole: TrainConfig, runs: Sequence[TrainConfig], names: Sequence[str], processes: group.Group
-) -> None:
+def _train_together(whole: TrainConfig, runs: Sequence[TrainConfig], names: Sequence[str], processes: group.Group) -> None:
     """Train resolved runs in one program, whose inputs the named settings are; ``whole`` is what they are part of."""
     config = runs[0]
     family, agent = family_of(config), declared(config.agent, KIND)
@@ -163,7 +161,8 @@ def main(args: Sequence[str] | None = None) -> None:
             taken = from_source(given)
             if taken:
                 print(f"Settings not given are those of {config.start_from}.", flush=True)
-            for line in told(given, config.env, config.agent, taken):
+            swept = dict.fromkeys(sweep.swept_names(config.sweep), "")
+            for line in told(swept | given, config.env, config.agent, taken):
                 print(line, flush=True)
         _train(config, processes)
 

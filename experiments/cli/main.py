@@ -36,6 +36,7 @@ COMMANDS = {
     "studies.mjx-iterations": "solver iterations that MJX needs, against native MuJoCo",
     "benchmark": "speed, compile time, memory and cost of meta-iterations, and the device's ceilings",
     "benchmark.robot": "where a meta-iteration on a legged robot spends its time, on a CPU",
+    "benchmark.sweeps": "settings trained together in one program against one after another",
     "benchmark.scaling": "what a meta-iteration communicates, and how far it can be spread",
     "benchmark.pytorch": "our meta-iterations against PyTorch's, timed in turn",
 }

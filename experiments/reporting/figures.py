@@ -8,13 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import EngFormatter
 
+from experiments.reporting.pyplot import plt, ticker
 from experiments.reporting.tables import counted, tasks_of
 
 DPI = 110
@@ -104,7 +100,7 @@ def comparison(path: Path, like: dict[str, Any], rows: dict[str, Any], training:
             right.plot(steps, post, _style(index), color=f"C{index}", linewidth=1, alpha=0.8, marker="o" * (len(steps) == 1))
     right.set_title("Training tasks, one line per seed")
     right.set_xlabel("environment steps")
-    right.xaxis.set_major_formatter(EngFormatter(sep=""))
+    right.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
     right.set_ylabel("return after adaptation")
     right.grid(alpha=0.3)
     figure.legend(*left.get_legend_handles_labels(), loc="lower center", ncols=4, fontsize=9)

@@ -82,10 +82,8 @@ def table_of(rows: list[Row]) -> Table:
     for row in rows:
         mean, low, high = t_interval95(row.scores)
         settled = [number(mean) if math.isfinite(mean) else NONE, interval((low, high)) if math.isfinite(low) else NONE]
-        cells.append(
-            [*map(shown, row.values.values()), *settled, str(len(row.scores)), *[str(row.skipped)] * skipped]
-            + ["best" if row is best else ""]
-        )
+        counts = [str(len(row.scores)), *[str(row.skipped)] * skipped]
+        cells.append([*map(shown, row.values.values()), *settled, *counts, "best" if row is best else ""])
     caption = f"Score after adaptation on training tasks, mean of the last {SHARE:.0%} of the meta-iterations; t intervals."
     return Table(headings, cells, title="Sweep", words=(len(headings) - 1,), caption=caption)
 

@@ -4,9 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from orbax.checkpoint import CheckpointManager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments.cli.errors import UserError
 from experiments.cli.luxuries import luxury
@@ -17,6 +15,9 @@ from experiments.runs.metrics_file import JsonLines
 from experiments.runs.strangers import MAX_REKEYED
 from experiments.runs.sweep_folder import combination_of
 
+if TYPE_CHECKING:
+    from orbax.checkpoint import CheckpointManager
+
 
 class RunWriter(NamedTuple):
     """What one seed's run writes to, open."""
@@ -25,7 +26,7 @@ class RunWriter(NamedTuple):
     identity: RunIdentity
     run_config: dict[str, Any]
     lines: JsonLines
-    checkpoints: CheckpointManager
+    checkpoints: "CheckpointManager"
     wandb_run: Any
 
     @property
