@@ -65,7 +65,7 @@ def _train_together(whole: TrainConfig, runs: Sequence[TrainConfig], names: Sequ
     config = runs[0]
     family, agent = family_of(config), declared(config.agent, KIND)
     devices = choose_devices(config.devices, config.num_tasks, family, mixes_tasks=agent.mixes_tasks)
-    placed = {"devices": devices, "task_batch": choose_batch(config.task_batch, family)}
+    placed: dict[str, Any] = {"devices": devices, "task_batch": choose_batch(config.task_batch, family)}
     runs = [dataclasses.replace(each, **placed) for each in runs]
     config = runs[0]
     task_map = spread(config.devices, config.task_batch)

@@ -76,7 +76,7 @@ def measure(name: str, config: SweepsConfig) -> dict[str, Any]:
         with timing.empty_cache():
             program = compile_chunk(several, states, MAX_BLOCKS, skip_update, task_map)
         programs[called] = (program, states)
-    calls = {called: functools.partial(_run, *each) for called, each in programs.items()}
+    calls: dict[str, Callable[[int], Any]] = {called: functools.partial(_run, *each) for called, each in programs.items()}
     turns = timing.in_turn(calls, rounds=config.rounds, seconds=config.seconds)
     together, alone = (turns[called]["median"] for called in ("together", "alone"))
     ratios = [a / (count * b) for a, b in zip(turns["together"]["values"], turns["alone"]["values"], strict=True)]
