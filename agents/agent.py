@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import numpy as np
 import optax
 
-from metarl.interfaces import InnerRule, MetaLearner
+from metarl.interfaces import InnerRule, MetaLearner, known
 from metarl.surrogates import Surrogate
 from metarl.tasks import ONE_BATCH, TaskMap
 
@@ -260,9 +260,9 @@ def checked(parameter: Hyperparameter, value: Any) -> Any:
     """``value`` as the hyperparameter's type, within its bounds, or `Refused`."""
     name, kind = parameter.name, parameter.type
     if typing.get_origin(kind) is Literal:
-        known = typing.get_args(kind)
-        if not any(type(value) is type(one) and value == one for one in known):
-            raise Refused(name, f"is {value!r}; known: {', '.join(map(str, known))}.")
+        choices = typing.get_args(kind)
+        if not any(type(value) is type(one) and value == one for one in choices):
+            raise Refused(name, f"is {value!r}; known: {', '.join(map(str, choices))}.")
         return value
     if typing.get_origin(kind) is tuple:
         value = (value,) if isinstance(value, (str, bytes)) or not np.iterable(value) else tuple(value)
@@ -270,6 +270,8 @@ def checked(parameter: Hyperparameter, value: Any) -> Any:
             raise Refused(name, "is empty, but must have at least one entry.")
         entry = parameter._replace(type=typing.get_args(kind)[0])
         return tuple(checked(entry, one) for one in value)
+    if kind is float and not known(value):  # its values were looked at before
+        return value
     if kind in (int, float):
         number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
         if not number or (kind is int and not (math.isfinite(value) and value == int(value))):
@@ -321,12 +323,12 @@ def check_declaration(name: str, agent: Any) -> None:
             raise ValueError(f"{name}: {own.__name__}.{field.name} has no default, but needs one.")
         if field.name in TAKEN:
             raise ValueError(f"{name}: {own.__name__}.{field.name} has the name of a setting of all agents; choose another.")
-    for what, given, known in (("serves", agent.serves, KINDS), ("uses", agent.uses, PARTS)):
+    for what, given, choices in (("serves", agent.serves, KINDS), ("uses", agent.uses, PARTS)):
         if not isinstance(given, tuple):
-            raise ValueError(f"{name}: {what} is {given!r}, but must be a tuple, such as ({known[0]!r},).")
-        strange = [entry for entry in given if entry not in known]
+            raise ValueError(f"{name}: {what} is {given!r}, but must be a tuple, such as ({choices[0]!r},).")
+        strange = [entry for entry in given if entry not in choices]
         if strange:
-            raise ValueError(f"{name}: {what} has {strange[0]!r}; known: {', '.join(known)}.")
+            raise ValueError(f"{name}: {what} has {strange[0]!r}; known: {', '.join(choices)}.")
     if not agent.serves:
         raise ValueError(f"{name}: serves is empty; name at least one of {', '.join(KINDS)}.")
     if agent.adapts_by not in ADAPTS_BY:

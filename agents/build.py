@@ -17,7 +17,7 @@ from agents.parts.world import (
     regression_world,
 )
 from agents.registration import find, registered
-from metarl.interfaces import InnerRule, MetaLearner
+from metarl.interfaces import InnerRule, MetaLearner, known
 from metarl.surrogates import Surrogate
 from metarl.tasks import ONE_BATCH, TaskMap
 
@@ -153,7 +153,7 @@ def make(
         refuse_unused(agent, {"optimizer": "outer_lr"})
         if optimizer is not None:
             raise ValueError("optimizer and outer_lr are both given, but an optimizer has its own step size; give one.")
-        if not callable(outer_lr) and not (math.isfinite(outer_lr) and outer_lr >= 0):
+        if known(outer_lr) and not callable(outer_lr) and not (math.isfinite(outer_lr) and outer_lr >= 0):
             raise ValueError(f"outer_lr is {outer_lr}, but must be at least 0.")
     for name, count, least in (("num_tasks", num_tasks, 1), ("num_iterations", num_iterations, 0)):
         if not (count >= least and count == int(count)):

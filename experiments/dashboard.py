@@ -8,20 +8,27 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
-import wandb
-import wandb_workspaces.reports.v2 as wr
-import wandb_workspaces.workspaces as ws
 
 from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.flags import parse
+from experiments.cli.later import Later
 from experiments.compare import write_page
 from experiments.reporting.comparison import Comparison, gather
 from experiments.runs import wandb_upload
 from experiments.runs.folder import NOT_SETTINGS
+
+if TYPE_CHECKING:
+    import wandb
+    import wandb_workspaces.reports.v2 as wr
+    import wandb_workspaces.workspaces as ws
+else:
+    wandb = Later("wandb")
+    wr = Later("wandb_workspaces.reports.v2")
+    ws = Later("wandb_workspaces.workspaces")
 
 VIEW = "metarl: agents compared"
 STEPS, GROUP = "time/env_steps", "Group"  # a run's group is <agent>/<env>
@@ -71,7 +78,7 @@ def dashboard(config: DashboardConfig) -> None:
     print(f"saved {saved.url}; runs that are not there yet: wandb sync DIR/wandb")
 
 
-def save(config: DashboardConfig, comparison: Comparison) -> ws.Workspace:
+def save(config: DashboardConfig, comparison: Comparison) -> "ws.Workspace":
     """Save the view in wandb."""
     trouble = wandb_upload.check_server()
     if trouble:
@@ -101,7 +108,7 @@ def differing(comparison: Comparison) -> list[str]:
     return [name for name in names if len({repr(values.get(name)) for values in settings}) > 1]
 
 
-def workspace(entity: str, project: str, settings: Sequence[str] = ()) -> ws.Workspace:
+def workspace(entity: str, project: str, settings: Sequence[str] = ()) -> "ws.Workspace":
     """The view as an object. Needs no network; ``save`` does.
 
     Args:

@@ -11,8 +11,8 @@ from experiments.cli.flags import flag, given_flags, parse
 from experiments.evaluation import shipped
 from experiments.evaluation.held_out import EvaluateConfig, changes_of, evaluate_into
 from experiments.runs.folder import CONFIG, load_json, lock, read_config
-from experiments.runs.seed_folders import seed_folders
 from experiments.runs.strangers import admit
+from experiments.runs.sweep_folder import runs_in
 from experiments.training.experiment import config_of, experiment_of
 
 
@@ -25,9 +25,9 @@ def main(args: Sequence[str] | None = None) -> None:
         return evaluate_pretrained(config)
     if config.run_dir is None:
         raise UserError("give a run in --run-dir, or an agent that comes with metarl in --pretrained.")
-    seeds = seed_folders(config.run_dir)
-    for run_dir in seeds.values() or [config.run_dir]:
-        if seeds:
+    runs = runs_in(config.run_dir)
+    for run_dir in runs:
+        if runs != [config.run_dir]:
             print(f"{run_dir}:")
         evaluate_run(dataclasses.replace(config, run_dir=run_dir), list(given_flags(words)))
 

@@ -147,7 +147,7 @@ def run(config: FewShotConfig) -> None:
     if split is not None:
         print(f"trained on: {' '.join(split.train)}\nheld out: {' '.join(split.held_out)} (SHA-256 {split.held_out_hash[:12]})")
     build_for_training = lambda config, task_map: build(config, task_map=task_map)
-    experiment.run(experiment_of(config), config, build_for_training, evaluate, task_lists=lists)
+    experiment.run(experiment_of(config), config, build_for_training, evaluate, task_lists=lists, resolve=resolve)
 
 
 def build_for_test(config: FewShotConfig) -> dict[int, Built]:

@@ -107,7 +107,7 @@ def run(config: SinusoidConfig) -> None:
     config = resolve(config)
     keep = None if protocols.PROTOCOLS[config.protocol].select else checkpoint.KEEP
     build_for_training = lambda config, task_map: build(config, config.train_shots, task_map=task_map)
-    experiment.run(EXPERIMENT, config, build_for_training, finish, keep=keep)
+    experiment.run(EXPERIMENT, config, build_for_training, finish, keep=keep, resolve=resolve)
 
 
 def finish(config: SinusoidConfig, run_config: dict[str, Any]) -> None:

@@ -143,12 +143,15 @@ def draw(config: StepFunctionConfig, built: Built, state: Any, tasks: Any) -> No
 def run(config: StepFunctionConfig) -> None:
     """Meta-train, validate at the first and last line of metrics.jsonl, evaluate."""
     refuse_bad_values(config)
-    built = build(config)
 
-    def probe(state: Any) -> dict[str, float]:
-        return {"eval/objective": float(validate(built, state, num_steps_of(config))[1][:, -1].mean())}
+    def probe(config: StepFunctionConfig, state: Any) -> dict[str, float]:
+        return {"eval/objective": float(validate(build(config), state, num_steps_of(config))[1][:, -1].mean())}
 
-    experiment.run(EXPERIMENT, config, build, evaluate, probe=probe)
+    def refused(config: StepFunctionConfig) -> StepFunctionConfig:
+        refuse_bad_values(config)
+        return config
+
+    experiment.run(EXPERIMENT, config, build, evaluate, probe=probe, resolve=refused)
 
 
 EXPERIMENT = Experiment(

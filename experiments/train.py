@@ -14,7 +14,8 @@ from experiments.cli.flags import flag, given_flags
 from experiments.distributed import group
 from experiments.evaluation.held_out import EvaluateConfig, evaluate_run
 from experiments.evaluation.source import settings_of, starts
-from experiments.training import loop, memory_terms
+from experiments.reporting import sweep_report
+from experiments.training import loop, memory_terms, sweep
 from experiments.training.config import KIND, TrainConfig, build, chosen, family_of, resolve
 from experiments.training.devices import choose_batch, choose_devices, spread
 from experiments.training.experiment import Experiment
@@ -35,19 +36,45 @@ def _train(config: TrainConfig, processes: group.Group) -> None:
     if not processes.is_first():
         mine = {"run_dir": Path(settings["run_dir"]), "hosts": config.hosts, "hosts_wait": config.hosts_wait}
         config = stored_as(TrainConfig, KIND, settings | mine)
-    given, config = config, resolve(config)
-    if said := chosen(given, config):
+    if config.sweep:
+        if config.hosts is not None:
+            raise UserError("--sweep is given with --hosts, but a sweep is trained by one process; leave one of them out.")
+        together = functools.partial(_train_together, processes=processes)
+        learner_of = lambda each: build(each).learner
+        sweep.sweep(config, KIND, resolve=_resolve_aloud, learner_of=learner_of, train=together)
+        sweep_report.write(config.run_dir)
+        return
+    config = _resolve_aloud(config)
+    _train_together(config, one_per_seed(config), (), processes)
+
+
+def _resolve_aloud(given: TrainConfig) -> TrainConfig:
+    """`resolve`, and one line about what it chose."""
+    config = resolve(given)
+    if (said := chosen(given, config)) and said not in _said:
+        _said.add(said)
         print(said, flush=True)
+    return config
+
+
+_said: set[str] = set()  # once per process
+
+
+def _train_together(whole: TrainConfig, runs: Sequence[TrainConfig], names: Sequence[str], processes: group.Group) -> None:
+    """Train resolved runs in one program, whose inputs the named settings are; ``whole`` is what they are part of."""
+    config = runs[0]
     family, agent = family_of(config), declared(config.agent, KIND)
     devices = choose_devices(config.devices, config.num_tasks, family, mixes_tasks=agent.mixes_tasks)
-    config = dataclasses.replace(config, devices=devices, task_batch=choose_batch(config.task_batch, family))
+    placed: dict[str, Any] = {"devices": devices, "task_batch": choose_batch(config.task_batch, family)}
+    runs = [dataclasses.replace(each, **placed) for each in runs]
+    config = runs[0]
     task_map = spread(config.devices, config.task_batch)
     built = build(config, task_map=task_map)
     execution = loop.execution_of(config, "remat" in agent.uses, task_map, processes)
     execution = execution._replace(memory_flags=memory_terms.advice(config, built.family, execution.memory_flags))
     start = None
     if config.start_from is not None:
-        seeds = [each.seed for each in one_per_seed(config)]
+        seeds = [each.seed for each in runs]
         start = functools.cache(lambda: starts(config, built.learner, seeds))
         if processes.is_first() and not config.resume:  # what does not fit is refused before a folder is made
             start()
@@ -56,7 +83,7 @@ def _train(config: TrainConfig, processes: group.Group) -> None:
     with explained(config.env, built.family, lambda watched: build(config, family=watched, task_map=alone).learner):
         train_and_evaluate(
             EXPERIMENT,
-            config,
+            whole,
             built.learner,
             schedule,
             evaluate_as_planned if config.eval_tasks else None,
@@ -64,6 +91,8 @@ def _train(config: TrainConfig, processes: group.Group) -> None:
             execution=execution,
             start=start,
             task_lists=getattr(built.family, "list_hashes", {}),
+            runs=runs,
+            swept=sweep.swept_of(runs, KIND, names, lambda each: build(each, task_map=task_map).learner),
         )
 
 
@@ -132,7 +161,8 @@ def main(args: Sequence[str] | None = None) -> None:
             taken = from_source(given)
             if taken:
                 print(f"Settings not given are those of {config.start_from}.", flush=True)
-            for line in told(given, config.env, config.agent, taken):
+            swept = dict.fromkeys(sweep.swept_names(config.sweep), "")
+            for line in told(swept | given, config.env, config.agent, taken):
                 print(line, flush=True)
         _train(config, processes)
 

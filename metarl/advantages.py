@@ -8,6 +8,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from metarl.interfaces import known
 from metarl.surrogates import decay_matrix
 
 MOST_OBSERVED = 1000  # numbers of an observation that a linear baseline still reads; a humanoid has 376
@@ -217,7 +218,7 @@ def common_scale(scale: float) -> Callable[[jax.Array, jax.Array], jax.Array]:
     >>> common_scale(2.0)(jnp.array([[1.0, 3.0, 7.0]]), jnp.array([[1.0, 1.0, 0.0]]))
     Array([[-0.5,  0.5,  0. ]], dtype=float32)
     """
-    if not scale > 0:
+    if known(scale) and not scale > 0:
         raise ValueError(f"common_scale: scale is {scale}, but must be positive.")
     return lambda advantage, mask: centre(advantage, mask) / scale
 

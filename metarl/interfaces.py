@@ -20,6 +20,17 @@ Batch = Tree
 Metrics = dict[str, jax.Array]
 
 
+def known(number: Any) -> bool:
+    """Whether a number can be looked at while a program is made: not if it is an input of that program, as in a sweep.
+
+    >>> known(0.1)
+    True
+    >>> jax.eval_shape(lambda rate: print(known(rate)), 0.1)
+    False
+    """
+    return not isinstance(number, jax.core.Tracer)
+
+
 def unchanged(value: Any) -> Any:
     """The action, or observation, itself."""
     return value

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from optax import GradientTransformation, apply_updates
 
-from metarl.interfaces import Carried, Fast, InnerRule, Params, Tree, moved, moving
+from metarl.interfaces import Carried, Fast, InnerRule, Params, Tree, known, moved, moving
 
 
 def sgd(learning_rate: float | jax.Array) -> InnerRule:
@@ -253,7 +253,7 @@ def proximal(rule: InnerRule, strength: float) -> InnerRule:
     >>> float(proximal(sgd(0.5), strength=1.0).step(theta, fast, no_gradient, 0))
     0.5
     """
-    if not strength > 0:
+    if known(strength) and not strength > 0:
         raise ValueError(f"proximal: strength is {strength}, but must be positive.")
 
     def step(theta, fast, grads, k):

@@ -17,6 +17,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from metarl.interfaces import known
+
 Surrogate = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
@@ -86,14 +88,14 @@ def loaded_dice(lam: float = 0.0) -> Surrogate:
     Array([[1., 2.],
            [2., 2.]], dtype=float32)
     """
-    if not 0.0 <= lam <= 1.0:
+    if known(lam) and not 0.0 <= lam <= 1.0:
         raise ValueError(f"loaded_dice: lam is {lam}, but must lie between 0 (low variance) and 1 (unbiased).")
 
     def surrogate(log_prob, behaviour_log_prob, advantage, mask):
         chex.assert_rank([log_prob, behaviour_log_prob, advantage, mask], 2)
         chex.assert_equal_shape([log_prob, behaviour_log_prob, advantage, mask])
         log_ratio = mask * (log_prob - behaviour_log_prob)
-        if lam == 0.0:
+        if known(lam) and lam == 0.0:
             return jnp.mean(mask * (jnp.exp(log_ratio) - 1.0) * advantage)
         decay = decay_matrix(log_ratio.shape[1], lam, log_ratio.dtype)
         here = jnp.matmul(log_ratio, decay, precision=jax.lax.Precision.HIGHEST)
@@ -113,7 +115,7 @@ def clipped_ratio(clip: float) -> Surrogate:
     >>> jax.grad(clipped_ratio(0.2))(now, behaviour, advantage, mask)
     Array([[0.5, 0. ]], dtype=float32)
     """
-    if not clip > 0:
+    if known(clip) and not clip > 0:
         raise ValueError(f"clipped_ratio: clip is {clip}, but must be positive.")
 
     def surrogate(log_prob, behaviour_log_prob, advantage, mask):

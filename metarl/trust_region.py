@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl.interfaces import Experience, MetaState, Metrics, Theta, Tree
+from metarl.interfaces import Experience, MetaState, Metrics, Theta, Tree, known
 from metarl.outer import Draw, OuterUpdate, cosine
 from metarl.tasks import ONE_BATCH, TaskMap, mean_over_tasks
 
@@ -44,7 +44,7 @@ def trust_region(
         An update without optimiser state. Metrics: those of `metarl.outer.optax_step`, ``outer/kl`` (of the step taken) and
         ``outer/line_search_failed`` (1 where parameters stayed).
     """
-    if not max_divergence > 0:
+    if known(max_divergence) and not max_divergence > 0:
         raise ValueError(f"trust_region: max_divergence is {max_divergence}, but must be positive.")
 
     def step(state: MetaState, draw: Draw, sources: Tree):

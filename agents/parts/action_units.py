@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 
 from agents.parts.encoding import categories, joined, parts, refuse_unknown
-from metarl.interfaces import unchanged
+from metarl.interfaces import known, unchanged
 
 ToAction = Callable[[Any], Any]
 
@@ -37,7 +37,7 @@ class ToBox:
 
     def __call__(self, output: jax.Array) -> jax.Array:
         """The action."""
-        action = output if self.scale == 1 else output / self.scale
+        action = output if known(self.scale) and self.scale == 1 else output / self.scale
         if self.middle.any() or (self.half != 1).any():
             action = jnp.asarray(self.middle, action.dtype) + jnp.asarray(self.half, action.dtype) * action
         action = jnp.clip(action, jnp.asarray(self.low, action.dtype), jnp.asarray(self.high, action.dtype))
@@ -118,7 +118,7 @@ def to_action(action_space: Any, scale: float, unit: bool = False) -> ToAction:
                 f"action_space{path} is {part}, but policies act in Discrete spaces or a Box of floats; make it one, or a "
                 "MultiDiscrete."
             )
-    if scale != 1 and not has_gaussian(action_space):
+    if known(scale) and scale != 1 and not has_gaussian(action_space):
         raise ValueError(f"action_scale is {scale:g}, but actions are discrete: there is nothing to scale.")
     if not isinstance(action_space, Dict | Tuple):
         return _to_part(action_space, scale, unit)
@@ -140,7 +140,7 @@ def _to_part(space: Any, scale: float, unit: bool) -> ToAction:
         return lambda output: output.reshape(*output.shape[:-1], *shape).astype(jnp.int8)
     low, high = (np.ravel(bound).astype(np.float64) for bound in (space.low, space.high))
     finite = np.isfinite(low) & np.isfinite(high)
-    if scale == 1 and len(shape) == 1 and np.isneginf(low).all() and np.isposinf(high).all():
+    if known(scale) and scale == 1 and len(shape) == 1 and np.isneginf(low).all() and np.isposinf(high).all():
         return unchanged
     middle, half = np.zeros(low.shape), np.ones(low.shape)
     if unit:

@@ -1,9 +1,10 @@
 """Policies and regressors as pairs of functions. The one file that imports distrax."""
 
+import functools
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymnasium
 import jax
@@ -11,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-with warnings.catch_warnings():
-    # distrax 0.1.9 touches names that jax has deprecated, at import only.
-    warnings.simplefilter("ignore", DeprecationWarning)
+from metarl.interfaces import known
+
+if TYPE_CHECKING:
     import distrax
 
 ACTIVATIONS: dict[str, Callable] = {"relu": nn.relu, "tanh": nn.tanh}
@@ -48,7 +49,7 @@ class Policy(NamedTuple):
     """
 
     network: Network
-    distribution: Callable[[Any], distrax.Distribution]
+    distribution: "Callable[[Any], distrax.Distribution]"
 
 
 @jax.custom_jvp
@@ -467,25 +468,35 @@ def num_written(action_space: gymnasium.Space) -> int:
     return int(action_space.n if isinstance(action_space, gymnasium.spaces.Discrete) else np.prod(action_space.shape or ()))
 
 
-def action_distribution(action_space: gymnasium.Space) -> Callable[[Any], distrax.Distribution]:
+@functools.cache
+def _distrax() -> Any:
+    """Imported when a policy is made: it takes a second, most of it for TensorFlow Probability."""
+    with warnings.catch_warnings():
+        # distrax 0.1.9 touches names that jax has deprecated, at import only.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import distrax
+    return distrax
+
+
+def action_distribution(action_space: gymnasium.Space) -> "Callable[[Any], distrax.Distribution]":
     """What the parameters that a policy's network gives stand for; ValueError for spaces without a policy."""
     if isinstance(action_space, gymnasium.spaces.Tuple) and action_space.spaces:
         of_parts = [action_distribution(space) for space in action_space.spaces]
-        return lambda parameters: distrax.Joint(tuple(f(p) for f, p in zip(of_parts, parameters, strict=True)))
+        return lambda parameters: _distrax().Joint(tuple(f(p) for f, p in zip(of_parts, parameters, strict=True)))
     if isinstance(action_space, gymnasium.spaces.Discrete | gymnasium.spaces.MultiDiscrete):
         if np.any(action_space.start):
             raise ValueError(f"action_space starts at {action_space.start}, but categorical policies number actions from 0.")
         if isinstance(action_space, gymnasium.spaces.Discrete):
-            return lambda x: distrax.Categorical(logits=x)
+            return lambda x: _distrax().Categorical(logits=x)
     one_axis = len(action_space.shape or ()) == 1
     if isinstance(action_space, gymnasium.spaces.MultiDiscrete) and one_axis:
         place, there = _places(action_space.nvec)
         rows = lambda x: jnp.where(there, x[..., place], NOT_THERE)
-        return lambda x: distrax.Independent(distrax.Categorical(logits=rows(x)), 1)
+        return lambda x: _distrax().Independent(_distrax().Categorical(logits=rows(x)), 1)
     if isinstance(action_space, gymnasium.spaces.MultiBinary) and one_axis:
-        return lambda x: distrax.Independent(distrax.Bernoulli(logits=x), 1)
+        return lambda x: _distrax().Independent(_distrax().Bernoulli(logits=x), 1)
     if isinstance(action_space, gymnasium.spaces.Box) and one_axis:
-        return lambda p: distrax.MultivariateNormalDiag(p["mean"], jnp.exp(p["log_std"]))
+        return lambda p: _distrax().MultivariateNormalDiag(p["mean"], jnp.exp(p["log_std"]))
     raise ValueError(
         f"action_space is {action_space}, but policies act in Discrete spaces, in Box, MultiDiscrete and MultiBinary spaces of "
         "one axis, and in a Tuple of these."
@@ -500,9 +511,13 @@ def _places(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(there, first[:, None] + value, 0), there
 
 
+def _log(number: Any) -> Any:
+    return np.log(number) if known(number) else jnp.log(number)
+
+
 def _gaussian(mean: Network, num_actions: int, initial_std: float) -> Network:
     def init(key):
-        return {"mean": mean.init(key), "log_std": jnp.full(num_actions, np.log(initial_std), jnp.float32)}
+        return {"mean": mean.init(key), "log_std": jnp.full(num_actions, _log(initial_std), jnp.float32)}
 
     def apply(params, observation, extra=()):
         loc = mean.apply(params["mean"], observation, extra)
@@ -528,7 +543,7 @@ def _several(outputs: Network, sizes: list[int], boxes: list[bool], num_stds: in
     def init(key):
         if not num_stds:
             return outputs.init(key)
-        return {"outputs": outputs.init(key), "log_std": jnp.full(num_stds, np.log(initial_std), jnp.float32)}
+        return {"outputs": outputs.init(key), "log_std": jnp.full(num_stds, _log(initial_std), jnp.float32)}
 
     def apply(params, observation, extra=()):
         row = outputs.apply(params["outputs"] if num_stds else params, observation, extra)

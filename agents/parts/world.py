@@ -25,7 +25,7 @@ from agents.parts.networks import (
 from agents.parts.normalization import nothing_seen, view
 from agents.parts.problems import accuracy, cross_entropy, points_of, policy_gradient, regression
 from metarl import advantages
-from metarl.interfaces import Key, Problem, Task, unchanged
+from metarl.interfaces import Key, Problem, Task, known, unchanged
 from metarl.surrogates import loaded_dice, reinforce
 
 BASELINES = {"linear": advantages.linear_baseline, "time": advantages.time_baseline, "auto": advantages.auto_baseline}
@@ -319,7 +319,7 @@ def _check(settings: Any, **limits: Any) -> None:
     """Refuse numbers outside their limits, hidden layers without units, and unknown activations."""
     for name, limit in limits.items():
         value, (low, high) = getattr(settings, name), limit if isinstance(limit, tuple) else (limit, float("inf"))
-        if value is not None and not (low <= value <= high and value != float("inf")):
+        if value is not None and known(value) and not (low <= value <= high and value != float("inf")):
             upper = f" and at most {high}" if high != float("inf") else ""
             raise ValueError(f"{name} is {value}, but must be at least {low}{upper}.")
     for name in {"num_episodes", "num_shots"} & set(limits):

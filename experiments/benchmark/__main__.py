@@ -4,19 +4,20 @@ import dataclasses
 import importlib.util
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
 
-from experiments.benchmark import ceilings, chunking, growth, timing, workloads
+from experiments.benchmark import against, ceilings, chunking, growth, timing, workloads
 from experiments.benchmark.files import about_machine, refuse_folder, save
 from experiments.benchmark.precision import gradient_errors
 from experiments.benchmark.table import show
 from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
-from experiments.cli.flags import at_least, between, parse
+from experiments.cli.flags import at_least, between, flag, given_flags, parse
+from experiments.reporting import tables
 from experiments.training import cost
 
 NAVIGATION = "metarl/Navigation2D-v0"
@@ -32,7 +33,7 @@ class BenchmarkConfig:
     only: tuple[Name, ...] = ("navigation", "navigation-large", "sinusoid", "half-cheetah")
     """Which workloads; half-cheetah needs the extra mujoco, and is left out with a word about it where that is missing."""
     repeats: int = 5
-    """Timed repeats of each measurement; medians are shown with the least and the greatest."""
+    """Timed repeats of each measurement, at least 2 with --against; medians are shown with the least and the greatest."""
     seconds: float = 1.5
     """How long a repeat takes, about: as many meta-iterations as fit, at least one."""
     large: tuple[int, int] = (100, 40)
@@ -43,12 +44,15 @@ class BenchmarkConfig:
     """Measure what it costs that a run reports about once a second, against one long compiled call."""
     precision: bool = True
     """Measure how far meta-gradients in lower precision are from those in float64."""
+    against: Path | None = None
+    """The folder of another checkout of this repository, such as a git worktree of the last commit. Meta-iterations of both are
+    timed in turn, and nothing else is measured; the command fails where this code is slower beyond noise."""
     quick: bool = False
     """Tiny sizes, to see that everything works: its numbers mean nothing."""
 
 
-def chosen(config: BenchmarkConfig) -> list[Callable[[], workloads.Workload]]:
-    """What builds each workload asked for."""
+def asked(config: BenchmarkConfig) -> dict[str, against.Asked]:
+    """How each workload that was asked for is built, by its name."""
     size = {"num_tasks": 20, "num_episodes": 20, "horizon": 100}
     large = size | {"num_tasks": config.large[0], "num_episodes": config.large[1]}
     small: dict[str, Any] = {}
@@ -58,17 +62,17 @@ def chosen(config: BenchmarkConfig) -> list[Callable[[], workloads.Workload]]:
         small = {"hidden_sizes": (8,)}
     physics = ("backend=native",) if jax.default_backend() == "cpu" else ("backend=mjx",)
     cheetah: dict[str, Any] = {"env_options": physics} | size | small
-    known: dict[str, Callable[[], workloads.Workload]] = {
-        "navigation": lambda: workloads.reinforcement("navigation", NAVIGATION, **(size | small)),
-        "navigation-large": lambda: workloads.reinforcement("navigation-large", NAVIGATION, **(large | small)),
-        "sinusoid": lambda: workloads.supervised("sinusoid", **few, **small),
-        "half-cheetah": lambda: workloads.reinforcement("half-cheetah", "metarl/HalfCheetahVel-v0", **cheetah),
+    known = {
+        "navigation": against.Asked("reinforcement", ("navigation", NAVIGATION), size | small),
+        "navigation-large": against.Asked("reinforcement", ("navigation-large", NAVIGATION), large | small),
+        "sinusoid": against.Asked("supervised", ("sinusoid",), few | small),
+        "half-cheetah": against.Asked("reinforcement", ("half-cheetah", "metarl/HalfCheetahVel-v0"), cheetah),
     }
     names = list(dict.fromkeys(config.only))
     if "half-cheetah" in names and importlib.util.find_spec("mujoco") is None:
         names.remove("half-cheetah")
         print("half-cheetah is left out: mujoco is not installed.")
-    return [known[name] for name in names]
+    return {name: known[name] for name in names}
 
 
 def measure(workload: workloads.Workload, limits: ceilings.Ceilings, config: BenchmarkConfig) -> dict[str, Any]:
@@ -133,8 +137,8 @@ def benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     print("measuring the device's ceilings ...")
     limits = ceilings.measure(products(config), seconds=brief)
     results = []
-    for make in chosen(config):
-        workload = make()
+    for make, args, options in asked(config).values():
+        workload: workloads.Workload = getattr(workloads, make)(*args, **options)
         print(f"measuring {workload.name} ...")
         results.append(measure(workload, limits, config))
     found: dict[str, Any] = {"ceilings": limits._asdict(), "workloads": results}
@@ -151,18 +155,39 @@ def benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     return found
 
 
+def compare(config: BenchmarkConfig, other: Path, machine: dict[str, Any]) -> None:
+    """Time this code against another checkout's, and exit with 1 where it is slower."""
+    found = against.compare(other, asked(config), rounds=config.repeats, seconds=config.seconds)
+    tables.show(against.table(found, other))
+    save(config.out, machine | {"against": str(other), "compared": found})
+    slower = [each["name"] for each in found if each["slower"]]
+    if slower:
+        print(f"slower than {other}: {', '.join(slower)}", file=sys.stderr)
+        sys.exit(1)
+
+
 @one_line_errors
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point."""
-    config = parse(BenchmarkConfig, args, command_line("benchmark"))
+    words = sys.argv[1:] if args is None else args
+    config = parse(BenchmarkConfig, words, command_line("benchmark"))
     at_least(config, repeats=1, large=1)
     between(config, seconds=(1e-3, 600))
+    if config.against is not None:
+        against.refuse_other(config.against)
+        at_least(config, repeats=2)
+        for name in given_flags(words):
+            if name.removeprefix("no_") in ("growth", "chunks", "precision"):
+                raise UserError(f"{flag(name)} is given with --against, which times meta-iterations alone; leave one out.")
     if not (config.only or config.growth or config.chunks or config.precision):
         raise UserError("nothing to measure: --only is empty and the other measurements were left out; ask for one.")
     refuse_folder(config.out)
     if config.quick:
         config = dataclasses.replace(config, repeats=2, seconds=0.01)
-    machine = about_machine(f"{command_line('benchmark')} {shlex.join(sys.argv[1:] if args is None else args)}")
+    machine = about_machine(f"{command_line('benchmark')} {shlex.join(words)}")
+    if config.against is not None:
+        compare(config, config.against, machine)
+        return
     found = benchmark(config)
     result = machine | {"settings": dataclasses.asdict(config) | {"out": str(config.out)}} | found
     show(result)

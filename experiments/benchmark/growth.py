@@ -5,10 +5,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from experiments.benchmark import timing, workloads
+from experiments.reporting.pyplot import plt
 
 BASE = {"num_tasks": 10, "num_episodes": 10, "horizon": 50, "num_inner_steps": 1}
 FACTORS = (1, 2, 4, 8)

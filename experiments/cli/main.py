@@ -37,6 +37,7 @@ COMMANDS = {
     "benchmark": "speed, compile time, memory and cost of meta-iterations, and the device's ceilings",
     "benchmark.gpu": "what a few minutes of an accelerator can tell: agreement, speed, a robot, exact tests, profiles",
     "benchmark.robot": "where a meta-iteration on a legged robot spends its time, on a CPU",
+    "benchmark.sweeps": "settings trained together in one program against one after another",
     "benchmark.scaling": "what a meta-iteration communicates, and how far it can be spread",
     "benchmark.pytorch": "our meta-iterations against PyTorch's, timed in turn",
 }

@@ -1,13 +1,17 @@
 """An evaluation as a wandb run of job type eval: numbers, chart, table, pictures, and the checkpoint it is about."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import wandb
-
+from experiments.cli.later import Later
 from experiments.reporting.tables import tasks_of
 from experiments.reporting.tails import CVAR, PERCENTILE, WORST
 from experiments.runs import wandb_run
+
+if TYPE_CHECKING:
+    import wandb
+else:
+    wandb = Later("wandb")
 
 COLUMNS: list[str | int] = ["task", "step", "episodes", "return", "greedy_return"]
 

@@ -8,13 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import EngFormatter
 
+from experiments.reporting.pyplot import plt, ticker
 from experiments.reporting.tables import counted, tasks_of
 
 DPI = 110
@@ -104,12 +100,43 @@ def comparison(path: Path, like: dict[str, Any], rows: dict[str, Any], training:
             right.plot(steps, post, _style(index), color=f"C{index}", linewidth=1, alpha=0.8, marker="o" * (len(steps) == 1))
     right.set_title("Training tasks, one line per seed")
     right.set_xlabel("environment steps")
-    right.xaxis.set_major_formatter(EngFormatter(sep=""))
+    right.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
     right.set_ylabel("return after adaptation")
     right.grid(alpha=0.3)
     figure.legend(*left.get_legend_handles_labels(), loc="lower center", ncols=4, fontsize=9)
     figure.tight_layout(rect=(0, 0.05 * legend_rows + 0.01, 1, 1))
     save(figure, path)
+
+
+def sweep(path: Path, found: Sequence[tuple[dict[str, Any], float, float, float]]) -> None:
+    """How each setting of a sweep did: a panel per setting, a mark per combination, the line their mean at each value.
+
+    Args:
+        path: where to write.
+        found: of each combination its values, mean score and the ends of its interval, nan where there is none.
+    """
+    names = list(found[0][0])
+    figure, axes = plt.subplots(1, len(names), figsize=(4.6 * len(names), 4.2), squeeze=False, sharey=True)
+    for axis, name in zip(axes[0], names, strict=True):
+        values = list(dict.fromkeys(each[0][name] for each in _hashable(found)))
+        for i, (of, mean, low, high) in enumerate(_hashable(found)):
+            where = values.index(of[name]) + 0.3 * ((i + 0.5) / len(found) - 0.5)
+            ends = [[mean - low], [high - mean]] if np.isfinite(low) else None
+            axis.errorbar([where], [mean], yerr=ends, fmt="o", color="C0", alpha=0.6, markersize=4, capsize=2)
+        means = [[mean for of, mean, *_ in _hashable(found) if of[name] == value and np.isfinite(mean)] for value in values]
+        axis.plot(range(len(values)), [np.mean(each) if each else np.nan for each in means], color="C1", label="mean")
+        axis.set_xticks(range(len(values)), [str(value) for value in values])
+        axis.set_xlabel(name)
+        axis.grid(alpha=0.3)
+    axes[0, 0].set_ylabel("score on training tasks\n(mean over seeds, 95 % interval)")
+    axes[0, 0].legend(loc="best", fontsize=8)
+    figure.tight_layout()
+    save(figure, path)
+
+
+def _hashable(found: Sequence[tuple[dict[str, Any], float, float, float]]) -> list[tuple[dict[str, Any], float, float, float]]:
+    plain = lambda value: tuple(value) if isinstance(value, list) else value
+    return [({name: plain(value) for name, value in of.items()}, *numbers) for of, *numbers in found]  # type: ignore[misc]
 
 
 def band(axis: Any, x: Sequence[float] | np.ndarray, middle: Any, low_high: Any, **style: Any) -> None:

@@ -2,14 +2,19 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from scipy import stats
 
 from envs.keys import numbers
+from experiments.cli.later import Later
 from metarl.gains import BY_CHANCE, clearly_worse
+
+if TYPE_CHECKING:
+    from scipy import stats
+else:
+    stats = Later("scipy.stats")
 
 NUM_RESAMPLES = 2000
 QUANTILES = (0.025, 0.975)

@@ -4,12 +4,11 @@ import io
 import re
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
-from matplotlib.ticker import EngFormatter
 
 from experiments.reporting import figures
+from experiments.reporting.pyplot import plt, ticker
 
 INK = "#010203"  # stands for the page's text colour until the figure is finished
 COLOURS = ["#3987e5", "#e08214", "#1b9e77", "#d6608f", "#8f7ae5", "#a6761d", "#d94a3a", "#7f8c8d", "#5aa9a0", "#8aa31f"]
@@ -70,9 +69,9 @@ def learning(lines: dict[str, list[list[dict[str, Any]]]], name: str, label: str
             lowest, highest = min(lowest, np.quantile(mean, START)), max(highest, extremes.max())
         axis.set_xlabel(unit)
         axis.set_ylabel(label)
-        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axis.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
         if "per second" in label:
-            axis.yaxis.set_major_formatter(EngFormatter(sep=""))
+            axis.yaxis.set_major_formatter(ticker.EngFormatter(sep=""))
             axis.set_ylim(bottom=0)
         elif highest > lowest:  # the first iterations of an untrained policy would flatten all that follows
             axis.set_ylim(bottom=lowest - 0.05 * (highest - lowest))

@@ -4,22 +4,27 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 
 from experiments.cli.errors import UserError
+from experiments.cli.later import Later
 from experiments.runs import checkpoint_format as content_of
 from experiments.runs.checkpoint_format import RunIdentity
 from experiments.runs.folder import CONFIG, read_config
 from experiments.runs.orbax_errors import first_line, os_error, quiet, reserve
 
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
+else:
+    ocp = Later("orbax.checkpoint")
+
 KEEP = 3
 # Process 0 alone writes and reads, also where there are others: orbax must not wait for them.
-ALONE = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="process-0")
+ALONE: dict[str, Any] = {"primary_host": 0, "active_processes": {0}, "barrier_sync_key_prefix": "process-0"}
 KEY_OF_EVALUATION = 2**31 - 1  # evaluation draws the same random numbers for every agent and seed
 OVERHEAD = 2**16  # bytes that a checkpoint may need besides its arrays, more than its descriptions have
 PER_ARRAY = 2**10  # and per array
@@ -31,7 +36,7 @@ class Damaged(Exception):
     """A checkpoint that cannot be read, or not as it was written."""
 
 
-def manager(run_dir: Path, *, writing: bool = False, keep: int | None = KEEP) -> ocp.CheckpointManager:
+def manager(run_dir: Path, *, writing: bool = False, keep: int | None = KEEP) -> "ocp.CheckpointManager":
     """The run's checkpoints, numbered by completed meta-iterations; the newest ``keep`` are kept, or all if None.
 
     Only the process that holds the run's lock may open them for writing: that removes what a killed one left half written.
@@ -43,7 +48,7 @@ def manager(run_dir: Path, *, writing: bool = False, keep: int | None = KEEP) ->
         enable_async_checkpointing=False,
         cleanup_tmp_directories=writing,
         create=False,
-        multiprocessing_options=ALONE,
+        multiprocessing_options=ocp.options.MultiprocessingOptions(**ALONE),
     )
     with quiet():
         return ocp.CheckpointManager((run_dir / "checkpoints").resolve(), options=options)
@@ -96,7 +101,7 @@ def load_all(run_dir: Path, learner: Any) -> list[State]:
 
 
 def search(
-    checkpoints: ocp.CheckpointManager, learner: Any, iterations: Sequence[int], **expected: Any
+    checkpoints: "ocp.CheckpointManager", learner: Any, iterations: Sequence[int], **expected: Any
 ) -> tuple[State | None, dict[int, str]]:
     """The newest sound one of some checkpoints, or None; and the damaged ones that are newer: iteration -> reason."""
     damaged: dict[int, str] = {}
@@ -108,7 +113,7 @@ def search(
     return None, damaged
 
 
-def save(checkpoints: ocp.CheckpointManager, iteration: int, state: Any, env_steps: int, identity: RunIdentity) -> None:
+def save(checkpoints: "ocp.CheckpointManager", iteration: int, state: Any, env_steps: int, identity: RunIdentity) -> None:
     """Write the state after ``iteration`` meta-iterations.
 
     Raises:
@@ -129,7 +134,7 @@ def save(checkpoints: ocp.CheckpointManager, iteration: int, state: Any, env_ste
 
 
 def restore(
-    checkpoints: ocp.CheckpointManager,
+    checkpoints: "ocp.CheckpointManager",
     learner: Any,
     iteration: int,
     *,
@@ -189,7 +194,7 @@ def _refuse_another_run(where: str, about: dict[str, Any], content: dict[str, An
         )
 
 
-def none_sound(checkpoints: ocp.CheckpointManager, damaged: dict[int, str]) -> str:
+def none_sound(checkpoints: "ocp.CheckpointManager", damaged: dict[int, str]) -> str:
     """The message where no checkpoint is left to go on from."""
     reasons = ", ".join(f"{iteration}: {reason}" for iteration, reason in damaged.items())
     return (
@@ -197,7 +202,7 @@ def none_sound(checkpoints: ocp.CheckpointManager, damaged: dict[int, str]) -> s
     )
 
 
-def set_aside(checkpoints: ocp.CheckpointManager, iteration: int) -> None:
+def set_aside(checkpoints: "ocp.CheckpointManager", iteration: int) -> None:
     """Rename a damaged checkpoint, so that its iteration can be written again. Only for the holder of the run's lock."""
     path = Path(checkpoints.directory) / str(iteration)
     aside = path.with_name(f"{iteration}.damaged")
@@ -216,7 +221,7 @@ def _agent(run_dir: Path) -> str | None:
     return read_config(run_dir)["settings"].get("agent") if (run_dir / CONFIG).is_file() else None
 
 
-def _read(checkpoints: ocp.CheckpointManager, iteration: int, part: str, how: Any) -> Any:
+def _read(checkpoints: "ocp.CheckpointManager", iteration: int, part: str, how: Any) -> Any:
     """A part of a checkpoint. What stands in the way is damage, but for what the operating system forbids."""
     with quiet():
         try:

@@ -22,6 +22,7 @@ from experiments.cli.flags import flag
 from experiments.runs import wandb_run
 from experiments.runs.seed_folders import seed_folder, seed_folders
 from experiments.runs.strangers import refuse_crafted, refuse_links
+from experiments.runs.sweep_folder import SWEEP, combination_folders
 
 NOT_SETTINGS = (
     "run_dir",
@@ -31,6 +32,7 @@ NOT_SETTINGS = (
     "hosts",
     "hosts_wait",
     "trust",
+    "sweep",
 )  # how a run is started, not what it computes
 OF_ONE_START = ("hosts", "hosts_wait", "trust")  # flags that a resumed run does not keep
 EXECUTION = ("devices", "task_batch", "remat", "on_nonfinite")  # how it is carried out: may change when it is resumed
@@ -213,6 +215,8 @@ def _refuse_strangers(run_dir: Path) -> None:
     """Refuse a folder that holds anything but a run, or what a run leaves when it is killed while starting."""
     if not run_dir.is_dir() or not {path.name for path in run_dir.iterdir()} - {".lock", f"{CONFIG}.partial"}:
         return
+    if (run_dir / SWEEP).is_file():
+        raise UserError(f"{run_dir} holds a sweep; add --sweep, or give the folder of one of its runs.")
     if seed_folders(run_dir):
         raise UserError(f"{run_dir} holds the runs of several seeds; add --seeds, or give the folder of one of them.")
     if not (run_dir / CONFIG).exists():
@@ -289,6 +293,11 @@ def stored_settings(run_dir: Path) -> dict[str, Any]:
     if (run_dir / CONFIG).is_file():
         return read_config(run_dir)["settings"] | {"run_dir": run_dir}
     folders = seed_folders(run_dir)
+    if combinations := combination_folders(run_dir):
+        about = load_json(run_dir / SWEEP)
+        begun = next((found for each in combinations if (found := stored_settings(each))), {})
+        whole = {"run_dir": run_dir, "sweep": about.get("words"), "seed": about.get("seed"), "seeds": about.get("seeds")}
+        return begun and begun | whole
     if not folders:
         return {}
     first, last = min(folders), max(folders)

@@ -4,13 +4,18 @@ import os
 import shutil
 import uuid
 from pathlib import Path
-from typing import Any
-
-import wandb
+from typing import TYPE_CHECKING, Any
 
 from experiments.cli.errors import UserError
+from experiments.cli.later import Later
 from experiments.cli.luxuries import luxury
 from experiments.runs import wandb_upload
+from experiments.runs.sweep_folder import combination_of
+
+if TYPE_CHECKING:
+    import wandb
+else:
+    wandb = Later("wandb")
 
 MODES = ("offline", "online", "disabled", "shared")
 NOT_LOGGED = ("settings", "wandb_id", "wandb_sweep", "wandb_project")  # parts of config.json that wandb gets otherwise
@@ -31,7 +36,7 @@ def identity() -> dict[str, str | None]:
     }
 
 
-def start_or_do_without(run_dir: Path, config: dict[str, Any], *, agent: str, env: str, job_type: str) -> wandb.Run:
+def start_or_do_without(run_dir: Path, config: dict[str, Any], *, agent: str, env: str, job_type: str) -> "wandb.Run":
     """`start_wandb`; where that fails, a warning and a run that writes nothing.
 
     Raises:
@@ -43,7 +48,7 @@ def start_or_do_without(run_dir: Path, config: dict[str, Any], *, agent: str, en
     return wandb.init(mode="disabled", reinit="create_new")
 
 
-def start_wandb(run_dir: Path, config: dict[str, Any], *, agent: str, env: str, job_type: str) -> wandb.Run:
+def start_wandb(run_dir: Path, config: dict[str, Any], *, agent: str, env: str, job_type: str) -> "wandb.Run":
     """Begin a wandb run. It is always written offline: no login prompt, no network, no waiting.
 
     With an account, or WANDB_MODE=online, a process beside this one uploads it while it goes on: see
@@ -76,7 +81,7 @@ def start_wandb(run_dir: Path, config: dict[str, Any], *, agent: str, env: str, 
         project=config.get("wandb_project", "metarl"),
         dir=run_dir,
         id=config["wandb_id"] if training else f"{config['wandb_id']}-{job_type}",
-        name=f"{agent}-seed-{config['settings']['seed']}-{job_type}",
+        name="-".join([agent, *filter(None, [combination_of(run_dir)]), f"seed-{config['settings']['seed']}", job_type]),
         group=f"{agent}/{env}",
         job_type=job_type,
         # Settings lie at the top, where sweeps and grouping look for them.
@@ -102,13 +107,13 @@ def _mode() -> str | None:
     return mode
 
 
-def finish(run: wandb.Run, run_dir: Path) -> None:
+def finish(run: "wandb.Run", run_dir: Path) -> None:
     """End a training run, with its newest checkpoint as an artifact of type model."""
     log_model(run, run_dir, used=False)
     run.finish()
 
 
-def log_model(run: wandb.Run, run_dir: Path, *, used: bool, iteration: int | None = None) -> None:
+def log_model(run: "wandb.Run", run_dir: Path, *, used: bool, iteration: int | None = None) -> None:
     """Attach the checkpoint of an iteration, or the newest, to a run, as made by it or as used by it; wandb draws the lineage.
 
     The files are hard links inside the run's wandb folder: they need no space and outlive the checkpoint's removal.

@@ -17,8 +17,14 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import wandb
+from experiments.cli.later import Later
+
+if TYPE_CHECKING:
+    import wandb
+else:
+    wandb = Later("wandb")
 
 ANSWERED = "the server answers"  # the first thing the uploader says, if so
 DONE = "done"  # what the uploader says when all is uploaded

@@ -4,9 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from orbax.checkpoint import CheckpointManager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments.cli.errors import UserError
 from experiments.cli.luxuries import luxury
@@ -15,6 +13,10 @@ from experiments.runs.checkpoint_format import RunIdentity
 from experiments.runs.folder import CONFIG, write_json
 from experiments.runs.metrics_file import JsonLines
 from experiments.runs.strangers import MAX_REKEYED
+from experiments.runs.sweep_folder import combination_of
+
+if TYPE_CHECKING:
+    from orbax.checkpoint import CheckpointManager
 
 
 class RunWriter(NamedTuple):
@@ -24,8 +26,18 @@ class RunWriter(NamedTuple):
     identity: RunIdentity
     run_config: dict[str, Any]
     lines: JsonLines
-    checkpoints: CheckpointManager
+    checkpoints: "CheckpointManager"
     wandb_run: Any
+
+    @property
+    def combination(self) -> str | None:
+        """The settings that the run has in a sweep; None if it belongs to none."""
+        return combination_of(self.lines.path.parent)
+
+    @property
+    def called(self) -> str:
+        """The seed and, in a sweep, the settings."""
+        return str(self.seed) if self.combination is None else f"{self.seed} of {self.combination}"
 
     def write(self, rows: list[dict[str, Any]]) -> None:
         """Rows of metrics, to the file and to wandb; those that an interrupted run has already written are left out."""

@@ -1,20 +1,24 @@
 """What the supervised commands share: settings, how an agent is made, and a run from start to end."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+
+import tyro
 
 import agents
 from agents.agent import Kind, Training
 from experiments.cli.errors import UserError
 from experiments.cli.flags import MAX_SEED, at_least, between, multiple, with_paths
+from experiments.reporting import sweep_report
 from experiments.runs.checkpoint import KEEP
-from experiments.training import loop, settings
+from experiments.training import loop, settings, sweep
 from experiments.training.devices import choose_devices, spread
 from experiments.training.experiment import Experiment
-from experiments.training.session import train_and_evaluate
+from experiments.training.session import one_per_seed, train_and_evaluate
 from metarl.interfaces import MetaLearner
 from metarl.tasks import TaskMap
 
@@ -36,6 +40,9 @@ class SupervisedConfig:
     """Everything random in training follows from it; held-out tasks do not depend on it."""
     seeds: int | None = None
     """Train this many seeds together, from --seed on, each in a folder of its own: run_dir/seed-0 and so on."""
+    sweep: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """NAME=VALUE,VALUE,...: train each of these values, and with several --sweep every combination, in folders of their own in
+    run_dir. Numbers such as inner_lr are trained together in one program."""
     num_iterations: int = 1
     """Meta-iterations."""
     num_tasks: int = 1
@@ -97,10 +104,11 @@ def run(
     evaluate: Callable[[Any, dict[str, Any]], None],
     *,
     keep: int | None = KEEP,
-    probe: Callable[[Any], dict[str, float]] | None = None,
+    probe: Callable[[Any, Any], dict[str, float]] | None = None,
     task_lists: Mapping[str, str] | None = None,
+    resolve: Callable[[Any], Any] = lambda config: config,
 ) -> None:
-    """Meta-train, evaluate, and write the run folder.
+    """Meta-train, evaluate, and write the run folder, or those of a sweep.
 
     Args:
         experiment: whose run this is.
@@ -108,20 +116,48 @@ def run(
         build: (settings, how tasks are worked on) -> what they describe.
         evaluate: (settings, config.json) -> evaluates the newest checkpoint.
         keep: how many of the newest checkpoints stay; all if None.
-        probe: state -> metrics for the first and the last line of metrics.jsonl.
+        probe: (settings, state) -> metrics for the first and the last line of metrics.jsonl.
         task_lists: what tells given tasks from others, by their names; a run is not resumed on others.
+        resolve: refuses bad settings of a combination of a sweep.
     """
-    config = dataclasses.replace(config, devices=choose_devices(config.devices or 1, config.num_tasks))
-    task_map = spread(config.devices, config.task_batch)
-    uses = settings.declared(config.agent, experiment.kind).uses
+    kind, place = experiment.kind, lambda config: spread(_devices(config), config.task_batch)
+    train = functools.partial(_train, experiment, build, evaluate, keep, probe, task_lists)
+    if not config.sweep:
+        return train(config, one_per_seed(config), ())
+    sweep.sweep(config, kind, resolve=resolve, learner_of=lambda each: build(each, place(each)).learner, train=train)
+    sweep_report.write(config.run_dir)
+
+
+def _devices(config: Any) -> int:
+    return choose_devices(config.devices or 1, config.num_tasks)
+
+
+def _train(
+    experiment: Experiment,
+    build: Callable[[Any, TaskMap], Built],
+    evaluate: Callable[[Any, dict[str, Any]], None],
+    keep: int | None,
+    probe: Callable[[Any, Any], dict[str, float]] | None,
+    task_lists: Mapping[str, str] | None,
+    config: Any,
+    runs: Sequence[Any],
+    names: Sequence[str],
+) -> None:
+    """Train the runs in one program, whose inputs the named settings are."""
+    runs = [dataclasses.replace(each, devices=_devices(each)) for each in runs]
+    first, kind = runs[0], experiment.kind
+    task_map = spread(first.devices, first.task_batch)
+    uses = settings.declared(config.agent, kind).uses
     train_and_evaluate(
         experiment,
         config,
-        build(config, task_map).learner,
-        loop.Schedule(config.num_iterations, config.log_every, config.checkpoint_every, keep),
+        build(first, task_map).learner,
+        loop.Schedule(first.num_iterations, first.log_every, first.checkpoint_every, keep),
         evaluate,
         env=experiment.name.replace("_", "-"),
-        execution=loop.execution_of(config, "remat" in uses, task_map),
+        execution=loop.execution_of(first, "remat" in uses, task_map),
         probe=probe,
         task_lists=task_lists,
+        runs=runs,
+        swept=sweep.swept_of(runs, kind, names, lambda each: build(each, task_map).learner),
     )

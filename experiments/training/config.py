@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import optax
+import tyro
 
 import agents
 import envs
@@ -55,6 +56,9 @@ class TrainConfig(ReinforcementSettings):
     """Everything random in training follows from it; held-out tasks do not depend on it."""
     seeds: int | None = None
     """Train this many seeds together, from --seed on, each in a folder of its own: run_dir/seed-0 and so on."""
+    sweep: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """NAME=VALUE,VALUE,...: train each of these values, and with several --sweep every combination, in folders of their own in
+    run_dir. Numbers such as inner_lr are trained together in one program."""
     num_iterations: int = 300
     """Meta-iterations: outer updates."""
     num_tasks: int = 20

@@ -22,7 +22,7 @@ from experiments.training.program import MAX_BLOCKS, Program, compile_chunk
 from experiments.training.progress import Progress
 from experiments.training.resume import Start, begin
 from experiments.training.rows import add_times, nonfinite, rows_of, shown
-from experiments.training.seeds import batch_seeds, changes_of, key_of_iteration, of_seed
+from experiments.training.seeds import Swept, batch_seeds, changes_of, key_of_iteration, of_seed
 from metarl.interfaces import MetaLearner
 from metarl.tasks import ONE_BATCH, TaskMap
 
@@ -171,8 +171,9 @@ def run(
     schedule: Schedule,
     *,
     execution: Execution = PLAINLY,
-    probe: Callable[[Any], dict[str, float]] | None = None,
+    probe: Callable[[int, Any], dict[str, float]] | None = None,
     start: Callable[[], list[Start]] | None = None,
+    swept: Swept | None = None,
 ) -> Finished:
     """Train the seeds of ``outputs`` in one program.
 
@@ -186,18 +187,19 @@ def run(
         outputs: where each seed's run is written.
         schedule: how long, and how often it writes.
         execution: how.
-        probe: state -> metrics, added to the first and the last line of metrics.jsonl.
+        probe: (index of the run, state) -> metrics, added to the first and the last line of metrics.jsonl.
         start: what each seed begins with, see `experiments.training.resume.begin`.
+        swept: settings in which the runs differ, if they do.
 
     Raises:
         UserError: a metric or parameter of a seed became non-finite, the seeds have no checkpoint in common, or there is not
             enough memory.
     """
-    all_seeds, group = batch_seeds(learner, [out.seed for out in outputs]), execution.group
+    all_seeds, group = batch_seeds(learner, [out.seed for out in outputs], swept=swept), execution.group
     first, states, env_steps = begin(learner, all_seeds, outputs, start)
     changes = changes_of([out.run_config.get("rekeyed", ()) for out in outputs])
     group.broadcast((np.int64(first), states, changes))
-    all_seeds = batch_seeds(learner, [out.seed for out in outputs], changes)
+    all_seeds = batch_seeds(learner, [out.seed for out in outputs], changes, swept)
     group.note_checkpoint(first)
     began = time.monotonic()
     written = min(out.lines.last_iteration for out in outputs)
@@ -224,10 +226,11 @@ def run(
             ]
             if probe is not None and (call.first == 0 or call.reached == schedule.num_iterations):
                 for i in _each(outputs):
-                    rows[i][-1] |= probe(of_seed(call.states, i))
+                    rows[i][-1] |= probe(i, of_seed(call.states, i))
             bad = _write(outputs, rows, call, whole=(call.reached - call.first) // schedule.log_every)
             if bad:
-                raise _not_finite(bad, outputs, call.reached - 1, _replay(program, states, call, group), changes)
+                replay = _replay(program, states, call, group)
+                raise _not_finite(bad, outputs, call.reached - 1, replay, changes, alike=swept is None)
             iteration, states, env_steps = call.reached, call.states, [row[-1]["time/env_steps"] for row in rows]
             progress.update(iteration, shown(rows))
             if iteration % schedule.checkpoint_every == 0:
@@ -281,6 +284,8 @@ def _not_finite(
     iteration: int,
     replay: Callable[[int], Any] | None,
     changes: np.ndarray,
+    *,
+    alike: bool,
 ) -> NotFinite:
     """The error; its runs will draw other random numbers when they are resumed, from the iteration that spoiled them on.
 
@@ -292,6 +297,7 @@ def _not_finite(
         iteration: the last one, counted from 0.
         replay: of `_replay`.
         changes: [S, ...], of the random streams so far.
+        alike: whether all runs have the same settings, so that one learner can repeat what any of them did.
     """
     repeat, noted = None, True
     for i in reversed(bad):  # the first is told about
@@ -302,7 +308,7 @@ def _not_finite(
                 began = iteration
             states = replay(began)
             key = key_of_iteration(keys_of(outputs[i].seed)[1], began, changes[i])
-            repeat = functools.partial(_step_once, of_seed(states, i), key)
+            repeat = functools.partial(_step_once, of_seed(states, i), key) if alike else None
         noted &= outputs[i].rekey(began)
     return NotFinite(*_nonfinite_message(bad, iteration + 1, outputs, noted=noted), repeat)
 
@@ -316,7 +322,9 @@ def _each(outputs: Sequence[RunWriter]) -> range:
 
 
 def _label(outputs: Sequence[RunWriter]) -> str:
-    return "iteration" if len(outputs) == 1 else f"{len(outputs)} seeds"
+    if len(outputs) == 1:
+        return "iteration"
+    return f"{len(outputs)} {'runs' if outputs[0].combination else 'seeds'}"
 
 
 def _stop(iteration: int, blocks: int, schedule: Schedule, written: int = 0) -> int:
@@ -349,7 +357,7 @@ def _nonfinite_message(
         advice = "Inner steps throw the policy too far: try a smaller --inner-lr or a larger --initial-std."
     else:
         advice = "Try a smaller --inner-lr or --outer-lr, with --overwrite or in another --run-dir."
-    seeds = ", ".join(str(outputs[i].seed) for i in bad)
+    seeds = ", ".join(outputs[i].called for i in bad)
     who = "" if len(outputs) == 1 else f"seed {seeds}, " if len(bad) == 1 else f"seeds {seeds}, "
     past = " --resume tries again from there, with other random numbers for what was not finite." if noted else ""
     message = (

@@ -48,7 +48,7 @@ def begin(
         return 0, states, [0] * len(outputs)
     common = set.intersection(*kept)
     if not common:
-        newest = ", ".join(f"seed {out.seed} {max(steps)}" for out, steps in zip(outputs, kept, strict=True))
+        newest = ", ".join(f"seed {out.called} {max(steps)}" for out, steps in zip(outputs, kept, strict=True))
         raise UserError(f"the seeds have no checkpoint in common (newest: {newest}); resume the folder of each seed alone.")
     reached = {step for step in common if step <= min(out.lines.last_iteration for out in outputs)}
     found = _newest(learner, outputs, reached) or _newest(learner, outputs, common)

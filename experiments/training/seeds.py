@@ -1,4 +1,4 @@
-"""One learner and several seeds as one program: each seed sees the random numbers of a run of its own."""
+"""Several runs as one program: each seed sees the random numbers of a run of its own, and each may have numbers of its own."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -12,6 +12,18 @@ from experiments.runs.strangers import MAX_REKEYED
 from metarl.interfaces import MetaLearner, MetaState, Metrics
 
 
+class Swept(NamedTuple):
+    """Settings in which the runs of one program differ: numbers that are inputs of the program.
+
+    Attributes:
+        make: {name: scalar} -> the learner with these settings; traced.
+        numbers: {name: [S]}, those of each run.
+    """
+
+    make: Callable[[dict[str, Any]], MetaLearner]
+    numbers: dict[str, np.ndarray]
+
+
 class SeedBatch(NamedTuple):
     """A learner for S seeds. Every leaf of its states and metrics has a leading axis [S].
 
@@ -19,7 +31,8 @@ class SeedBatch(NamedTuple):
         init: () -> states.
         step: (streams, states, iteration) -> (states, metrics). Random keys are ``fold_in(key of the seed, iteration)``, but
             for seeds that had to change their stream.
-        streams: of random numbers, NumPy leaves [S, ...]. An argument, so that other seeds find the same compiled program.
+        streams: of random numbers, and what differs besides: NumPy leaves [S, ...]. An argument, so that other seeds and
+            other numbers find the same compiled program.
     """
 
     init: Callable[[], Any]
@@ -45,21 +58,26 @@ def key_of_iteration(key: jax.Array, iteration: jax.Array | int, changes: np.nda
     return jax.random.fold_in(jnp.where(passed > 0, other, key), iteration)
 
 
-def batch_seeds(learner: MetaLearner, seeds: Sequence[int], changes: np.ndarray | None = None) -> SeedBatch:
+def batch_seeds(
+    learner: MetaLearner, seeds: Sequence[int], changes: np.ndarray | None = None, swept: Swept | None = None
+) -> SeedBatch:
     """Batch ``learner`` over ``seeds`` by vmap; a single seed keeps the learner's own program, bit for bit.
 
     Args:
         learner: of one seed.
-        seeds: S of them.
+        seeds: S of them, one for each run.
         changes: of `changes_of`; None if all seeds keep to their own streams.
+        swept: settings in which the runs differ; None if they are all ``learner``'s.
     """
+    if len(seeds) == 1 or swept is None:
+        swept = Swept(lambda numbers: learner, {})
     key_init, key_steps = (jnp.stack(column) for column in zip(*map(keys_of, seeds), strict=True))
-    streams = {"words": np.asarray(jax.random.key_data(key_steps))}
+    streams: dict[str, Any] = {"words": np.asarray(jax.random.key_data(key_steps)), "numbers": swept.numbers}
     if changes is not None and np.any(changes != NEVER):
         streams["changes"] = np.asarray(changes)
 
-    def advance(state: Any, stream: dict[str, jax.Array], iteration: jax.Array) -> tuple[Any, Metrics]:
-        key = jax.random.wrap_key_data(stream["words"])
+    def advance(state: Any, stream: dict[str, Any], iteration: jax.Array) -> tuple[Any, Metrics]:
+        key, learner = jax.random.wrap_key_data(stream["words"]), swept.make(stream["numbers"])
         if "changes" in stream:
             return learner.step(state, key_of_iteration(key, iteration, stream["changes"]))
         return learner.step(state, jax.random.fold_in(key, iteration))
@@ -79,8 +97,8 @@ def batch_seeds(learner: MetaLearner, seeds: Sequence[int], changes: np.ndarray 
         return SeedBatch(lambda: stack([jax.jit(learner.init)(key_init[0])]), step_one, streams)
     # Not by vmap: jaxlib 0.10 factorises batches of matrices, such as orthogonal starts, in threads that wait for one another,
     # and on two busy cores about one start in four of `rl2` hung for ever.
-    init = jax.jit(learner.init)
-    return SeedBatch(lambda: stack([init(key) for key in key_init]), step_all, streams)
+    init = jax.jit(lambda numbers, key: swept.make(numbers).init(key))
+    return SeedBatch(lambda: stack([init(of_seed(swept.numbers, i), key) for i, key in enumerate(key_init)]), step_all, streams)
 
 
 def of_seed(tree: Any, index: int, *, axis: int = 0) -> Any:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -19,6 +19,7 @@ from experiments.training import loop
 from experiments.training.experiment import Experiment
 from experiments.training.follower import follow
 from experiments.training.resume import Start
+from experiments.training.seeds import Swept
 from experiments.training.settings import declared, flat, stored_as
 from metarl.interfaces import MetaLearner
 
@@ -34,9 +35,11 @@ def train_and_evaluate(
     *,
     env: str,
     execution: loop.Execution = loop.PLAINLY,
-    probe: Callable[[Any], dict[str, float]] | None = None,
+    probe: Callable[[Any, Any], dict[str, float]] | None = None,
     start: Callable[[], list[Start]] | None = None,
     task_lists: Mapping[str, str] | None = None,
+    runs: Sequence[Any] | None = None,
+    swept: Swept | None = None,
 ) -> None:
     """Do what is left to do of a run, or of the runs of several seeds: the training, the evaluation, or nothing.
 
@@ -48,9 +51,11 @@ def train_and_evaluate(
         evaluate: evaluates the newest checkpoint of one run, given its settings and config.json; None leaves it out.
         env: for wandb.
         execution: how it is carried out.
-        probe: state -> metrics for the first and the last line of metrics.jsonl.
+        probe: (settings of the run, state) -> metrics for the first and the last line of metrics.jsonl.
         start: what each seed begins with, where it is not the learner's own start; asked if a run has no checkpoint yet.
         task_lists: what tells given lists of tasks from others, by their names; a run is not resumed on others.
+        runs: the settings of each run, where they are not those of ``config`` with its seeds.
+        swept: the settings in which they differ, if they do.
 
     Raises:
         Stopped: a signal ended the training early; all is saved.
@@ -58,7 +63,7 @@ def train_and_evaluate(
     script = experiment.name
     annealed = getattr(config, "outer_schedule", "constant") != "constant"
     extendable = declared(config.agent, experiment.kind).extendable and not annealed
-    configs = one_per_seed(config)
+    configs = one_per_seed(config) if runs is None else list(runs)
     if not execution.group.is_first():
         if execution.group.announce(None):  # there is something to train
             _stopped(follow(learner, [each.seed for each in configs], schedule, execution), script, config.run_dir, schedule)
@@ -78,25 +83,26 @@ def train_and_evaluate(
         task_lists=None if task_lists is None else dict(task_lists),
     )
     with locks:
-        runs = list(zip(configs, run_configs, strict=True))
-        for each, run_config in runs:
+        pairs = list(zip(configs, run_configs, strict=True))
+        for each, run_config in pairs:
             _note_evaluation(each, run_config)
         done = min(checkpoint.newest_sound(each.run_dir, learner) for each in configs)
         if execution.group.announce(done < schedule.num_iterations):
             _stopped(
-                _train(runs, learner, schedule, env=env, execution=execution, probe=probe, start=start),
+                _train(pairs, learner, schedule, env=env, execution=execution, probe=probe, start=start, swept=swept),
                 script,
                 config.run_dir,
                 schedule,
             )
         else:
             advice = "raise --num-iterations to go on" if extendable else "its schedule ends there"
-            print(f"{config.run_dir} already has its {done} iterations; {advice}.")
+            where = config.run_dir if swept is None else f"{len(configs)} runs: each"
+            print(f"{where} already has its {done} iterations; {advice}.")
         if evaluate is None:
             return
-        for each, run_config in runs:
+        for each, run_config in pairs:
             if _evaluated(each.run_dir) != checkpoint.newest(each.run_dir) or OUTDATED in run_config:
-                if len(runs) > 1:
+                if len(pairs) > 1:
                     print(f"{each.run_dir}:")
                 evaluate(each, run_config)
                 if run_config.pop(OUTDATED, False):
@@ -146,8 +152,9 @@ def _train(
     *,
     env: str,
     execution: loop.Execution,
-    probe: Callable[[Any], dict[str, float]] | None,
+    probe: Callable[[Any, Any], dict[str, float]] | None,
     start: Callable[[], list[Start]] | None,
+    swept: Swept | None,
 ) -> loop.Finished:
     """Train the runs, each given by its settings and its config.json, in one program."""
     with ExitStack() as stack:
@@ -159,7 +166,8 @@ def _train(
             write_json(config.run_dir / CONFIG, run_config)
             opened = open_writer(config.run_dir, run_config, agent=config.agent, env=env, keep=schedule.keep)
             outputs.append(stack.enter_context(opened))
-        return loop.run(learner, outputs, schedule, execution=execution, probe=probe, start=start)
+        of_run = None if probe is None else lambda i, state: probe(runs[i][0], state)
+        return loop.run(learner, outputs, schedule, execution=execution, probe=of_run, start=start, swept=swept)
 
 
 def _evaluated(run_dir: Any) -> int:

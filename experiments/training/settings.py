@@ -85,6 +85,8 @@ def parse_run(
         raise UserError(f"{first} was made with --agent {stored['agent']}, not {agent}; leave the flag out to resume.")
     declaration = declared(agent, kind)
     of_family = defaults({name: begins_from[name] for name in ("env",) if name in begins_from} | given, agent)
+    if "sweep" in given:  # a combination that diverges is a result, and no reason to stop the others
+        of_family = {"on_nonfinite": "skip"} | of_family
     flags = flags_of(config, agent, kind, of_family | begins_from | {"agent": agent} | stored)
     known = {field.name for field in dataclasses.fields(flags)}
     for name, value in given.items():
@@ -96,7 +98,15 @@ def parse_run(
                 raise UserError(f"{flag(name)} is {given[name]}, but --network has layers of its own; leave one of them out.")
     description = f"{config.__doc__}\n\nAgent {agent}: {inspect.cleandoc(declaration.make.__doc__ or agent)}"
     parsed: Any = parse(flags, args, prog, description)
+    both = [word for word in getattr(parsed, "sweep", ()) if _name_swept(word) in given]
+    if both:
+        name = _name_swept(both[0])
+        raise UserError(f"{flag(name)} is {given[name]}, but --sweep {both[0]} gives its values; leave one of them out.")
     return from_flat(config, kind, vars(parsed))
+
+
+def _name_swept(word: str) -> str:
+    return word.partition("=")[0].strip().replace("-", "_")
 
 
 def flags_of(config: type, agent: str, kind: Kind, defaults: dict[str, Any]) -> type:

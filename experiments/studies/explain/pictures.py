@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from experiments.reporting.figures import save
+from experiments.reporting.pyplot import plt
 from experiments.reporting.tables import counted
 
 TASK_COLOURS = ("tab:blue", "tab:red")
