@@ -87,25 +87,32 @@ def varibad(world: World, training: Training, own: VariBad) -> MetaLearner:
             f"buffer_trials is {own.buffer_trials}, but a meta-iteration plays {per_iteration} trials (num_tasks times "
             "num_episodes); give at least as many."
         )
-    inferring, network = _inference(world, own, steps)
+    inferring, network = inference_on(rollouts.family, own, world.network)
     actor_critic = believing(rollouts, inferring, own, network)
     companion = _companion(world, training, own, inferring, actor_critic)
     return trial_learner(world, training, own, actor_critic, own.trial_episodes, own.normalize_rewards, companion)
 
 
-def _inference(world: World, own: VariBad, steps: int) -> tuple[Inference, Any]:
-    """Encoder and decoders, and the user's network of policy and value, or None; a memory is the encoder's."""
+def inference_on(family: Any, own: VariBad, network: Any = None) -> tuple[Inference, Any]:
+    """Encoder and decoders on a family, and the user's network of policy and value, or None.
+
+    Args:
+        family: as policies have it.
+        own: the agent's numbers.
+        network: the user's own; a memory is the encoder's.
+
+    Raises:
+        ValueError: in one line, what does not fit.
+    """
     given = {"memory_size"} if own.memory_size != VariBad.memory_size else set()
-    options = {"memory_size": own.memory_size, "memory_context": steps}
-    network, found, called = world.network, None, f"memory {own.memory}"
-    if remembers(network):
-        if own.memory != VariBad.memory:
-            name = type(network).__name__
-            raise ValueError(f"memory is {own.memory}, but the network {name} is a memory too; leave one out.")
-        network, found, called = None, network, f"network: {type(network).__name__}"
+    options = {"memory_size": own.memory_size, "memory_context": own.trial_episodes * family.horizon}
+    found, called = (network, f"network: {type(network).__name__}") if remembers(network) else (None, f"memory {own.memory}")
+    if found is not None and own.memory != VariBad.memory:
+        name = type(network).__name__
+        raise ValueError(f"memory is {own.memory}, but the network {name} is a memory too; leave one out.")
     module = made(find_memory(own.memory) if found is None else found, called, options, given)
     inferring = inference(
-        world.rollouts.family,
+        family,
         module,
         own.latent_size,
         own.decoder_sizes,
@@ -113,7 +120,7 @@ def _inference(world: World, own: VariBad, steps: int) -> tuple[Inference, Any]:
         from_action=own.decode_from_action,
         transitions=own.decode_transitions,
     )
-    return inferring, network
+    return inferring, network if found is None else None
 
 
 def believing(rollouts: Any, inferring: Inference, own: VariBad, network: Any = None) -> ActorCritic:
