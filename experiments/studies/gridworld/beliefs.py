@@ -86,7 +86,8 @@ def decoded(agent: Trained, belief: Belief) -> np.ndarray:
     grid = jnp.stack(jnp.meshgrid(*[jnp.arange(family.size)] * 2, indexing="ij"), axis=-1).reshape(-1, 2)
     acting: Any = agent.learner.acting
     theta, (_, feedback) = acting.begin(agent.state, None)
-    params, seen, unit = in_units(theta, family._scaled(grid.astype(float)), feedback._replace(reward=jnp.ones(())))
+    observed = jax.vmap(lambda cell: family.observation(cell, None, None))(grid)
+    params, seen, unit = in_units(theta, observed, feedback._replace(reward=jnp.ones(())))
     noise = jax.random.normal(jax.random.key(0), (LATENTS, belief.mean.shape[-1]))
 
     def expected(mean, log_variance):

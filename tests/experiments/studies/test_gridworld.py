@@ -80,4 +80,4 @@ def test_the_command_from_start_to_end(tmp_path, capsys):
 
 
 def test_a_goal_that_there_is_not_is_refused(tmp_path, error_of):
-    assert error_of(study.main, "--out", tmp_path, "--goal", "21") == "--goal is 21, but there are 21 goals: 0 to 20."
+    assert error_of(study.main, "--out", tmp_path, "--goal", "21") == "error: --goal is 21, but there are 21 goals: 0 to 20.\n"
