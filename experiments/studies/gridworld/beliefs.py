@@ -110,7 +110,8 @@ def picture(path: Path, trial: Trial) -> None:
     number = len(trial.cells)
     steps = np.unique(np.round(np.linspace(0, min(2 * trial.horizon, number) - 1, SHOWN)).astype(int))
     figure = plt.figure(figsize=(1.5 * len(steps), 7.2), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(1.25, 1))
+    parts: Any = figure.subfigures(2, 1, height_ratios=(1.25, 1))
+    above, below = parts
     axes = above.subplots(2, len(steps), sharex=True, sharey=True)
     for row, (name, beliefs) in enumerate((("decoded", trial.decoded), ("exact", trial.exact))):
         for axis, s in zip(axes[row], steps, strict=True):
@@ -123,7 +124,7 @@ def picture(path: Path, trial: Trial) -> None:
             if row == 0:
                 axis.set_title(f"episode {s // trial.horizon + 1}\nstep {s % trial.horizon + 1}", fontsize=9)
         axes[row, 0].set_ylabel(name)
-    lines = below.subplots(1, 2, sharex=True)
+    lines: Any = below.subplots(1, 2, sharex=True)
     for axis, name, values in zip(
         lines, ("mean", "variance"), (trial.belief.mean, np.exp(trial.belief.log_variance)), strict=True
     ):
