@@ -1,6 +1,7 @@
 """Policies with a value that play trials: one with a recurrent memory, and one that is told the task."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -86,20 +87,13 @@ def recurrent(
     read_space = gymnasium.spaces.Box(-1.0, 1.0, (num_features if hypernetwork else kept.num_outputs,), np.float32)
     generator = kept.num_outputs if hypernetwork else None
     options = policy_options | {"trunk": "mlp"}  # what the readers read is a row of numbers
-    readers = _readers(read_space, family.action_space, options, num_extra=0, generator=generator)
+    readers = readers_of(read_space, family.action_space, options, num_extra=0, generator=generator)
     actions = action_parts(family.action_space)
 
     def features(params, observation):
         if encoder is None:
             return observation
         return encoder.apply(params["encoder"], pixels(observation) if images else observation)
-
-    def read(seen, feedback):
-        taken = feedback.action if isinstance(feedback.action, tuple) else (feedback.action,)
-        rows = [row_of(space, action) for space, action in zip(actions, taken, strict=True)]
-        scalars = [feedback.reward, feedback.terminated, feedback.first]
-        parts = [seen, *rows, *scalars]
-        return jnp.concatenate([jnp.ravel(x).astype(float) for x in parts])
 
     def answer(params, y, seen):
         if not hypernetwork:
@@ -120,15 +114,29 @@ def recurrent(
 
     def act(params, memory, observation, feedback):
         seen = features(params, observation)
-        memory, y = kept.act(params["memory"], memory, read(seen, feedback))
+        memory, y = kept.act(params["memory"], memory, as_row(actions, seen, feedback))
         return memory, *answer(params, y, seen)
 
     def replay(params, memory, observation, feedback, mask):
         seen = jax.vmap(features, (None, 0))(params, observation)
-        _, y = kept.replay(params["memory"], memory, jax.vmap(read)(seen, feedback), mask)
+        _, y = kept.replay(params["memory"], memory, jax.vmap(partial(as_row, actions))(seen, feedback), mask)
         return answer(params, y, seen)
 
     return ActorCritic(init, start, act, replay, readers.distribution, no_action(family.action_space, -1))
+
+
+def as_row(actions: list[Any], seen: jax.Array, feedback: Feedback) -> jax.Array:
+    """What a memory reads in one step: what it sees, last action, last reward, last end and "an episode starts here", [F].
+
+    Args:
+        actions: `action_parts` of the action's space.
+        seen: an observation or its features.
+        feedback: of the last step.
+    """
+    taken = feedback.action if isinstance(feedback.action, tuple) else (feedback.action,)
+    rows = [row_of(space, action) for space, action in zip(actions, taken, strict=True)]
+    parts = [seen, *rows, feedback.reward, feedback.terminated, feedback.first]
+    return jnp.concatenate([jnp.ravel(x).astype(float) for x in parts])
 
 
 def action_parts(space: Any) -> list[Any]:
@@ -200,7 +208,7 @@ def informed(family: Any, trained_on: Any, policy_options: dict[str, Any], netwo
         keys = jax.random.split(jax.random.key(KEY_OF_MEASURED), TASKS_MEASURED)
         measured = jax.vmap(lambda key: flat(trained_on.sample_task(key)))(keys)
         centre, spread = jnp.mean(measured, axis=0), jnp.std(measured, axis=0)
-    readers = _readers(family.observation_space, family.action_space, policy_options, num_extra=centre.size, network=network)
+    readers = readers_of(family.observation_space, family.action_space, policy_options, num_extra=centre.size, network=network)
 
     def start(task):
         return jnp.where(spread > 0, (flat(task) - centre) / jnp.where(spread > 0, spread, 1.0), 0.0)
@@ -233,23 +241,32 @@ def normalizing(actor_critic: ActorCritic, start: Any, rewards: bool) -> ActorCr
         theta |= {} if start is None else {"seen": start}
         return theta | ({"spread": jnp.ones(())} if rewards else {})
 
-    def read(theta, observation, feedback):
-        if start is not None:
-            observation = normalized(observation, theta["seen"])
-        if rewards:
-            # Removes the derivative with respect to the spread: it is measured, not learned.
-            feedback = feedback._replace(reward=feedback.reward / jax.lax.stop_gradient(theta["spread"]))
-        return observation, feedback
-
     def act(theta, memory, observation, feedback):
-        observation, feedback = read(theta, observation, feedback)
-        return actor_critic.act(theta["network"], memory, observation, feedback)
+        params, observation, feedback = in_units(theta, observation, feedback)
+        return actor_critic.act(params, memory, observation, feedback)
 
     def replay(theta, memory, observation, feedback, mask):
-        observation, feedback = read(theta, observation, feedback)
-        return actor_critic.replay(theta["network"], memory, observation, feedback, mask)
+        params, observation, feedback = in_units(theta, observation, feedback)
+        return actor_critic.replay(params, memory, observation, feedback, mask)
 
     return actor_critic._replace(init=init, act=act, replay=replay)
+
+
+def in_units(theta: Params, observation: jax.Array, feedback: Feedback) -> tuple[Params, jax.Array, Feedback]:
+    """Parameters, observations and feedback as what `normalizing` was given reads them; all as they are without units."""
+    if not has_units(theta):
+        return theta, observation, feedback
+    if "seen" in theta:
+        observation = normalized(observation, theta["seen"])
+    if "spread" in theta:
+        # Removes the derivative with respect to the spread: it is measured, not learned.
+        feedback = feedback._replace(reward=feedback.reward / jax.lax.stop_gradient(theta["spread"]))
+    return theta["network"], observation, feedback
+
+
+def has_units(theta: Params) -> bool:
+    """Whether meta-parameters are those of `normalizing`: a network's, with statistics beside them."""
+    return isinstance(theta, dict) and "network" in theta
 
 
 def measured(theta: Params, before: Params, parts: Seen, spread: jax.Array) -> Params:
@@ -261,19 +278,21 @@ def measured(theta: Params, before: Params, parts: Seen, spread: jax.Array) -> P
         parts: of observations, leaves [M, ...].
         spread: standard deviation of discounted returns.
     """
-    if not isinstance(theta, dict) or "network" not in theta:
+    if not has_units(theta):
         return theta
     new = {"seen": merged(before["seen"], parts)} if "seen" in theta else {}
     return theta | new | ({"spread": spread} if "spread" in theta else {})
 
 
-class _Readers(NamedTuple):
+class Readers(NamedTuple):
+    """A policy and a value: ``init(key) -> params``, ``apply(params, x, extra) -> (distribution parameters, value)``."""
+
     init: Callable[[Key], Params]
     apply: Callable[[Params, jax.Array, Any], tuple[Any, jax.Array]]
     distribution: Callable[[Any], Any]
 
 
-def _readers(space, action_space, policy_options, num_extra, network=None, generator=None) -> _Readers:
+def readers_of(space, action_space, policy_options, num_extra, network=None, generator=None) -> Readers:
     """A policy and a value with networks of their own on the same inputs.
 
     With ``generator`` their weights are made of so many numbers, which are then given in the place of ``extra``.
@@ -293,4 +312,4 @@ def _readers(space, action_space, policy_options, num_extra, network=None, gener
     def apply(params, x, extra):
         return acts.apply(params["actor"], x, extra), judges.apply(params["critic"], x, extra)[..., 0]
 
-    return _Readers(init, apply, actor.distribution)
+    return Readers(init, apply, actor.distribution)

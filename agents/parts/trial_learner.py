@@ -1,6 +1,7 @@
 """Agents that play trials and learn by PPO: the same meta-iteration whatever the memory."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +17,21 @@ from agents.parts.problems import MEASURED, Episodes, measures_of
 from agents.parts.trials import ReturnScale, act_greedily, advantages_of, explained_by_episode, play_trials, record
 from agents.parts.world import World
 from metarl import gains
-from metarl.interfaces import AdaptationCurve, Experience, MetaLearner, MetaState
+from metarl.interfaces import AdaptationCurve, Experience, Key, MetaLearner, MetaState, Metrics, Theta, Tree
 from metarl.ppo import PPO, num_updates, optimise, ppo_loss
+from metarl.trial import Trial
+
+
+class Companion(NamedTuple):
+    """What is trained on the same trials beside policy and value, after PPO.
+
+    Attributes:
+        init: theta -> its state, a pytree of arrays: optimiser, buffer, whatever it carries.
+        step: (theta, state, trials, key) -> (theta, state, metrics), trials with leaves [M, N, E, ...].
+    """
+
+    init: Callable[[Theta], Tree]
+    step: Callable[[Theta, Tree, Trial, Key], tuple[Theta, Tree, Metrics]]
 
 
 def trial_learner(
@@ -27,6 +41,7 @@ def trial_learner(
     actor_critic: ActorCritic,
     trial_episodes: int,
     normalize_rewards: bool = False,
+    companion: Companion | None = None,
 ) -> MetaLearner:
     """Learn to play trials of one task. One meta-iteration: N trials on each of M tasks, then PPO on all of them.
 
@@ -43,6 +58,7 @@ def trial_learner(
         actor_critic: what plays.
         trial_episodes: E in training; `MetaLearner.adapt` takes any number.
         normalize_rewards: see `agents.parts.actor_critic.normalizing`.
+        companion: what else is trained on the trials; its state joins that of the optimiser.
     """
     rollouts = world.rollouts
     actor_critic = normalizing(actor_critic, world.seen, normalize_rewards)
@@ -57,7 +73,8 @@ def trial_learner(
     def init(key):
         theta = actor_critic.init(key)
         scale = ReturnScale(jnp.zeros(()), jnp.ones(()))
-        return task_lists.begun(listed, MetaState(theta, (optimizer.init(theta), scale), jnp.zeros((), jnp.int32)))
+        beside = () if companion is None else (companion.init(theta),)
+        return task_lists.begun(listed, MetaState(theta, (optimizer.init(theta), scale, *beside), jnp.zeros((), jnp.int32)))
 
     def one_task(theta, source):
         key, task = (source, None) if listed is None else source
@@ -70,6 +87,7 @@ def trial_learner(
 
     def step(state, key):
         key_data, key_deal = jax.random.split(key)
+        key_deal, key_companion = (key_deal, key_deal) if companion is None else jax.random.split(key_deal)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key_data, jnp.arange(training.num_tasks))
         sources: Any = keys
         index = None
@@ -78,11 +96,14 @@ def trial_learner(
             index, tasks = task_lists.draw(listed, key_data, training.num_tasks, state.iteration, progress)
             sources = keys, tasks
         memory, trials, value, seen = training.task_map(one_task)(state.theta, sources)
-        opt_state, scale = state.opt_state
+        opt_state, scale, *beside = state.opt_state
         batch, scale = record(rollouts, memory, trials, value, scale, state.iteration)
         theta, opt_state, metrics = optimise(
             loss, optimizer, state.theta, opt_state, batch, key_deal, numbers, training.task_map
         )
+        if companion is not None:
+            theta, carried, found = companion.step(theta, beside[0], trials, key_companion)
+            beside, metrics = [carried], metrics | found
         theta = measured(theta, state.theta, seen, scale.spread)
         returns = jnp.swapaxes(jnp.sum(trials.trajectory.reward, axis=-1), 1, 2)  # [M, E, N]
         reward, mask = (x.reshape(-1, *x.shape[2:]) for x in (trials.trajectory.reward, trials.trajectory.mask))
@@ -92,7 +113,7 @@ def trial_learner(
         found = measures_of(rollouts.family, trials.trajectory)
         metrics |= {MEASURED + name: jnp.mean(value, axis=1) for name, value in found.items()}
         metrics |= {"baseline/explained_variance_pre": explained[0], "baseline/explained_variance_post": explained[-1]}
-        after = MetaState(theta, (opt_state, scale), state.iteration + 1)
+        after = MetaState(theta, (opt_state, scale, *beside), state.iteration + 1)
         after = task_lists.closed(after, progress, index, metrics["score"], state.iteration)
         return after, report(metrics, trial_episodes - 1)
 
@@ -114,7 +135,7 @@ def trial_learner(
         key_sampled, key_greedy = jax.random.split(key)
         trials, value = play_trials(rollouts, actor_critic, state.theta, task, key_sampled, num_steps + 1)
         greedy, _ = play_trials(rollouts, actor_critic, state.theta, task, key_greedy, num_steps + 1, act_greedily)
-        trajectory, (_, scale) = trials.trajectory, state.opt_state
+        trajectory, (_, scale, *_) = trials.trajectory, state.opt_state
         reward, flat_value, mask = (x.reshape(x.shape[0], -1) for x in (trajectory.reward, value, trajectory.mask))
         advantage = advantages_of(rollouts, reward, flat_value, mask, scale).reshape(value.shape)
         explained = explained_by_episode(rollouts, trajectory.reward, value, trajectory.mask, scale)

@@ -52,16 +52,35 @@ def refuse_too_large(compiled: Any, num_devices: int, memory_flags: str) -> int:
     Raises:
         UserError: there is not as much.
     """
-    needed, available = needed_bytes(compiled), available_bytes()
-    where = "a device"
-    if jax.default_backend() == "cpu":
-        needed, where = needed * num_devices, "this machine"
+    needed = needed_bytes(compiled) * (num_devices if jax.default_backend() == "cpu" else 1)
+    _refuse("a meta-iteration", needed, memory_flags)
+    return needed
+
+
+def refuse_too_large_state(learner: MetaLearner, num_seeds: int, memory_flags: str) -> None:
+    """Refuse to begin with a state, such as one with a large buffer, for which there is not enough memory.
+
+    Args:
+        learner: whose state.
+        num_seeds: how many there are of it.
+        memory_flags: the flags that make it smaller.
+
+    Raises:
+        UserError: there is not as much.
+    """
+    state = jax.eval_shape(learner.init, jax.random.key(0))
+    needed = num_seeds * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    _refuse("the state of training", needed, memory_flags)
+
+
+def _refuse(what: str, needed: int, memory_flags: str) -> None:
+    available = available_bytes()
+    where = "this machine" if jax.default_backend() == "cpu" else "a device"
     if available is not None and needed * HEADROOM > available:
         raise UserError(
-            f"a meta-iteration needs {gib(needed)} and some headroom, but {where} has {gib(available)} free; try "
+            f"{what} needs {gib(needed)} and some headroom, but {where} has {gib(available)} free; try "
             f"{memory_flags}, with --overwrite or in another --run-dir."
         )
-    return needed
 
 
 def _host_bytes(meminfo: Path = Path("/proc/meminfo"), group: Path = Path("/sys/fs/cgroup")) -> int | None:

@@ -52,6 +52,10 @@ def terms(config: Any, family: envs.TaskFamily) -> list[Term]:
     if getattr(config.own, "baseline", None) == "linear":
         what = f"the linear baseline's systems of {features:,} unknowns"
         found.append(Term(what, at_once * (features**2 + steps * features), f"{flag('baseline')} time"))
+    if hasattr(config.own, "buffer_trials"):
+        trial = config.own.trial_episodes * (config.horizon or family.horizon)
+        numbers = config.own.buffer_trials * trial * (size + num_read(family.action_space) + 3)
+        found.append(Term(f"the buffer of {config.own.buffer_trials:,} trials", numbers, f"a smaller {flag('buffer_trials')}"))
     return found
 
 

@@ -34,10 +34,11 @@ METRICS = {
     "time/env_steps",
 }
 POLICY_METRICS = {"policy/entropy", "policy/kl", "baseline/explained_variance_pre", "baseline/explained_variance_post"}
-BY_PPO = {"rl2", "oracle"}  # in reinforcement learning; their minibatches mix tasks
+BY_PPO = {"rl2", "varibad", "oracle"}  # in reinforcement learning; their minibatches mix tasks
 OWN_METRICS = {
     "maml-trpo": {"outer/kl", "outer/line_search_failed"},
     "imaml": {"implicit/residual", "implicit/inner_gradient"},
+    "varibad": {"belief/elbo", "belief/log_likelihood", "belief/kl", "belief/buffer_trials"},
 }
 NO_INNER_LOOP = {"pretrained", "multitask", "oracle"}  # trained without inner steps
 

@@ -161,7 +161,7 @@ def sampled(agent, name, task, num_steps=1, key=7):
     support, query = jax.device_get(curve.experience)
     batches = [jax.tree.map(lambda x, k=k: x[k], support).trajectory for k in range(num_steps)] + [query.trajectory]
     first, second = jax.random.split(jax.random.key(key))
-    if name in ("rl2", "oracle"):  # trials, of sampled and of greedy actions
+    if name in ("rl2", "varibad", "oracle"):  # trials, of sampled and of greedy actions
         trial = jax.random.split(first, NUM_EPISODES)[0]
         keys = [jax.random.fold_in(trial, 0 if name == "oracle" else e) for e in range(num_steps + 1)]
     else:  # batches of the inner steps, and the query's
@@ -171,7 +171,7 @@ def sampled(agent, name, task, num_steps=1, key=7):
 
 
 CASES = [(name, drift, {}) for name in NAMES]
-CASES += [(name, hops, {}) for name in ("maml", "cavia", "rl2", "oracle")]
+CASES += [(name, hops, {}) for name in ("maml", "cavia", "rl2", "varibad", "oracle")]
 CASES += [(name, drift, {"action_scale": 10.0, "normalize_observations": True}) for name in ("promp", "rl2")]
 CASES += [(name, family, {}) for name in ("maml", "rl2") for family in (sheet, doors)]
 
@@ -190,7 +190,7 @@ def test_by_hand_it_plays_the_sampler_s_episodes(name, make_family, settings):
     after = agent.actor(curve, greedy=False)
     after.reset(seed=keys[-1])
     same(play(after, env, env.begin(keys[-1], task)), episodes[-1], to_action)
-    if name in ("rl2", "oracle"):  # lives through all episodes, without a curve
+    if name in ("rl2", "varibad", "oracle"):  # lives through all episodes, without a curve
         actor = agent.actor(task=task, greedy=False)
         for key, episode in zip(keys, episodes, strict=True):
             actor.reset(seed=key)

@@ -26,7 +26,11 @@ from tests.few import few
 
 PAGE = (Path(__file__).parents[3] / "docs/export.md").read_text()
 [READER] = [code for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if code.startswith("# reader.py")]
-ADAPTING = [name for name in agents.registered() if "reinforcement" in agents.find(name).serves and name != "rl2"]
+ADAPTING = [
+    name
+    for name in agents.registered()
+    if agents.find(name).adapts_by != "memory" and "reinforcement" in agents.find(name).serves
+]
 TASK = Goal(np.float32([0.3, -0.2]))
 
 
@@ -278,12 +282,16 @@ def test_a_program_is_run_where_there_is_nothing_but_jax(family, settings, tmp_p
     assert beside["results"] == ["action", "distribution"] and beside["arguments"]["observation"] == "float32[2]"
 
 
-@pytest.mark.parametrize("family", [Navigation2D(4), Hops(4)], ids=["gaussian", "discrete"])
+WITH_MEMORY = [(name, family) for name in ("rl2", "varibad") for family in (Navigation2D, Hops)]
+
+
+@pytest.mark.parametrize(("name", "family"), few(WITH_MEMORY, ("rl2", Navigation2D), ("rl2", Hops)))
 @pytest.mark.parametrize("episodes_before", [0, 1])
-def test_a_program_with_memory_plays_as_the_actor_does(family, episodes_before, tmp_path):
+def test_a_program_with_memory_plays_as_the_actor_does(name, family, episodes_before, tmp_path):
     """Two episodes of other lengths, from a fresh memory and from one that has seen an episode."""
+    family = family(4)
     pytest.importorskip("flatbuffers")
-    agent = made("rl2", family, memory_size=5)
+    agent = made(name, family, memory_size=5)
     curve = agent.adapt(TASK, num_steps=1)
     path = export(agent, tmp_path / "p", after=curve, step=episodes_before, format="stablehlo")
     program = jax.export.deserialize(bytearray(path.read_bytes()))

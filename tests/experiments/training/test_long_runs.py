@@ -154,6 +154,14 @@ def test_a_run_that_will_not_fit_is_refused_before_it_runs(main, monkeypatch, tm
     assert not (tmp_path / "run" / "metrics.jsonl").read_text()
 
 
+def test_a_buffer_that_will_not_fit_is_refused_before_it_is_made(tmp_path, error_of):
+    """Of an exabyte: nothing is compiled, and what it is of comes first."""
+    flags = ["--agent", "varibad", "--buffer-trials", str(10**16)]
+    error = error_of(train.main, "--run-dir", tmp_path / "run", *SMALL, *flags)
+    assert error.startswith("error: the state of training needs") and error.count("\n") == 1
+    assert "try a smaller --buffer-trials first, since the buffer of 10,000,000,000,000,000 trials" in error
+
+
 def test_what_a_program_needs_is_at_least_what_it_holds():
     """Against a program whose intermediate results can be counted: a megabyte in, two through, a number out."""
     compiled = jax.jit(lambda x: jnp.sum(jnp.sort(jnp.concatenate([x, x + 1])))).lower(jnp.zeros(2**18)).compile()
