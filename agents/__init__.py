@@ -34,6 +34,7 @@ AGENTS = {
     "mann": ".mann:MANN",
     "protonet": ".protonet:PROTONET",
     "rl2": ".rl2:RL2",
+    "pearl": ".pearl:PEARL",
     "oracle": ".oracle:ORACLE",
     "random": ".random_start:RANDOM_START",
 }

@@ -170,6 +170,9 @@ class Actor:
         self._family, self._functions, self._remembers = family, functions, acting.remembers
         self._greedy, self._seed, self._batch, self._record = greedy, seed, batch, record
         self._params, self._memory = start.params, self._each(start.memory)
+        if acting.seeded is not None:  # copies of a batch draw apart
+            seeded = acting.seeded if batch is None else jax.vmap(acting.seeded)
+            self._memory = seeded(self._memory, keys_of(seed, batch))
         lead = () if batch is None else (batch,)
         self._over = np.zeros(lead, bool)
         self._t = self._asked = np.zeros(lead, np.int32)
