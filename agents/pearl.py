@@ -40,7 +40,7 @@ class Pearl:
     """The first of them, also at test, which are played with samples of the prior."""
     prior_context: bool = True
     """In training, contexts hold episodes that were played with samples of the prior, and no others."""
-    train_tasks: Annotated[int, Bounds(0)] = 0
+    num_train_tasks: Annotated[int, Bounds(0)] = 0
     """How many fixed tasks to train on, drawn once; 0: 100, or those of the family's list where it has one."""
     latent_size: Annotated[int, Bounds(1)] = 5
     """Z, size of the task variable."""
@@ -228,15 +228,17 @@ def _moved(nets: Any, before: Params, after: Params, context: Transition, batch:
 def _training_tasks(world: World, num_tasks: int, own: Pearl) -> Any:
     """The fixed tasks of training, of which a meta-iteration draws different ones."""
     if world.train_list is not None:
-        if own.train_tasks:
-            raise ValueError(f"pearl: train_tasks is {own.train_tasks}, but the family has a list of its own; leave one out.")
+        if own.num_train_tasks:
+            raise ValueError(
+                f"pearl: num_train_tasks is {own.num_train_tasks}, but the family has a list of its own; leave one out."
+            )
         listed = world.train_list._replace(distinct=True)
     else:
         trained_on = needed("pearl", world.rollouts, "rollouts", "world", "episodes").trained_on
-        listed = task_lists.fixed(trained_on.sample_task, own.train_tasks or USUAL_TASKS, jax.random.key(KEY_OF_TASKS))
+        listed = task_lists.fixed(trained_on.sample_task, own.num_train_tasks or USUAL_TASKS, jax.random.key(KEY_OF_TASKS))
     there = task_lists.size(listed) if listed.weights is None else int((listed.weights > 0).sum())
     if there < num_tasks:
-        more = "give a longer list" if world.train_list is not None else "raise train_tasks"
+        more = "give a longer list" if world.train_list is not None else "raise num_train_tasks"
         raise ValueError(f"pearl: num_tasks is {num_tasks}, but it trains on {there} fixed tasks; lower it, or {more}.")
     return listed
 

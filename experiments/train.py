@@ -18,6 +18,7 @@ from experiments.training import loop, memory_terms
 from experiments.training.config import KIND, TrainConfig, build, chosen, family_of, resolve
 from experiments.training.devices import choose_batch, choose_devices, spread
 from experiments.training.experiment import Experiment
+from experiments.training.memory import refuse_too_large_state
 from experiments.training.session import one_per_seed, train_and_evaluate
 from experiments.training.settings import declared, flat, parse_run, stored_as
 from experiments.training.suggested import from_family, from_table, told
@@ -43,6 +44,7 @@ def _train(config: TrainConfig, processes: group.Group) -> None:
     config = dataclasses.replace(config, devices=devices, task_batch=choose_batch(config.task_batch, family))
     task_map = spread(config.devices, config.task_batch)
     built = build(config, task_map=task_map)
+    refuse_too_large_state(built.learner, config.seeds or 1)
     execution = loop.execution_of(config, "remat" in agent.uses, task_map, processes)
     execution = execution._replace(memory_flags=memory_terms.advice(config, built.family, execution.memory_flags))
     start = None

@@ -6,9 +6,11 @@ from typing import Any
 import jax
 
 from experiments.cli.errors import UserError
+from experiments.training.cost import size_of
 from metarl.interfaces import MetaLearner
 
 GIB = 2**30
+SMALL = 2**24  # bytes that need no second look
 HEADROOM = 1.2  # a process was seen to peak a fifth above what the compiler says, its own code included
 
 
@@ -39,6 +41,24 @@ def available_bytes() -> int | None:
         return _host_bytes()
     stats = device.memory_stats()
     return None if not stats or "bytes_limit" not in stats else stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+
+
+def refuse_too_large_state(learner: MetaLearner, num_seeds: int) -> None:
+    """Refuse an agent whose state alone does not fit, before anything is compiled or made.
+
+    Raises:
+        UserError: twice what it carries, replay buffers included, is more than there is: as it was before a meta-iteration, and
+            as it is after it.
+    """
+    state = jax.eval_shape(learner.init, jax.random.key(0))
+    needed = 2 * num_seeds * sum(map(size_of, jax.tree.leaves(state)))
+    available = available_bytes() if needed > SMALL else None
+    if available is not None and needed > available:
+        where = "this machine" if jax.default_backend() == "cpu" else "a device"
+        raise UserError(
+            f"the agent's state alone, before and after a meta-iteration, needs {gib(needed)}, but {where} has {gib(available)} "
+            f"free; make its buffers or networks smaller{', or train fewer seeds at once' if num_seeds > 1 else ''}."
+        )
 
 
 def refuse_too_large(compiled: Any, num_devices: int, memory_flags: str) -> int:
