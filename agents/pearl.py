@@ -162,7 +162,7 @@ def pearl(world: World, training: Training, own: Pearl) -> MetaLearner:
             (total, metrics), grads = gradient(params, target, *drawn, key_loss)
             changes, opt_state = optimizer.update(grads, opt_state, params)
             params = optax.apply_updates(params, changes)
-            metrics |= {"loss": total, "outer/grad_norm": optax.global_norm(grads)}
+            metrics |= {"loss": total, "outer/grad_norm": optax.tree.norm(grads)}
             return (params, tracked(target, params["v"], own.target_rate), opt_state), metrics
 
         before = {name: part for name, part in inside(state.theta).items() if name != "target"}

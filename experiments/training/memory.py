@@ -56,8 +56,8 @@ def refuse_too_large_state(learner: MetaLearner, num_seeds: int) -> None:
     if available is not None and needed > available:
         where = "this machine" if jax.default_backend() == "cpu" else "a device"
         raise UserError(
-            f"the agent's state alone, before and after a meta-iteration, needs {gib(needed)}, but {where} has {gib(available)} "
-            f"free; make its buffers or networks smaller{', or train fewer seeds at once' if num_seeds > 1 else ''}."
+            f"the agent's state alone, before and after a meta-iteration, needs {gib(needed)}, but {where} has "
+            f"{gib(available)} free; make its buffers or networks smaller{', or train fewer seeds' if num_seeds > 1 else ''}."
         )
 
 

@@ -8,7 +8,6 @@ from agents.parts.encoding import num_read
 from agents.parts.networks import convolved_sizes
 from experiments.cli.flags import flag
 
-
 USUAL_TASKS = 100  # whose transitions are kept, where an agent was not told how many
 
 

@@ -17,7 +17,6 @@ from agents.parts.soft_actor_critic import REGULARISED, Numbers, Transition, bel
 from agents.parts.squashed import Bounds, Squashed, bounds_of
 from agents.parts.trials import play_trials
 from agents.pearl import transitions_of
-from metarl.gaussians import moments, product_of
 from tests.agents.probe import Guess, GuessDiscrete
 from tests.agents.test_rl2 import GuessEnding
 
@@ -147,20 +146,17 @@ def trial_played():
 def test_the_belief_is_the_product_over_all_steps_before_whatever_their_order():
     nets, bounds, theta, trials = trial_played()
     rows = transitions_of(trials.trajectory, bounds, "")
+    mean, variance = map(np.asarray, nets.encode(theta, rows.observation, rows.action, rows.reward))  # [N, E, T, Z]
+    held = jax.tree.map(np.asarray, trials.memory.factors)  # [N, E, Z], at the start of each episode
     for n in range(3):
         for e in (1, 2, 3):
             there = np.asarray(trials.trajectory.mask[n, :e]) > 0
-            context = jax.tree.map(lambda x, n=n, e=e, there=there: x[n, :e][there], rows)
-            shuffled = jax.tree.map(lambda x: x[::-1], context)
-            expected = product_of(*nets.encode(theta, shuffled.observation, shuffled.action, shuffled.reward))
-            # A memory at an episode's start has not read the last step before it: that is done as the episode begins.
-            pending = jax.tree.map(lambda x: x[-1:], context)
-            factors = jax.tree.map(lambda x, n=n, e=e: x[n, e], trials.memory.factors)
-            mean, variance = nets.encode(theta, pending.observation, pending.action, pending.reward)
-            whole = factors._replace(
-                precision=factors.precision + 1 / variance[0], weighted=factors.weighted + mean[0] / variance[0]
-            )
-            np.testing.assert_allclose(moments(whole), expected, rtol=1e-4)
+            m, v = mean[n, :e][there][::-1], variance[n, :e][there][::-1]
+            # The last step is read as the next episode begins.
+            precision, weighted = held.precision[n, e] + 1 / v[0], held.weighted[n, e] + m[0] / v[0]
+            expected = 1 / np.sum(1 / v, axis=0)
+            np.testing.assert_allclose(1 / precision, expected, rtol=1e-4)
+            np.testing.assert_allclose(weighted / precision, expected * np.sum(m / v, axis=0), rtol=1e-4)
 
 
 def test_a_sample_lasts_an_episode_and_trials_have_their_own():
