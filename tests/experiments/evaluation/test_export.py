@@ -26,7 +26,11 @@ from tests.few import few
 
 PAGE = (Path(__file__).parents[3] / "docs/export.md").read_text()
 [READER] = [code for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if code.startswith("# reader.py")]
-ADAPTING = [name for name in agents.registered() if "reinforcement" in agents.find(name).serves and name != "rl2"]
+ADAPTING = [
+    name
+    for name in agents.registered()
+    if "reinforcement" in agents.find(name).serves and agents.find(name).adapts_by != "memory"
+]
 TASK = Goal(np.float32([0.3, -0.2]))
 
 
