@@ -42,9 +42,8 @@ _TRIALS: dict[str, Any] = {
     "num_iterations": 300,
 }
 # C: katerakelly/oyster, configs/sparse-point-robot.json: tasks, five episodes from the prior and others after them, contexts of
-# all of them, discount, weight of the KL, and the dense reward for critics alone. Layers of 64 for 300, batches of 64 for 256,
-# contexts of 128 for 1,024, 100 updates for 1,000, rewards times 10 for 100, rate 1e-3 for 3e-4: what two CPU cores can do, the
-# first values tried.
+# all of them, discount, scale of rewards, weight of the KL, and the dense reward for critics alone. Two layers of 64 for three of
+# 300, batches of 64 for 256, contexts of 128 for 1,024, 100 updates for 1,000, rate 1e-3 for 3e-4: what two CPU cores can do.
 SPARSE_NAVIGATION: Settings = {
     "memory": _TRIALS | {"trial_episodes": 4, "entropy_cost": 0.01},
     "pearl": {
@@ -56,7 +55,7 @@ SPARSE_NAVIGATION: Settings = {
         "learned_reward": "closeness",
         "gamma": 0.9,
         "kl_weight": 1.0,
-        "reward_scale": 10.0,
+        "reward_scale": 100.0,
         "activation": "relu",
         "hidden_sizes": (64, 64),
         "batch_size": 64,
