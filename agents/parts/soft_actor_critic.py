@@ -166,7 +166,6 @@ def loss(
     next_value = nets.v(target, batch.next_observation, fixed_z)
     goal = q_target(batch.learned_reward, batch.terminated.astype(next_value.dtype), next_value, numbers)
     q1, q2 = nets.q(params, batch.observation, batch.action, z)
-    goal = jax.lax.stop_gradient(goal)  # removes nothing while params and target are apart; a target is no function of params
     critic = jnp.mean((q1 - goal) ** 2) + jnp.mean((q2 - goal) ** 2)
 
     unit = Bounds(np.zeros(()), np.ones(()))

@@ -42,8 +42,8 @@ _TRIALS: dict[str, Any] = {
     "num_iterations": 300,
 }
 # C: katerakelly/oyster, configs/sparse-point-robot.json: tasks, five episodes from the prior and others after them, contexts of
-# all of them, discount, scale of rewards, weight of the KL, and the dense reward for critics alone. Two layers of 64 for three of
-# 300, batches of 64 for 256, contexts of 128 for 1,024, 100 updates for 1,000, rate 1e-3 for 3e-4: what two CPU cores can do.
+# all of them, discount, scale of rewards, weight of the KL, and the dense reward for critics alone. Two layers of 64 for three
+# of 300, batches of 64 for 256, contexts of 128 for 1,024, 100 updates for 1,000, rate 1e-3 for 3e-4: what two cores can do.
 SPARSE_NAVIGATION: Settings = {
     "memory": _TRIALS | {"trial_episodes": 4, "entropy_cost": 0.01},
     "pearl": {

@@ -143,6 +143,17 @@ def flags_of(main):
     return {flag(field.name) for field in dataclasses.fields(config[main])}
 
 
+def test_buffers_that_will_not_fit_are_refused_before_anything_is_compiled_or_made(monkeypatch, tmp_path, error_of):
+    """A hundred tasks, a thousand million transitions of each."""
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2**34)
+    monkeypatch.setattr(loop, "compile_chunk", None)
+    flags = [*SMALL, "--agent", "pearl", "--buffer-size", "1000000000", "--num-train-tasks", "100", "--seeds", "2"]
+    error = error_of(train.main, "--run-dir", tmp_path / "run", *flags)
+    needed = 2 * 2 * 100 * 10**9 * (4 * (2 * 2 + 2 + 2) + 1) / 2**30  # places, action, two rewards; whether it ended
+    assert f"needs {needed:,.1f} GiB, but this machine has 16.0 GiB free; make its buffers" in error
+    assert error.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("main", [train.main, sinusoid.main, step_function.main])
 def test_a_run_that_will_not_fit_is_refused_before_it_runs(main, monkeypatch, tmp_path, error_of):
     monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
