@@ -203,16 +203,16 @@ def test_buffers_hold_the_steps_that_were_counted():
 
 
 def test_critics_may_learn_from_a_measure_while_contexts_hold_the_reward():
-    zeros, closeness = np.zeros((2, 4)), -np.arange(8.0).reshape(2, 4)
+    zeros, closeness = jnp.zeros((2, 4)), -jnp.arange(8.0).reshape(2, 4)
     trajectory = Trajectory(
-        observation=np.zeros((2, 4, 3)),
-        action=np.zeros((2, 4, A)),
+        observation=jnp.zeros((2, 4, 3)),
+        action=jnp.zeros((2, 4, A)),
         log_prob=zeros,
         distribution=(),
         reward=zeros + 5.0,
         mask=zeros + 1.0,
         terminated=zeros > 0,
-        last_observation=np.zeros((2, 3)),
+        last_observation=jnp.zeros((2, 3)),
         info={"closeness": closeness},
     )
     rows = transitions_of(trajectory, Bounds(np.zeros(A), np.ones(A)), "closeness")
