@@ -35,6 +35,7 @@ AGENTS = {
     "protonet": ".protonet:PROTONET",
     "rl2": ".rl2:RL2",
     "varibad": ".varibad:VARIBAD",
+    "pearl": ".pearl:PEARL",
     "oracle": ".oracle:ORACLE",
     "random": ".random_start:RANDOM_START",
 }

@@ -19,6 +19,7 @@ from experiments.training import loop, memory_terms, sweep
 from experiments.training.config import KIND, TrainConfig, build, chosen, family_of, resolve
 from experiments.training.devices import choose_batch, choose_devices, spread
 from experiments.training.experiment import Experiment
+from experiments.training.memory import refuse_too_large_state
 from experiments.training.session import one_per_seed, train_and_evaluate
 from experiments.training.settings import declared, flat, parse_run, stored_as
 from experiments.training.suggested import from_family, from_table, told
@@ -72,6 +73,7 @@ def _train_together(whole: TrainConfig, runs: Sequence[TrainConfig], names: Sequ
     built = build(config, task_map=task_map)
     execution = loop.execution_of(config, "remat" in agent.uses, task_map, processes)
     execution = execution._replace(memory_flags=memory_terms.advice(config, built.family, execution.memory_flags))
+    refuse_too_large_state(built.learner, len(runs), execution.memory_flags)
     start = None
     if config.start_from is not None:
         seeds = [each.seed for each in runs]

@@ -204,6 +204,8 @@ class Acting(NamedTuple):
         learn: (state, batches) -> (params, memory): adapted to recorded episodes, a tuple of K `Trajectory` trees [N, T, ...].
             By gradients the k-th is that of the k-th inner step; where there is one batch, all steps are taken on it; a memory
             reads all episodes in their order. None where nothing adapts.
+        seeded: (memory, key) -> memory; a memory that draws by itself, as posterior sampling does, draws with this key from now
+            on. None where none does.
         remembers: whether what happened in an episode changes how it acts.
         sees_task: whether ``begin`` reads the task.
         one_batch: whether ``learn`` takes all its steps on a single batch.
@@ -216,6 +218,7 @@ class Acting(NamedTuple):
     distribution: Callable[[Any], Any]
     observe: Callable[[Tree, jax.Array, jax.Array, jax.Array], Tree]
     learn: Callable[[Any, tuple["Trajectory", ...]], tuple[Params, Tree]] | None
+    seeded: Callable[[Tree, Key], Tree] | None = None
     remembers: bool = False
     sees_task: bool = False
     one_batch: bool = False

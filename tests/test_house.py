@@ -31,7 +31,7 @@ LAYERS = {
         {"trust_region", "ppo", "trial"},
         {"outer", "advantages"},
         {"meta", "tasks", "sampler", "surrogates", "gains"},
-        {"inner_loop", "rules"},
+        {"inner_loop", "rules", "gaussians", "replay"},
         {"interfaces"},
     ],
     "envs": [

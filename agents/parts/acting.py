@@ -98,4 +98,6 @@ def by_memory(actor_critic: ActorCritic) -> Acting:
             memory, _ = jax.lax.scan(episode, memory, trajectories)
         return params, memory
 
-    return Acting(begin, after, reset, respond, actor_critic.distribution, observe, learn, remembers=True)
+    draws = actor_critic.seeded
+    seeded = None if draws is None else lambda memory, key: (draws(memory[0], key), memory[1])
+    return Acting(begin, after, reset, respond, actor_critic.distribution, observe, learn, seeded, remembers=True)

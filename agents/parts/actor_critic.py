@@ -33,6 +33,7 @@ class ActorCritic(NamedTuple):
             [S, ...], values [S]): what ``act`` gave along a recorded trial, differentiable in ``params``.
         distribution: distribution parameters -> distrax.Distribution over actions.
         no_action: the last action of a trial's very first step; a tuple where actions have parts.
+        seeded: (memory at the start, key) -> memory; where a memory draws by itself, with this key from now on.
     """
 
     init: Callable[[Key], Params]
@@ -41,6 +42,7 @@ class ActorCritic(NamedTuple):
     replay: Callable[[Params, Tree, jax.Array, Feedback, jax.Array], tuple[Any, jax.Array]]
     distribution: Callable[[Any], Any]
     no_action: Any
+    seeded: Callable[[Tree, Key], Tree] | None = None
 
 
 def recurrent(

@@ -4,6 +4,7 @@ Agents take such a list from the family they are trained on, see `envs.task_list
 beside the optimiser's state. Where tasks are drawn one by one there is nothing here to do.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +22,22 @@ class Beside(NamedTuple):
 
     opt_state: Tree
     progress: Any
+
+
+class Fixed(NamedTuple):
+    """Different tasks of a list that an agent has drawn by itself; the fields of `envs.task_lists.TaskList`."""
+
+    tasks: Task
+    weights: Any = None
+    distinct: bool = True
+    curriculum: Any = None
+
+
+def fixed(sample_task: Callable[[Key], Task], number: int, key: Key) -> Fixed:
+    """A list of ``number`` tasks, drawn now and once."""
+    with jax.ensure_compile_time_eval():
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(number))
+        return Fixed(jax.vmap(sample_task)(keys))
 
 
 def drawn_together(family: Any, num_tasks: int) -> Any:

@@ -15,9 +15,9 @@ from agents.parts.gradient_learner import report
 from agents.parts.normalization import seen_in
 from agents.parts.problems import MEASURED, Episodes, measures_of
 from agents.parts.trials import ReturnScale, act_greedily, advantages_of, explained_by_episode, play_trials, record
-from agents.parts.world import World
+from agents.parts.world import Rollouts, World
 from metarl import gains
-from metarl.interfaces import AdaptationCurve, Experience, Key, MetaLearner, MetaState, Metrics, Theta, Tree
+from metarl.interfaces import AdaptationCurve, Experience, Key, MetaLearner, MetaState, Metrics, Task, Theta, Tree
 from metarl.ppo import PPO, num_updates, optimise, ppo_loss
 from metarl.trial import Trial
 
@@ -132,34 +132,56 @@ def trial_learner(
 
     def adapt(state, task, key, num_steps):
         state, _ = task_lists.opened(state)
-        key_sampled, key_greedy = jax.random.split(key)
-        trials, value = play_trials(rollouts, actor_critic, state.theta, task, key_sampled, num_steps + 1)
-        greedy, _ = play_trials(rollouts, actor_critic, state.theta, task, key_greedy, num_steps + 1, act_greedily)
-        trajectory, (_, scale, *_) = trials.trajectory, state.opt_state
-        reward, flat_value, mask = (x.reshape(x.shape[0], -1) for x in (trajectory.reward, value, trajectory.mask))
-        advantage = advantages_of(rollouts, reward, flat_value, mask, scale).reshape(value.shape)
-        explained = explained_by_episode(rollouts, trajectory.reward, value, trajectory.mask, scale)
-        explained = jnp.broadcast_to(explained, trajectory.reward.shape[:-1])
-        measures = measures_of(rollouts.family, trajectory)
-        episodes = Episodes(trajectory, advantage, jnp.sum(trajectory.reward, axis=-1), explained, measures)
-        episodes = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), episodes)  # [K+1, N, ...]
-        support, query = jax.tree.map(lambda x: x[:-1], episodes), jax.tree.map(lambda x: x[-1], episodes)
-        repeated = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_steps + 1, *x.shape)), state.theta)
-        feedback = jax.tree.map(lambda x: x[0, :, 0], trials.feedback)
-        path = {"theta": repeated, "memory": jax.tree.map(lambda x: x[0], trials.memory), "feedback": feedback}
-        return AdaptationCurve(
-            score=jnp.mean(episodes.episode_return, axis=1),
-            path=path,
-            experience=Experience(support, query),
-            used=jnp.arange(num_steps + 1),
-            greedy_score=jnp.mean(jnp.sum(greedy.trajectory.reward, axis=-1), axis=0),
-            gain_error=gains.error_of_trials(episodes.episode_return),
-            measures=jax.tree.map(lambda x: jnp.mean(x, axis=1), episodes.measures),
-            greedy_measures=jax.tree.map(lambda x: jnp.mean(x, axis=0), measures_of(rollouts.family, greedy.trajectory)),
-        )
+        return curve_of_trials(rollouts, actor_critic, state.theta, state.opt_state[1], task, key, num_steps)
+
+    return MetaLearner(init, step, adapt, first_actions(actor_critic), acting=by_memory(actor_critic))
+
+
+def curve_of_trials(
+    rollouts: Rollouts, actor_critic: ActorCritic, theta: Theta, scale: ReturnScale, task: Task, key: Key, num_steps: int
+) -> AdaptationCurve:
+    """N independent trials of one task, K + 1 episodes each: the curve that `MetaLearner.adapt` of agents with memory gives.
+
+    Args:
+        rollouts: gives N.
+        actor_critic: what plays.
+        theta: its parameters.
+        scale: of its values.
+        task: one.
+        key: typed.
+        num_steps: K.
+    """
+    key_sampled, key_greedy = jax.random.split(key)
+    trials, value = play_trials(rollouts, actor_critic, theta, task, key_sampled, num_steps + 1)
+    greedy, _ = play_trials(rollouts, actor_critic, theta, task, key_greedy, num_steps + 1, act_greedily)
+    trajectory = trials.trajectory
+    reward, flat_value, mask = (x.reshape(x.shape[0], -1) for x in (trajectory.reward, value, trajectory.mask))
+    advantage = advantages_of(rollouts, reward, flat_value, mask, scale).reshape(value.shape)
+    explained = explained_by_episode(rollouts, trajectory.reward, value, trajectory.mask, scale)
+    explained = jnp.broadcast_to(explained, trajectory.reward.shape[:-1])
+    measures = measures_of(rollouts.family, trajectory)
+    episodes = Episodes(trajectory, advantage, jnp.sum(trajectory.reward, axis=-1), explained, measures)
+    episodes = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), episodes)  # [K+1, N, ...]
+    support, query = jax.tree.map(lambda x: x[:-1], episodes), jax.tree.map(lambda x: x[-1], episodes)
+    repeated = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_steps + 1, *x.shape)), theta)
+    feedback = jax.tree.map(lambda x: x[0, :, 0], trials.feedback)
+    path = {"theta": repeated, "memory": jax.tree.map(lambda x: x[0], trials.memory), "feedback": feedback}
+    return AdaptationCurve(
+        score=jnp.mean(episodes.episode_return, axis=1),
+        path=path,
+        experience=Experience(support, query),
+        used=jnp.arange(num_steps + 1),
+        greedy_score=jnp.mean(jnp.sum(greedy.trajectory.reward, axis=-1), axis=0),
+        gain_error=gains.error_of_trials(episodes.episode_return),
+        measures=jax.tree.map(lambda x: jnp.mean(x, axis=1), episodes.measures),
+        greedy_measures=jax.tree.map(lambda x: jnp.mean(x, axis=0), measures_of(rollouts.family, greedy.trajectory)),
+    )
+
+
+def first_actions(actor_critic: ActorCritic) -> Callable[[Any, Task, jax.Array], Any]:
+    """`MetaLearner.predict`: parameters [K+1, P, ...] of the first action of each episode, were observations [P, ...] seen."""
 
     def predict(path, task, x):
-        """Distribution parameters [K+1, P, ...] of the first action of each episode of one trial, were x [P, ...] seen."""
         del task
 
         def at(theta, memory, feedback):
@@ -167,4 +189,4 @@ def trial_learner(
 
         return jax.vmap(at)(path["theta"], path["memory"], path["feedback"])
 
-    return MetaLearner(init, step, adapt, predict, acting=by_memory(actor_critic))
+    return predict

@@ -63,10 +63,13 @@ def play_trials(
         return memory, action, log_prob, (parameters, value)
 
     def one(key_trial):
+        start = actor_critic.start(task)
+        if actor_critic.seeded is not None:
+            start = actor_critic.seeded(start, key_trial)
         return play_trial(
             rollouts.family,
             actor,
-            actor_critic.start(task),
+            start,
             actor_critic.no_action,
             task,
             key_trial,

@@ -10,6 +10,7 @@ from envs.families import point, training
 from envs.families.point import Goal
 from envs.family import TaskFamily, shuffled
 from envs.options import one_of
+from envs.task_lists import TaskList
 
 # PEARL's sparse point robot (katerakelly/oyster, rlkit/envs/point_robot.py and configs/sparse-point-robot.json).
 MAX_STEP = 0.1  # how far one action can move along each axis
@@ -32,6 +33,12 @@ def on_half_circle(index) -> Goal:
     return Goal(jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1))
 
 
+def trained_goal(index) -> Goal:
+    """Number ``index`` of the goals that are trained on."""
+    group, place = index // (HELD_OUT_EVERY - 1), index % (HELD_OUT_EVERY - 1)
+    return on_half_circle(HELD_OUT_EVERY * group + place + (place >= HELD_OUT_EVERY // 2))
+
+
 class Navigation2DSparse(TaskFamily):
     """The sparse point robot of Rakelly et al. 2019 (PEARL), as in the code released with the paper.
 
@@ -43,12 +50,14 @@ class Navigation2DSparse(TaskFamily):
       distance, everywhere, which that code trains its policy on while its context holds the sparse form; VariBAD's
       sparse point robot pays the sparse form throughout.
     - End: never. Horizon: 20 steps.
+    - Measure: closeness, minus the distance to the goal at the episode's last step; of each step, what ``reward="dense"`` pays.
 
     A walk that knows the goal returns 13.36 on average over the half circle; standing still returns 0.
     """
 
     horizon = 20
     training_settings = training.SPARSE_NAVIGATION
+    measures = {"closeness": "last"}  # noqa: RUF012 - never changed
     action_space, task_space = point.ACTIONS, point.GOALS
     observation, plane, render_init = point.observation, point.plane, point.render_init
 
@@ -58,11 +67,10 @@ class Navigation2DSparse(TaskFamily):
         self.observation_space = point.positions(1.01 * (MAX_STEP * self.horizon))
         with jax.ensure_compile_time_eval():
             self.held_out_list = shuffled(on_half_circle(jnp.arange(HELD_OUT_EVERY // 2, NUM_GOALS, HELD_OUT_EVERY)))
+            self.train_list = TaskList(jax.vmap(trained_goal)(jnp.arange(NUM_GOALS - NUM_GOALS // HELD_OUT_EVERY)))
 
     def sample_task(self, key):
-        index = jax.random.randint(key, (), 0, NUM_GOALS - NUM_GOALS // HELD_OUT_EVERY)
-        group, place = index // (HELD_OUT_EVERY - 1), index % (HELD_OUT_EVERY - 1)
-        return on_half_circle(HELD_OUT_EVERY * group + place + (place >= HELD_OUT_EVERY // 2))
+        return trained_goal(jax.random.randint(key, (), 0, NUM_GOALS - NUM_GOALS // HELD_OUT_EVERY))
 
     def initial(self, rng, params):
         return jnp.zeros(2, jnp.float32)
@@ -73,6 +81,9 @@ class Navigation2DSparse(TaskFamily):
     def reward(self, state, action, next_state, rng, params):
         distance = point.distance(next_state, params.position)
         return -distance if self.form == "dense" else jnp.where(distance <= RADIUS, 1.0 - distance, 0.0)
+
+    def transition_info(self, state, action, next_state, params):
+        return {"closeness": -point.distance(next_state, params.position)}
 
     def terminal(self, state, rng, params):
         return jnp.asarray(False)

@@ -41,7 +41,31 @@ _TRIALS: dict[str, Any] = {
     "hidden_sizes": (64,),
     "num_iterations": 300,
 }
-SPARSE_NAVIGATION: Settings = {"memory": _TRIALS | {"trial_episodes": 4, "entropy_cost": 0.01}}
+# C: katerakelly/oyster, configs/sparse-point-robot.json: tasks, five episodes from the prior and others after them, contexts of
+# all of them, discount, scale of rewards, weight of the KL, and the dense reward for critics alone. Two layers of 64 for three
+# of 300, batches of 64 for 256, contexts of 128 for 1,024, 100 updates for 1,000, rate 1e-3 for 3e-4: what two cores can do.
+SPARSE_NAVIGATION: Settings = {
+    "memory": _TRIALS | {"trial_episodes": 4, "entropy_cost": 0.01},
+    "pearl": {
+        "num_tasks": 10,
+        "num_episodes": 5,
+        "trial_episodes": 10,
+        "prior_episodes": 5,
+        "prior_context": False,
+        "learned_reward": "closeness",
+        "gamma": 0.9,
+        "kl_weight": 1.0,
+        "reward_scale": 100.0,
+        "activation": "relu",
+        "hidden_sizes": (64, 64),
+        "batch_size": 64,
+        "context_size": 128,
+        "updates": 100,
+        "outer_lr": 1e-3,
+        "outer_schedule": "constant",
+        "num_iterations": 200,
+    },
+}
 CORNER_NAVIGATION: Settings = {
     "gradient": {"num_tasks": 20, "num_episodes": 20, "inner_lr": 0.1, "num_iterations": 100}
 }  # C: ProMP
@@ -79,5 +103,6 @@ LOCOMOTION: Settings = {
     "nothing": _MANY_TASKS | {"num_episodes": 2},
     "promp": {"outer_lr": 1e-3},
     "maml-trpo": {"max_kl": 0.05},  # T: see experiments/studies/locomotion/protocol.py; P, C: 0.01
+    "pearl": {"action_scale": 1.0, "gae_lambda": 1.0, "num_tasks": 20},  # tanh fills the range of actions; the last not tried
     "random": {"num_iterations": 1},
 }

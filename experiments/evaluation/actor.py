@@ -120,11 +120,12 @@ def compiled(learner: MetaLearner) -> Compiled:
 
 
 class Standing(NamedTuple):
-    """Where an agent stands on a task: what it acts with, and how many adaptation steps it has taken."""
+    """Where an agent stands on a task: what it acts with, how many adaptation steps it has taken, and whether on a curve."""
 
     params: Any
     memory: Any
     num_steps: int
+    on_curve: bool = False
 
 
 class Actor:
@@ -170,6 +171,10 @@ class Actor:
         self._family, self._functions, self._remembers = family, functions, acting.remembers
         self._greedy, self._seed, self._batch, self._record = greedy, seed, batch, record
         self._params, self._memory = start.params, self._each(start.memory)
+        # A memory that draws goes on as its curve did; elsewhere by this seed, and copies of a batch apart from one another.
+        if acting.seeded is not None and not (start.on_curve and batch is None):
+            seeded = acting.seeded if batch is None else jax.vmap(acting.seeded)
+            self._memory = seeded(self._memory, keys_of(seed, batch))
         lead = () if batch is None else (batch,)
         self._over = np.zeros(lead, bool)
         self._t = self._asked = np.zeros(lead, np.int32)

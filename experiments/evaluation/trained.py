@@ -146,7 +146,7 @@ def standing(
     if curve is not None:
         k = index_of(curve, step)
         params, memory = functions.after(curve.path, k)
-        return Standing(params, memory, int(k))
+        return Standing(params, memory, int(k), on_curve=True)
     if acting is not None and acting.sees_task and task is None:
         raise UserError("this agent sees the task, and acts in none without; give task=, or a curve of adapt(task).")
     params, memory = functions.begin(state, task)

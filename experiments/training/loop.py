@@ -16,7 +16,6 @@ from experiments.distributed.group import ALONE, Group
 from experiments.runs.checkpoint import KEEP
 from experiments.runs.checkpoint_format import keys_of
 from experiments.runs.writer import RunWriter
-from experiments.training.memory import refuse_too_large_state
 from experiments.training.nonfinite import GUARDS, Guard, stop_at_once
 from experiments.training.profiler import profiled
 from experiments.training.program import MAX_BLOCKS, Program, compile_chunk
@@ -197,7 +196,6 @@ def run(
             enough memory.
     """
     all_seeds, group = batch_seeds(learner, [out.seed for out in outputs], swept=swept), execution.group
-    refuse_too_large_state(learner, len(outputs), execution.memory_flags)
     first, states, env_steps = begin(learner, all_seeds, outputs, start)
     changes = changes_of([out.run_config.get("rekeyed", ()) for out in outputs])
     group.broadcast((np.int64(first), states, changes))

@@ -6,9 +6,11 @@ from typing import Any
 import jax
 
 from experiments.cli.errors import UserError
+from experiments.training.cost import size_of
 from metarl.interfaces import MetaLearner
 
 GIB = 2**30
+SMALL = 2**24  # bytes that need no second look
 HEADROOM = 1.2  # a process was seen to peak a fifth above what the compiler says, its own code included
 
 
@@ -41,6 +43,28 @@ def available_bytes() -> int | None:
     return None if not stats or "bytes_limit" not in stats else stats["bytes_limit"] - stats.get("bytes_in_use", 0)
 
 
+def refuse_too_large_state(learner: MetaLearner, num_seeds: int, memory_flags: str = "smaller buffers or networks") -> None:
+    """Refuse an agent whose state alone does not fit, before anything is compiled or made.
+
+    Args:
+        learner: whose state.
+        num_seeds: how many there are of it.
+        memory_flags: the flags that make it smaller.
+
+    Raises:
+        UserError: twice what it carries, replay buffers included, is more than there is: as it was before a meta-iteration, and
+            as it is after it.
+    """
+    state = jax.eval_shape(learner.init, jax.random.key(0))
+    needed = 2 * num_seeds * sum(map(size_of, jax.tree.leaves(state)))
+    available = available_bytes() if needed > SMALL else None
+    if available is not None and needed > available:
+        raise UserError(
+            f"the agent's state alone, before and after a meta-iteration, needs {gib(needed)}, but {_where()} has "
+            f"{gib(available)} free; try {memory_flags}{', or train fewer seeds' if num_seeds > 1 else ''}."
+        )
+
+
 def refuse_too_large(compiled: Any, num_devices: int, memory_flags: str) -> int:
     """The bytes that a program needs, predicted before it runs.
 
@@ -53,34 +77,17 @@ def refuse_too_large(compiled: Any, num_devices: int, memory_flags: str) -> int:
         UserError: there is not as much.
     """
     needed = needed_bytes(compiled) * (num_devices if jax.default_backend() == "cpu" else 1)
-    _refuse("a meta-iteration", needed, memory_flags)
+    available = available_bytes()
+    if available is not None and needed * HEADROOM > available:
+        raise UserError(
+            f"a meta-iteration needs {gib(needed)} and some headroom, but {_where()} has {gib(available)} free; try "
+            f"{memory_flags}, with --overwrite or in another --run-dir."
+        )
     return needed
 
 
-def refuse_too_large_state(learner: MetaLearner, num_seeds: int, memory_flags: str) -> None:
-    """Refuse to begin with a state, such as one with a large buffer, for which there is not enough memory.
-
-    Args:
-        learner: whose state.
-        num_seeds: how many there are of it.
-        memory_flags: the flags that make it smaller.
-
-    Raises:
-        UserError: there is not as much.
-    """
-    state = jax.eval_shape(learner.init, jax.random.key(0))
-    needed = num_seeds * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    _refuse("the state of training", needed, memory_flags)
-
-
-def _refuse(what: str, needed: int, memory_flags: str) -> None:
-    available = available_bytes()
-    where = "this machine" if jax.default_backend() == "cpu" else "a device"
-    if available is not None and needed * HEADROOM > available:
-        raise UserError(
-            f"{what} needs {gib(needed)} and some headroom, but {where} has {gib(available)} free; try "
-            f"{memory_flags}, with --overwrite or in another --run-dir."
-        )
+def _where() -> str:
+    return "this machine" if jax.default_backend() == "cpu" else "a device"
 
 
 def _host_bytes(meminfo: Path = Path("/proc/meminfo"), group: Path = Path("/sys/fs/cgroup")) -> int | None:

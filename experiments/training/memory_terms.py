@@ -8,6 +8,8 @@ from agents.parts.encoding import num_read
 from agents.parts.networks import convolved_sizes
 from experiments.cli.flags import flag
 
+USUAL_TASKS = 100  # whose transitions are kept, where an agent was not told how many
+
 
 class Term(NamedTuple):
     """A part of a meta-iteration's memory.
@@ -49,6 +51,10 @@ def terms(config: Any, family: envs.TaskFamily) -> list[Term]:
         ),
         Term(f"{weights:,} weights per task and step", at_once * batches * weights, f"smaller {flag('hidden_sizes')}"),
     ]
+    kept = getattr(config.own, "buffer_size", 0) * (getattr(config.own, "num_train_tasks", 0) or USUAL_TASKS)
+    if kept:
+        what = f"buffers of {kept:,} transitions"
+        found.append(Term(what, kept * 2 * size, f"a smaller {flag('buffer_size')} or {flag('num_train_tasks')}"))
     if getattr(config.own, "baseline", None) == "linear":
         what = f"the linear baseline's systems of {features:,} unknowns"
         found.append(Term(what, at_once * (features**2 + steps * features), f"{flag('baseline')} time"))

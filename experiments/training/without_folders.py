@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.training.loop import Schedule, calls
+from experiments.training.memory import refuse_too_large_state
 from experiments.training.nonfinite import Guard, go_on, stop_at_once
 from experiments.training.program import compile_chunk
 from experiments.training.seeds import batch_seeds, of_seed, stack
@@ -75,6 +76,7 @@ def _reports(
     guard: Guard,
     task_map: TaskMap,
 ) -> Iterator[Progress]:
+    refuse_too_large_state(learner, 1)
     alone = batch_seeds(learner, [seed])
     states = alone.init() if state is None else stack([state])
     first = int(states.iteration[0])
@@ -112,6 +114,7 @@ def train(
     Returns:
         States with leaves [S, ...], and the score after adaptation on each iteration's tasks [S, num_iterations].
     """
+    refuse_too_large_state(learner, len(seeds))
     all_seeds = batch_seeds(learner, seeds)
     states = all_seeds.init()
     program = compile_chunk(all_seeds, states, 1, go_on, ONE_BATCH)

@@ -15,7 +15,8 @@ from tests.agents.probe import Guess, GuessDiscrete
 from tests.few import few
 
 SCALE = 10.0
-NAMES = [name for name in agents.registered() if "reinforcement" in agents.find(name).serves]
+# pearl refuses a scale: tanh fills the box of actions.
+NAMES = [name for name in agents.registered() if "reinforcement" in agents.find(name).serves and name != "pearl"]
 
 
 class Effort(Navigation2D):

@@ -34,8 +34,9 @@ METRICS = {
     "time/env_steps",
 }
 POLICY_METRICS = {"policy/entropy", "policy/kl", "baseline/explained_variance_pre", "baseline/explained_variance_post"}
-BY_PPO = {"rl2", "varibad", "oracle"}  # in reinforcement learning; their minibatches mix tasks
+MIXING = {"rl2", "varibad", "pearl", "oracle"}  # in reinforcement learning: their minibatches mix tasks
 OWN_METRICS = {
+    "pearl": {"critic/loss", "critic/value_loss", "encoder/kl", "policy/loss"},
     "maml-trpo": {"outer/kl", "outer/line_search_failed"},
     "imaml": {"implicit/residual", "implicit/inner_gradient"},
     "varibad": {"belief/elbo", "belief/log_likelihood", "belief/kl", "belief/buffer_trials"},
@@ -45,7 +46,7 @@ NO_INNER_LOOP = {"pretrained", "multitask", "oracle"}  # trained without inner s
 
 def built(name, family):
     """The agent on a probe, with numbers that suit it."""
-    own = {} if name in BY_PPO else {"inner_lr": 0.03}
+    own = {} if name in MIXING else {"inner_lr": 0.03}
     own |= {"outer_lr": 0.01} if "optimizer" in agents.find(name).uses else {}
     shared = {"num_episodes": 20, "gamma": 0.9, "hidden_sizes": (16,), "num_tasks": 10, "num_iterations": 80}
     return agents.make(name, family, **shared, **own)
@@ -84,7 +85,7 @@ def test_metrics_and_budget(name, kind):
     expected = METRICS | (POLICY_METRICS if kind == "reinforcement" else set()) | OWN_METRICS.get(name, set())
     steps = own["num_inner_steps"].default if "num_inner_steps" in own else 0
     expected |= {f"inner/step_{steps or 1}"} if name not in NO_INNER_LOOP else set()  # those with a memory adapt once
-    expected |= set() if kind == "reinforcement" and name in BY_PPO else {"outer/grad_cosine"}
+    expected |= set() if kind == "reinforcement" and name in MIXING else {"outer/grad_cosine"}
     expected |= (
         {"measures/accuracy_pre", "measures/accuracy_post"} if kind == "classification" and name != "multitask" else set()
     )

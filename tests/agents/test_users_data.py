@@ -110,7 +110,7 @@ NEEDS = {
     ("protonet", "embed"),
 }
 OF_WORLD = ("reveal", "rollouts", "embed")
-NEEDS |= {(name, "rollouts") for name in ("e-maml", "rl2", "varibad", "oracle")}
+NEEDS |= {(name, "rollouts") for name in ("e-maml", "rl2", "varibad", "pearl", "oracle")}
 
 
 def world_without(kind, parts):

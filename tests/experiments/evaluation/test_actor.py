@@ -19,6 +19,7 @@ from experiments.evaluation.actor import NEXT_EPISODE
 from tests.few import few
 
 NAMES = [name for name in agents.registered() if "reinforcement" in agents.find(name).serves]
+TRIALS = ("rl2", "varibad", "pearl", "oracle")
 NUM_EPISODES, HORIZON = 3, 4
 
 
@@ -161,7 +162,7 @@ def sampled(agent, name, task, num_steps=1, key=7):
     support, query = jax.device_get(curve.experience)
     batches = [jax.tree.map(lambda x, k=k: x[k], support).trajectory for k in range(num_steps)] + [query.trajectory]
     first, second = jax.random.split(jax.random.key(key))
-    if name in ("rl2", "varibad", "oracle"):  # trials, of sampled and of greedy actions
+    if name in TRIALS:  # trials, of sampled and of greedy actions
         trial = jax.random.split(first, NUM_EPISODES)[0]
         keys = [jax.random.fold_in(trial, 0 if name == "oracle" else e) for e in range(num_steps + 1)]
     else:  # batches of the inner steps, and the query's
@@ -190,8 +191,9 @@ def test_by_hand_it_plays_the_sampler_s_episodes(name, make_family, settings):
     after = agent.actor(curve, greedy=False)
     after.reset(seed=keys[-1])
     same(play(after, env, env.begin(keys[-1], task)), episodes[-1], to_action)
-    if name in ("rl2", "varibad", "oracle"):  # lives through all episodes, without a curve
-        actor = agent.actor(task=task, greedy=False)
+    if name in TRIALS:  # lives through all episodes, without a curve
+        trial = jax.random.split(jax.random.split(jax.random.key(7))[0], NUM_EPISODES)[0]
+        actor = agent.actor(task=task, greedy=False, seed=trial)
         for key, episode in zip(keys, episodes, strict=True):
             actor.reset(seed=key)
             same(play(actor, env, env.begin(key, task)), episode, to_action)

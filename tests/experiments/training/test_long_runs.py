@@ -143,6 +143,21 @@ def flags_of(main):
     return {flag(field.name) for field in dataclasses.fields(config[main])}
 
 
+def test_buffers_that_will_not_fit_are_refused_before_anything_is_compiled_or_made(monkeypatch, tmp_path, error_of):
+    """A hundred tasks, a thousand million transitions of each."""
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2**34)
+    monkeypatch.setattr(loop, "compile_chunk", None)
+    flags = [*SMALL, "--agent", "pearl", "--buffer-size", "1000000000", "--num-train-tasks", "100", "--seeds", "2"]
+    error = error_of(train.main, "--run-dir", tmp_path / "run", *flags)
+    needed = 2 * 2 * 100 * 10**9 * (4 * (2 * 2 + 2 + 2) + 1) / 2**30  # places, action, two rewards; whether it ended
+    assert (
+        f"needs {needed:,.1f} GiB, but this machine has 16.0 GiB free; try a smaller --buffer-size or --num-train-tasks first"
+        in error
+    )
+    assert "train fewer seeds" in error
+    assert error.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("main", [train.main, sinusoid.main, step_function.main])
 def test_a_run_that_will_not_fit_is_refused_before_it_runs(main, monkeypatch, tmp_path, error_of):
     monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
@@ -158,7 +173,9 @@ def test_a_buffer_that_will_not_fit_is_refused_before_it_is_made(tmp_path, error
     """Of an exabyte: nothing is compiled, and what it is of comes first."""
     flags = ["--agent", "varibad", "--buffer-trials", str(10**16)]
     error = error_of(train.main, "--run-dir", tmp_path / "run", *SMALL, *flags)
-    assert error.startswith("error: the state of training needs") and error.count("\n") == 1
+    assert (
+        error.startswith("error: the agent's state alone, before and after a meta-iteration, needs") and error.count("\n") == 1
+    )
     assert "try a smaller --buffer-trials first, since the buffer of 10,000,000,000,000,000 trials" in error
 
 
