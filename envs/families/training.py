@@ -69,3 +69,10 @@ LOCOMOTION: Settings = {
     "maml-trpo": {"max_kl": 0.05},  # T: see experiments/studies/locomotion/protocol.py; P, C: 0.01
     "random": {"num_iterations": 1},
 }
+
+# T, the first values tried. Rewards lie between 0 and 10 at each of hundreds of steps.
+META_WORLD: Settings = {
+    "any": {"num_tasks": 20, "num_episodes": 10},  # C: metaworld-algorithms' MAML-TRPO for ML10
+    "memory": {"num_tasks": 20, "num_episodes": 1, "trial_episodes": 3, "gae_lambda": 0.95, "normalize_rewards": True},
+    "random": {"num_iterations": 1},
+}
