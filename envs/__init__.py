@@ -43,7 +43,7 @@ FAMILIES = {
     "metarl/HumanoidDir-v0": f"{__name__}.families.locomotion.humanoid:HumanoidDir",
 }
 
-META_WORLD = {  # of the extra metaworld, which has its own versions; a table of its own, since what goes over all cannot play these
+META_WORLD = {  # of the extra metaworld, whose versions are others; what goes over all of FAMILIES cannot play these
     "metarl/MetaWorldML1-v0": f"{__name__}.meta_world.family:meta_world_ml1",
     "metarl/MetaWorldML10-v0": f"{__name__}.meta_world.family:meta_world_ml10",
     "metarl/MetaWorldML45-v0": f"{__name__}.meta_world.family:meta_world_ml45",

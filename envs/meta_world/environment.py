@@ -65,7 +65,7 @@ class MetaWorldEnv(gymnasium.Env):
 
     def close(self):
         """Leave the robot to others."""
-        if self.robot is not None:
+        if self.kind is not None:
             _IDLE.setdefault(self.kind, []).append(self.robot)
             self.robot = self.kind = None
 

@@ -100,7 +100,7 @@ def _family(
     both = benchmark.Tasks(*(np.concatenate(pair) for pair in zip(train, test, strict=True)))
     low, high = (find(both.vector.astype(np.float32), axis=0) for find in (np.min, np.max))
     first, last = int(both.environment.min()), int(both.environment.max())
-    lists = {"train": _tasks(train), "held_out": _tasks(test)}
+    to_train, held_out = _tasks(train), _tasks(test)
     family = from_gymnasium(
         MetaWorldEnv,
         task_space={"environment": Discrete(last - first + 1, start=first), "vector": Box(low, high)},
@@ -111,9 +111,9 @@ def _family(
         num_workers=num_workers,
         timeout=timeout,
         measures={"success": "any"},
-        first_task=lists["train"][0],
+        first_task=to_train[0],
     )
-    listed = with_tasks(family, **lists)
+    listed = with_tasks(family, to_train, held_out)
     listed.class_of = functools.partial(_class_of, benchmark.names())
     listed.training_settings = training.META_WORLD
     return listed

@@ -175,16 +175,9 @@ def test_classes_of_training_and_test(which):
     tasks = first(found.held_out_list, 5)
     assert len({found.class_of({"environment": index}) for index in tasks["environment"]}) == 5  # one of every class
     trajectory = played(found, tasks, episodes=1)
-    for m in range(5):
-        vector = np.asarray(tasks["vector"][m])
-        [own] = [
-            task
-            for task in theirs.test_tasks
-            if np.array_equal(
-                np.float32(pickle.loads(task.data)["rand_vec"]), vector[: len(pickle.loads(task.data)["rand_vec"])]
-            )
-            and task.env_name == found.class_of({"environment": tasks["environment"][m]})
-        ]
+    for m in range(5):  # the benchmark's test tasks lie class by class
+        kind = found.class_of({"environment": tasks["environment"][m]})
+        own = next(task for task in theirs.test_tasks if task.env_name == kind)
         seen, got = by_hand(own, "v2", trajectory.action[m, 0])
         np.testing.assert_array_equal(trajectory.observation[m, 0], seen[:-1])
         np.testing.assert_array_equal(trajectory.reward[m, 0], got[:, 0])
