@@ -22,7 +22,6 @@ PLAYED = ("maml", "rl2", "oracle")  # of the others the shapes: they collect and
 SMALL = ["--num-tasks", "2", "--num-episodes", "3", "--horizon", "6", "--hidden-sizes", "4", "--num-iterations", "2"]
 
 
-
 def sided(**options):
     """Goals to the left and to the right are classes of their own."""
     family = reach(measures={"success": "any", "distance": "last"}, **options)
@@ -101,7 +100,8 @@ def test_from_training_to_the_comparison(tmp_path, capsys, error_of):
         np.testing.assert_allclose(pooled[name]["seeds_iqm"], np.mean(each, axis=0))  # of two seeds the middle half is both
     evaluate.main(["--run-dir", str(run / "seed-0"), "--num-tasks", "4", "--num-steps", "1", "--horizon", "5"])
     assert json.loads((run / "seed-0" / "evaluation.json").read_text())["horizon"] == 5
-    assert "differ in their horizons of evaluation: 5 and None" in error_of(compare.main, str(run), "--out", str(tmp_path / "o"))
+    said = error_of(compare.main, run, "--out", tmp_path / "other")
+    assert "differ in their horizons of evaluation: 5 and None" in said
 
 
 def test_shares_on_which_all_tasks_agree_have_intervals():
