@@ -60,9 +60,8 @@ def main(args: Sequence[str] | None = None) -> int:
     for place, name in enumerate(given or ["reach-v3"]):
         found = costs(name)
         if not place:
-            print("| class |", " | ".join(found), "|")
-            print("|---" * (len(found) + 1) + "|")
-        print(f"| {name} |", " | ".join(f"{value:,.0f}" for value in found.values()), "|", flush=True)
+            print(f"{'':28}", *(f"{part:>12}" for part in found))
+        print(f"{name:28}", *(f"{value:12,.0f}" for value in found.values()), flush=True)
     return 0
 
 
