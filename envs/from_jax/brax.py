@@ -88,7 +88,7 @@ def from_brax(
         ValueError: one line; brax is missing, or an argument is wrong.
     """
     suites.suite("from_brax", "brax")
-    module = suites.importlib.import_module("brax.envs")
+    module = suites.module("brax.envs")
     env = suites.made("from_brax", id, None, lambda: module.get_environment(id, **(env_options or {})))
     return _robot("from_brax", env, "sys", task_space, held_out_task_space, apply_task, horizon)
 
@@ -116,7 +116,7 @@ def from_playground(
         ValueError: one line; Playground is missing, or an argument is wrong.
     """
     suites.suite("from_playground", "playground")
-    registry = suites.importlib.import_module("mujoco_playground").registry
+    registry = suites.module("mujoco_playground").registry
 
     def make() -> tuple[Any, int]:
         config = registry.get_default_config(id)
