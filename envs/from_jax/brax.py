@@ -30,7 +30,8 @@ class Robot:
     def step(self, key, state, action, task):
         del key  # the state has its own
         after = self._with(task, self.env.step, state, action)
-        return suites.of_types(after, state), see(after), after.reward.astype(jnp.float32), after.done > 0
+        reward, done = jnp.asarray(after.reward, jnp.float32), jnp.asarray(after.done)  # some environments have Python numbers
+        return suites.of_types(after, state), see(after), reward, done > 0
 
     def _with(self, task, function, *given):
         """As the suites' own wrappers for randomised models do it, which set the attribute, too."""
