@@ -43,11 +43,18 @@ FAMILIES = {
     "metarl/HumanoidDir-v0": f"{__name__}.families.locomotion.humanoid:HumanoidDir",
 }
 
-for _id, _family in FAMILIES.items():
+META_WORLD = {  # of the extra metaworld, whose versions are others; what goes over all of FAMILIES cannot play these
+    "metarl/MetaWorldML1-v0": f"{__name__}.meta_world.family:meta_world_ml1",
+    "metarl/MetaWorldML10-v0": f"{__name__}.meta_world.family:meta_world_ml10",
+    "metarl/MetaWorldML45-v0": f"{__name__}.meta_world.family:meta_world_ml45",
+}
+
+for _id, _family in (FAMILIES | META_WORLD).items():
     register(_id, _family)
 
 __all__ = [
     "FAMILIES",
+    "META_WORLD",
     "RegressionFamily",
     "TaskEnv",
     "TaskFamily",

@@ -133,6 +133,11 @@ class TaskFamily(FuncEnv):
         """
         return reduced(self.measures, info, mask)
 
+    def class_of(self, task: Task) -> str | None:
+        """The name of a task's class, where a family has several; evaluations then report each apart, too. None otherwise."""
+        del task
+        return None
+
     def plane(self, observation: np.ndarray, task: Task) -> tuple[np.ndarray, np.ndarray] | None:
         """Where to draw an agent: (positions [..., 2], goal [2]) of observations [..., O], or None if there is none."""
         del observation, task

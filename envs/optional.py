@@ -19,10 +19,14 @@ EXTRAS = {  # see pyproject.toml
     "playground": ("mujoco_playground",),
     "jumanji": ("jumanji",),
     "navix": ("navix",),
+    "metaworld": ("metaworld",),
     "digits": ("sklearn.datasets",),
     "export": ("flatbuffers",),  # of experiments/evaluation/export.py
     "peers": ("torch",),  # of experiments/benchmark/pytorch, not of a family
 }
+
+# An extra whose pins are not those of constraints.txt -> the versions that it is tested with, in an environment of its own.
+APART = {"metaworld": "constraints-lowest.txt"}
 
 # How ids, or the places that Gymnasium's own environments come from, begin -> the extra that brings them.
 BROUGHT = {
@@ -45,7 +49,7 @@ def install(extra: str) -> str:
         names = [each.partition(";")[0].strip() for each in wanted if re.search(rf"extra\s*==\s*['\"]{extra}['\"]", each)]
         return f"pip install {' '.join(map(repr, names))}"
     home = "" if Path.cwd() == HOME else f"{HOME}/"
-    return f"pip install --constraint {home}constraints.txt --editable '{home or '.'}[{extra}]'"
+    return f"pip install --constraint {home}{APART.get(extra, 'constraints.txt')} --editable '{home or '.'}[{extra}]'"
 
 
 def require(extra: str) -> ModuleType:

@@ -118,7 +118,7 @@ EXPERIMENT = Experiment(
     TrainConfig,
     KIND,
     evaluate_as_asked,
-    flags=("num_tasks", "num_steps", "num_episodes", "step_scale", "held_out_tasks"),
+    flags=("num_tasks", "num_steps", "num_episodes", "horizon", "step_scale", "held_out_tasks"),
 )
 
 

@@ -28,8 +28,8 @@ def rollout(environment: Environment, actor: Actor, task: Task, key: Key, *, hor
         task: one task.
         key: typed key.
         horizon: T.
-        unroll: time steps per iteration of the compiled loop, at most the horizon; more pays on a GPU, whose kernels are launched
-            one by one, and takes longer to compile.
+        unroll: time steps per iteration of the compiled loop, at most the horizon; more pays on a GPU, whose kernels are
+            launched one by one, and takes longer to compile.
 
     Returns:
         Trajectory with leaves [T, ...].

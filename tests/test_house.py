@@ -37,6 +37,7 @@ LAYERS = {
     "envs": [
         {"__init__", "check/__main__"},
         {"check"},
+        {"meta_world"},
         {"to_gymnasium", "families", "few_shot", "from_jax"},
         {"from_gymnasium", "mujoco", "registration", "drawing"},
         {"contract", "scales", "task_files", "task_lists"},

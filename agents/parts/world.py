@@ -30,8 +30,8 @@ from metarl.surrogates import loaded_dice, reinforce
 
 BASELINES = {"linear": advantages.linear_baseline, "time": advantages.time_baseline, "auto": advantages.auto_baseline}
 STEP_WEIGHTS = {"equal": advantages.equal_steps, "discounted": advantages.discounted_steps}
-# Steps of the time scan per iteration of its loop, of horizons: on a CPU more than 5 only lengthens compilation, and so does any
-# where the horizon is short; on an H100 20 of 100 steps was three times as fast as 1.
+# Steps of the time scan per iteration of its loop, of horizons: on a CPU more than 5 only lengthens compilation, and so does
+# any where the horizon is short; on an H100 20 of 100 steps was three times as fast as 1.
 UNROLL: dict[str, Callable[[int], int]] = {"cpu": lambda horizon: max(1, min(5, horizon // 10))}
 
 

@@ -106,3 +106,10 @@ LOCOMOTION: Settings = {
     "pearl": {"action_scale": 1.0, "gae_lambda": 1.0, "num_tasks": 20},  # tanh fills the range of actions; the last not tried
     "random": {"num_iterations": 1},
 }
+
+# T, the first values tried. Rewards lie between 0 and 10 at each of hundreds of steps.
+META_WORLD: Settings = {
+    "any": {"num_tasks": 20, "num_episodes": 10},  # C: metaworld-algorithms' MAML-TRPO for ML10
+    "memory": {"num_tasks": 20, "num_episodes": 1, "trial_episodes": 3, "gae_lambda": 0.95, "normalize_rewards": True},
+    "random": {"num_iterations": 1},
+}

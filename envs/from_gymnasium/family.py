@@ -205,6 +205,7 @@ def from_gymnasium(
     drop: str | Sequence[str] = (),
     measures: Mapping[str, str] | None = None,
     images: bool = False,
+    first_task: Mapping[str, Any] | None = None,
 ) -> HostFamily:
     """Wrap an ordinary Gymnasium environment as a task family that every agent can train on.
 
@@ -228,6 +229,8 @@ def from_gymnasium(
             ``{"success": "any", "distance": "last"}``; see `TaskFamily`. Every step's info must have them.
         images: leave observations, a Box of several axes, in their shape and type, so that agents read them by convolutions;
             they are flattened to float32 otherwise.
+        first_task: the task that is tried before anything compiles, where not every one of ``task_space`` can be played; one
+            from there if None.
 
     Raises:
         ValueError: one line that names the environment and what to change.
@@ -247,8 +250,9 @@ def from_gymnasium(
     source = sources.find(env)
     name = env if isinstance(env, str) else getattr(env, "__name__", type(env).__name__)
     options = dict(env_options or {})
-    first_task = {field: np.asarray(value)[None] for field, value in sample_from(tasks, jax.random.key(0)).items()}
-    one = sources.try_out(name, source, options, apply_task, task_of(first_task, 0))
+    tried = sample_from(tasks, jax.random.key(0)) if first_task is None else first_task
+    tried = {field: np.asarray(value)[None] for field, value in tried.items()}
+    one = sources.try_out(name, source, options, apply_task, task_of(tried, 0))
     with contextlib.closing(one):
         horizon = sources.horizon_of(name, source, one) if horizon is None else horizon
         arguments.check_horizon(horizon)

@@ -30,7 +30,8 @@ class Robot:
     def step(self, key, state, action, task):
         del key  # the state has its own
         after = self._with(task, self.env.step, state, action)
-        return suites.of_types(after, state), see(after), after.reward.astype(jnp.float32), after.done > 0
+        reward, done = jnp.asarray(after.reward, jnp.float32), jnp.asarray(after.done)  # some environments have Python numbers
+        return suites.of_types(after, state), see(after), reward, done > 0
 
     def _with(self, task, function, *given):
         """As the suites' own wrappers for randomised models do it, which set the attribute, too."""
@@ -88,7 +89,7 @@ def from_brax(
         ValueError: one line; brax is missing, or an argument is wrong.
     """
     suites.suite("from_brax", "brax")
-    module = suites.importlib.import_module("brax.envs")
+    module = suites.module("brax.envs")
     env = suites.made("from_brax", id, None, lambda: module.get_environment(id, **(env_options or {})))
     return _robot("from_brax", env, "sys", task_space, held_out_task_space, apply_task, horizon)
 
@@ -116,7 +117,7 @@ def from_playground(
         ValueError: one line; Playground is missing, or an argument is wrong.
     """
     suites.suite("from_playground", "playground")
-    registry = suites.importlib.import_module("mujoco_playground").registry
+    registry = suites.module("mujoco_playground").registry
 
     def make() -> tuple[Any, int]:
         config = registry.get_default_config(id)

@@ -1,6 +1,7 @@
 """What the presets share: modules that may be missing, spaces, tasks drawn from spaces, and tasks that are worlds."""
 
 import importlib
+import warnings
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -45,12 +46,22 @@ def suite(owner: str, name: str) -> ModuleType:
         ValueError: one line with the command that installs it.
     """
     try:
-        if name in BESIDE:
-            return importlib.import_module(name)
-        return require(name)
+        return module(name) if name in BESIDE else _quietly(lambda: require(name))
     except ImportError as error:
         told = f"{error.name} is not installed: {BESIDE[name]}" if name in BESIDE else str(error)
         raise ValueError(f"{owner}: {told}") from error
+
+
+def module(name: str) -> ModuleType:
+    """A module of a suite that is there."""
+    return _quietly(lambda: importlib.import_module(name))
+
+
+def _quietly(imported: Callable[[], ModuleType]) -> ModuleType:
+    """Import without what suites' own packages say of one another, such as brax's JAXopt, which is no longer kept."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return imported()
 
 
 def made(owner: str, id: Any, known: Any, make: Callable[[], Any]) -> Any:

@@ -94,12 +94,12 @@ def from_navix(id: str, *, horizon: int = 100, env_options: Mapping[str, Any] | 
         ValueError: one line; navix is missing, or an argument is wrong.
     """
     navix = suites.suite("from_navix", "navix")
-    known = suites.importlib.import_module("navix.environments.registry").registry()
+    known = suites.module("navix.environments.registry").registry()
     options: dict[str, Any] = {"max_steps": horizon}
     options |= {"observation_fn": navix.observations.rgb} if images else {}
     options |= dict(env_options or {})
     env = suites.made("from_navix", id, known, lambda: navix.make(id, **options))
-    environment = suites.importlib.import_module("navix.environments.environment")
+    environment = suites.module("navix.environments.environment")
     level = Navix(env, environment.StepType.TERMINATION, suites.picture if images else suites.flat)
     return _levels(level, horizon, spaces.Discrete(int(env.action_space.n)))
 
@@ -157,7 +157,7 @@ def from_craftax(id: str = "Craftax-Classic-Symbolic-v1", *, horizon: int | None
         ValueError: one line; craftax is missing, or an argument is wrong.
     """
     suites.suite("from_craftax", "craftax")
-    module = suites.importlib.import_module("craftax.craftax_env")
+    module = suites.module("craftax.craftax_env")
     env = suites.made("from_craftax", id, CRAFTAX_IDS, lambda: module.make_craftax_env_from_name(id, auto_reset=False))
     params = env.default_params
     limit = int(params.max_timesteps) if horizon is None else horizon

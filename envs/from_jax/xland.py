@@ -87,9 +87,9 @@ def from_xland(
             "more rulesets."
         )
     env, params = suite.make(id) if horizon is None else suite.make(id, max_steps=horizon)
-    constants = suites.importlib.import_module("xminigrid.core.constants")
+    constants = suites.module("xminigrid.core.constants")
     if images:
-        env = suites.importlib.import_module("xminigrid.experimental.img_obs").RGBImgObservationWrapper(env)
+        env = suites.module("xminigrid.experimental.img_obs").RGBImgObservationWrapper(env)
     world = XLand(env, params, constants.NUM_TILES, constants.NUM_COLORS, images)
     family = from_jax(
         world.reset,
@@ -100,7 +100,7 @@ def from_xland(
         spaces.Discrete(env.num_actions(params)),
         sample_held_out_task=test.sample_ruleset,
     )
-    family.held_out_list = suites.importlib.import_module("xminigrid.types").RuleSet(test.goals, test.rules, test.init_tiles)
+    family.held_out_list = suites.module("xminigrid.types").RuleSet(test.goals, test.rules, test.init_tiles)
     return family
 
 
@@ -130,8 +130,8 @@ def xland_rulesets(num: int = 1000, *, most_rules: int = 3, num_distractors: int
         whole_number("xland_rulesets", name, value, least)
     whole_number("xland_rulesets", "seed", seed, 0)
     suites.suite("xland_rulesets", "xland")
-    benchmarks = suites.importlib.import_module("xminigrid.benchmarks")
-    constants = suites.importlib.import_module("xminigrid.core.constants")
+    benchmarks = suites.module("xminigrid.benchmarks")
+    constants = suites.module("xminigrid.core.constants")
     colors = np.arange(constants.Colors().RED, constants.NUM_COLORS)
     pairs = np.stack(np.meshgrid(np.asarray(constants.PICKABLE), colors), -1).reshape(-1, 2)  # [objects, 2]
     if len(pairs) < 2 + 2 * most_rules + num_distractors:

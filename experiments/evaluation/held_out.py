@@ -57,6 +57,8 @@ class EvaluateConfig:
     """K: inner steps, more than trained if you like."""
     num_episodes: int | None = None
     """N: episodes per inner step (for agents with memory: trials to average over); as in training if not given."""
+    horizon: int | None = None
+    """T: steps per episode; as in training if not given."""
     step_scale: tuple[float, ...] | None = None
     """How far each inner step goes, relative to training; as the run was set if not given. 1 0.5 halves it after the first."""
     held_out_tasks: str | None = None
@@ -112,7 +114,8 @@ def _evaluated(agent: Trained, num_tasks: int, num_steps: int) -> tuple[dict[str
     measures = summarise_measures(agent.family, curves["measures"], curves["greedy_measures"], of_task)
     result = {"iteration": agent.iteration, "num_tasks": num_tasks, "episodes": curves["used"][0].tolist()}
     result |= {} if of_task is None else {"of_task": of_task.tolist()}
-    return result | left_out | summary | measures | {"task_hash": digest}, tasks, curves
+    classes = summarise_classes(agent.family, tasks, returns, measures.get("measures", {}))
+    return result | left_out | summary | measures | classes | {"task_hash": digest}, tasks, curves
 
 
 def repeats(family: Any, num_tasks: int) -> np.ndarray | None:
@@ -141,12 +144,12 @@ def evaluate_run(config: EvaluateConfig, run_config: dict[str, Any]) -> None:
 
 def changes_of(config: EvaluateConfig, settings: dict[str, Any]) -> dict[str, Any]:
     """What an evaluation sets otherwise than its run did, for `load`."""
-    at_least(config, num_tasks=1, num_steps=0, num_episodes=1)
+    at_least(config, num_tasks=1, num_steps=0, num_episodes=1, horizon=1)
     between(config, step_scale=(1e-9, float("inf")))
     if config.step_scale and "test_step_scale" not in hyperparameters(declared(settings["agent"], KIND), KIND):
         raise UserError(f"--step-scale is {config.step_scale}, but {settings['agent']} takes no inner steps; leave it out.")
     changes: dict[str, Any] = {"num_episodes": config.num_episodes, "test_step_scale": config.step_scale}
-    changes["held_out_tasks"] = config.held_out_tasks
+    changes |= {"held_out_tasks": config.held_out_tasks, "horizon": config.horizon}
     return {name: value for name, value in changes.items() if value is not None}
 
 
@@ -174,6 +177,7 @@ def evaluate_into(folder: Path, agent: Trained, config: EvaluateConfig, settings
         "adapts_by": declaration.adapts_by,
         "num_episodes": config.num_episodes or settings["num_episodes"],
         "step_scale": list(config.step_scale or settings.get("test_step_scale") or (1.0,)),
+        **({} if config.horizon is None else {"horizon": config.horizon}),
         **found,
     }
     write_json(folder / "evaluation.json", result)
@@ -186,6 +190,8 @@ def evaluate_into(folder: Path, agent: Trained, config: EvaluateConfig, settings
     show(table_of(result))
     if "measures" in result:
         show(table_of_measures(result))
+    if "classes" in result:
+        show(table_of_classes(result))
     picture, video = folder / "adaptation.png", folder / "rollout.gif"
     with luxury(picture.name, picture):
         draw(picture, agent.family, tasks, result, curves)
@@ -300,6 +306,31 @@ def summarise_measures(
     return {"measures": found} if found else {}
 
 
+def summarise_classes(family: Any, tasks: Any, returns: np.ndarray, measures: dict[str, Any]) -> dict[str, Any]:
+    """What evaluation.json holds of each class of tasks, for families that have such; {} for others.
+
+    Args:
+        family: tells the class of a task, see `envs.TaskFamily.class_of`.
+        tasks: leaves [M, ...].
+        returns: [M, K+1].
+        measures: what `summarise_measures` found, by name.
+    """
+    host = jax.device_get(tasks)
+    names = [family.class_of(jax.tree.map(lambda leaf: leaf[index], host)) for index in range(len(returns))]  # noqa: B023
+    if None in names:
+        return {}
+    found = {}
+    for name in sorted(set(names)):
+        rows = np.array([each == name for each in names])
+        mean = lambda values: np.asarray(values)[rows].mean(axis=0).tolist()  # noqa: B023
+        found[name] = {
+            "num_tasks": int(rows.sum()),
+            "return_mean": mean(returns),
+            **{f"{measure}_mean": mean(values["values"]) for measure, values in measures.items()},
+        }
+    return {"classes": found}
+
+
 def draw(path: Path, family: Any, tasks: Any, result: dict[str, Any], curves: dict[str, Any]) -> None:
     """The adaptation curve and, where the family lies in a plane, paths before and after adaptation."""
     episodes = None
@@ -355,3 +386,14 @@ def table_of_measures(result: dict[str, Any]) -> Table:
     ]
     step = "episode" if result["adapts_by"] == "memory" else "inner step"
     return Table(("measure", "of steps", step, "mean", "95 % interval", "greedy"), rows, words=(0, 1))
+
+
+def table_of_classes(result: dict[str, Any]) -> Table:
+    """Each class of tasks, before any adaptation and after the last step."""
+    columns = ("return", *result.get("measures", {}))
+    rows = [
+        (name, str(each["num_tasks"]), *(f"{each[f'{column}_mean'][k]:.4g}" for column in columns for k in (0, -1)))
+        for name, each in result["classes"].items()
+    ]
+    headings = [f"{column} {when}" for column in columns for when in ("before", "after")]
+    return Table(("class", "tasks", *headings), rows, words=(0,))

@@ -17,7 +17,12 @@ from experiments.runs.folder import EXECUTION, NOT_SETTINGS, load_json, read_con
 from experiments.runs.metrics_file import sound_lines
 
 # What must be the same for a comparison to mean anything, and how to say it.
-MUST_AGREE = {"env": "task families", "task_hash": "held-out tasks (task_hash)", "protocol": "protocols"}
+MUST_AGREE = {
+    "env": "task families",
+    "task_hash": "held-out tasks (task_hash)",
+    "protocol": "protocols",
+    "horizon": "horizons of evaluation",
+}
 # What must be the same among agents that adapt alike; those that adapt otherwise use other numbers of episodes.
 MUST_AGREE_WITHIN_KIND = {"episodes": "episode budgets"}
 MUST_AGREE_WITHIN_AGENT = {
@@ -139,6 +144,7 @@ def _without(result: dict[str, Any], lost: set[int]) -> dict[str, Any]:
         name: measure | {which: pick(measure[which]) for which in ("values", "greedy_values")}
         for name, measure in result.get("measures", {}).items()
     }
+    result = {name: value for name, value in result.items() if name != "classes"}  # means over tasks that may be lost now
     return result | per_task | {"num_tasks": len(kept)} | ({"measures": measures} if measures else {})
 
 

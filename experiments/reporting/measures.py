@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from envs.measures import SHARE
-from experiments.reporting.intervals import bootstrap_ci95, share_ci95
+from experiments.reporting.intervals import bootstrap_ci95, iqm, share_ci95
 
 
 def mean_intervals(*per_seed: np.ndarray, of_task: Sequence[int] | np.ndarray | None = None) -> list[list[float]]:
@@ -24,7 +24,10 @@ def share_intervals(*per_seed: np.ndarray, of_task: Sequence[int] | np.ndarray |
 
 
 def measures_over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Name -> reduction, mean and ci95 [K+1], and the same of greedy episodes, of what all seeds of an agent measured."""
+    """Name -> reduction, mean and ci95 [K+1], and the same of greedy episodes, of what all seeds of an agent measured.
+
+    "seeds_iqm" [K+1] is the interquartile mean over seeds of their means over tasks, as Meta-World+ reports success.
+    """
     shared = [name for name in results[0].get("measures", {}) if all(name in result.get("measures", {}) for result in results)]
     found, of_task = {}, results[0].get("of_task")
     for name in shared:
@@ -34,6 +37,7 @@ def measures_over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
         found[name] = {
             "reduction": each[0]["reduction"],
             "mean": np.mean([v.mean(axis=0) for v in values], axis=0).tolist(),
+            "seeds_iqm": iqm(np.asarray([v.mean(axis=0) for v in values])).tolist(),
             "ci95": ci95(*values, of_task=of_task),
             "greedy_mean": np.mean([v.mean(axis=0) for v in modes], axis=0).tolist(),
             "greedy_ci95": ci95(*modes, of_task=of_task),

@@ -1,5 +1,6 @@
 """A missing optional package is met with the command that installs it, wherever a family asks for it."""
 
+import subprocess
 import sys
 
 import gymnasium
@@ -31,6 +32,20 @@ def test_a_missing_package_is_named_with_the_command(extra, module, monkeypatch)
     with pytest.raises(ImportError) as failure:
         optional.require(extra)
     assert str(failure.value) == f"{module} is not installed: {COMMAND.format(extra)}"
+
+
+@pytest.mark.parametrize("id", envs.META_WORLD)
+def test_meta_world_has_versions_of_its_own(id, monkeypatch):
+    monkeypatch.setitem(sys.modules, "metaworld", None)
+    command = COMMAND.format("metaworld").replace("constraints.txt", "constraints-lowest.txt")
+    with pytest.raises(ValueError) as failure:
+        envs.make(id)
+    assert str(failure.value) == f"metaworld is not installed: {command}"
+
+
+def test_importing_envs_does_not_import_meta_world():
+    code = "import sys, envs; assert 'envs.meta_world' not in sys.modules and 'metaworld' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_what_is_there_is_imported():

@@ -16,6 +16,7 @@ ORDER = [
     "families",
     "few_shot",
     "from_gymnasium",
+    "meta_world",
     "from_jax",
     "to_gymnasium",
     "check",

@@ -7,6 +7,7 @@ import envs
 
 NAMES = [
     "FAMILIES",
+    "META_WORLD",
     "RegressionFamily",
     "TaskEnv",
     "TaskFamily",

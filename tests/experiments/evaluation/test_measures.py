@@ -21,7 +21,15 @@ ACTING = [name for name in agents.AGENTS if "reinforcement" in agents.find(name)
 PLAYED = ("maml", "rl2", "oracle")  # of the others the shapes: they collect and play by the same functions
 SMALL = ["--num-tasks", "2", "--num-episodes", "3", "--horizon", "6", "--hidden-sizes", "4", "--num-iterations", "2"]
 
-envs.register("measured/Reach-v0", lambda **options: reach(measures={"success": "any", "distance": "last"}, **options))
+
+def sided(**options):
+    """Goals to the left and to the right are classes of their own."""
+    family = reach(measures={"success": "any", "distance": "last"}, **options)
+    family.class_of = lambda task: "left" if task["goal"][0] < 0 else "right"
+    return family
+
+
+envs.register("measured/Reach-v0", sided)
 
 
 @pytest.mark.parametrize("name", few(ACTING, *PLAYED))
@@ -47,7 +55,7 @@ def test_every_agent_reports_what_the_family_measures(name):
     np.testing.assert_allclose(curve.measures["distance"][-1], np.mean(last), rtol=1e-5)
 
 
-def test_from_training_to_the_comparison(tmp_path, capsys):
+def test_from_training_to_the_comparison(tmp_path, capsys, error_of):
     """In metrics.jsonl, evaluation.json with intervals, both tables, the page and wandb."""
     run, names = tmp_path / "run", ["success", "distance"]
     train.main(
@@ -69,10 +77,18 @@ def test_from_training_to_the_comparison(tmp_path, capsys):
             logged = wandb_evaluation.numbers(result)
             assert logged[f"eval/measures/{name}_post"] == measure["mean"][-1]
             assert logged[f"eval/measures/{name}_post_high"] == measure["ci95"][-1][1]
+        on_the_left = np.asarray(envs.held_out_tasks(sided(), 4)["goal"])[:, 0] < 0
+        assert 0 < on_the_left.sum() < 4
+        for side, rows in (("left", on_the_left), ("right", ~on_the_left)):
+            found = result["classes"][side]
+            assert found["num_tasks"] == rows.sum()
+            np.testing.assert_allclose(found["return_mean"], np.asarray(result["returns"])[rows].mean(axis=0))
+            values = np.asarray(result["measures"]["distance"]["values"])[rows]
+            np.testing.assert_allclose(found["distance_mean"], values.mean(axis=0))
     capsys.readouterr()
     evaluate.main(["--run-dir", str(run / "seed-0"), "--num-tasks", "4", "--num-steps", "1"])
     printed = capsys.readouterr().out
-    assert all(name in printed for name in names)
+    assert all(name in printed for name in (*names, "left", "right"))
     compare.main([str(run), "--out", str(tmp_path / "out"), "--html"])
     table = (tmp_path / "out" / "table.md").read_text()
     page = (tmp_path / "out" / "comparison.html").read_text()
@@ -81,6 +97,11 @@ def test_from_training_to_the_comparison(tmp_path, capsys):
         assert f"| {name} |" in table and f">{name}</th>" in page
         each = [json.loads((run / f"seed-{s}" / "evaluation.json").read_text())["measures"][name]["mean"] for s in range(2)]
         np.testing.assert_allclose(pooled[name]["mean"], np.mean(each, axis=0))
+        np.testing.assert_allclose(pooled[name]["seeds_iqm"], np.mean(each, axis=0))  # of two seeds the middle half is both
+    evaluate.main(["--run-dir", str(run / "seed-0"), "--num-tasks", "4", "--num-steps", "1", "--horizon", "5"])
+    assert json.loads((run / "seed-0" / "evaluation.json").read_text())["horizon"] == 5
+    said = error_of(compare.main, run, "--out", tmp_path / "other")
+    assert "differ in their horizons of evaluation: 5 and None" in said
 
 
 def test_shares_on_which_all_tasks_agree_have_intervals():

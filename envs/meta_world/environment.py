@@ -1,0 +1,82 @@
+"""One of Meta-World's robots as an ordinary environment whose task may be of any of its classes. NumPy only, no jax."""
+
+import importlib
+import pickle
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box
+
+from envs.meta_world.benchmark import Tasks
+
+SIZE = 39  # of an observation: hand, gripper and objects, now and one step ago, and zeros in the place of the goal
+# Robots of a class that nobody plays with: a model takes 20 MB and a quarter of a second, so they are shared by the slots of a
+# process instead of one per slot and class.
+_IDLE: dict[tuple[str, str], list[Any]] = {}
+
+
+class MetaWorldEnv(gymnasium.Env):
+    """Plays the tasks of given lists, each exactly as Meta-World does, with the goal hidden.
+
+    Args:
+        names: of all classes.
+        reward: "v2" or "v1".
+        tasks: the only ones that can be set; Meta-World looks for a start for ever where there is none.
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own way
+    observation_space = Box(-np.inf, np.inf, (SIZE,), np.float64)
+    action_space = Box(-1.0, 1.0, (4,), np.float32)
+
+    def __init__(self, names: tuple[str, ...], reward: str, tasks: Tasks):
+        self.names, self.reward = names, reward
+        rows = zip(*(values.tolist() for values in (tasks.environment, tasks.size)), tasks.vector, strict=True)
+        self.known = {_key(environment, vector): (environment, vector[:size]) for environment, size, vector in rows}
+        self.robot: Any = None
+        self.kind: tuple[str, str] | None = None
+
+    def set_task(self, task: dict[str, Any]) -> None:
+        """Set a task of the lists; float32 numbers of its vector stand for the float64 ones."""
+        found = self.known.get(_key(task["environment"], task["vector"]))
+        if found is None:
+            raise ValueError(
+                f"the benchmark has no task with environment {task['environment']} and vector "
+                f"{np.asarray(task['vector']).tolist()}; take one of train_list or held_out_list"
+            )
+        environment, vector = found
+        kind = self.names[environment], self.reward
+        if kind != self.kind:
+            self.close()
+            self.kind, self.robot = kind, _robot(*kind)
+        metaworld = importlib.import_module("metaworld")
+        data = {"rand_vec": vector, "env_cls": type(self.robot), "partially_observable": True}
+        self.robot.set_task(metaworld.Task(env_name=kind[0], data=pickle.dumps(data)))
+
+    def reset(self, *, seed=None, options=None):
+        """Begin the task; nothing in it is left to chance."""
+        del options
+        observation, _ = self.robot.reset(seed=seed)
+        return observation, {}
+
+    def step(self, action):
+        """As Meta-World; ``info`` has success and its other numbers."""
+        return self.robot.step(action)
+
+    def close(self):
+        """Leave the robot to others."""
+        if self.kind is not None:
+            _IDLE.setdefault(self.kind, []).append(self.robot)
+            self.robot = self.kind = None
+
+
+def _key(environment: Any, vector: Any) -> tuple[int, bytes]:
+    return int(environment), np.asarray(vector, np.float32).tobytes()
+
+
+def _robot(name: str, reward: str) -> Any:
+    idle = _IDLE.get((name, reward))
+    if idle:
+        return idle.pop()
+    made = importlib.import_module("metaworld.env_dict").ALL_V3_ENVIRONMENTS[name]
+    return made(reward_function_version=reward)

@@ -1,0 +1,128 @@
+"""Meta-World (Yu et al. 2019; McLean et al. 2025) as task families: ML1, ML10 and ML45."""
+
+import functools
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+
+from envs.families import training
+from envs.from_gymnasium.family import HostFamily, from_gymnasium
+from envs.meta_world import benchmark
+from envs.meta_world.environment import MetaWorldEnv
+from envs.options import one_of, whole_number
+from envs.task_lists import with_tasks
+
+HORIZON = 500  # of the benchmark, which plays no longer
+REWARDS = ("v2", "v1")
+MAX_SEED = 2**32 - 2  # of NumPy; ML1 draws its test tasks with the next one
+
+
+def meta_world_ml1(
+    name: str = "reach-v3",
+    reward: str = "v2",
+    seed: int = 0,
+    horizon: int = HORIZON,
+    vectorization: str = "async",
+    num_workers: int | None = None,
+    timeout: float | None = None,
+) -> HostFamily:
+    """ML1 of Meta-World: one class of tasks, such as reach-v3 or pick-place-v3; 50 goals to train on, 50 others to test on.
+
+    - Task: ``environment``, the number of its class among the package's 50, and ``vector`` [6], where the goal is, after where
+      the object starts if that belongs to the task, then zeros. Training draws from the benchmark's training tasks and
+      evaluation goes through its test tasks, one of every class in turn; no others can be played. ``family.class_of(task)``
+      names the class, for which evaluations report success and return apart.
+    - Observation: 39 numbers: hand, gripper and objects, now and one step ago, and zeros in the place of the goal.
+    - Action: where the hand is to go, [-1, 1] for 1 cm along each axis, and the gripper.
+    - Reward: of the version asked for; "v2" lies between 0 and 10. No end before the horizon.
+    - Measures: ``success``, at any step.
+    - Source: Yu et al. 2019; McLean et al. 2025; the package ``metaworld`` itself plays, in worker processes.
+
+    Args:
+        name: the class, any of the 50.
+        reward: the version of the reward functions, "v2" or "v1".
+        seed: of the benchmark's tasks. Results of different seeds are those of different tasks.
+        horizon: steps per episode, up to the benchmark's 500.
+        vectorization: see `envs.from_gymnasium`, as are the last two.
+        num_workers: processes; one per CPU if None.
+        timeout: seconds for a step of a batch.
+    """
+    owner = meta_world_ml1.__name__
+    benchmark.package(owner)
+    one_of(owner, "name", name, benchmark.names())
+    return _family(owner, "ML1", name, reward, seed, horizon, vectorization, num_workers, timeout)
+
+
+def meta_world_ml10(
+    reward: str = "v2",
+    seed: int = 0,
+    horizon: int = HORIZON,
+    vectorization: str = "async",
+    num_workers: int | None = None,
+    timeout: float | None = None,
+) -> HostFamily:
+    """ML10 of Meta-World: ten classes of tasks to train on and five others to test on, 50 goals each; see `meta_world_ml1`."""
+    return _family(meta_world_ml10.__name__, "ML10", None, reward, seed, horizon, vectorization, num_workers, timeout)
+
+
+def meta_world_ml45(
+    reward: str = "v2",
+    seed: int = 0,
+    horizon: int = HORIZON,
+    vectorization: str = "async",
+    num_workers: int | None = None,
+    timeout: float | None = None,
+) -> HostFamily:
+    """ML45 of Meta-World: 45 classes of tasks to train on and five others to test on, 50 goals each; see `meta_world_ml1`."""
+    return _family(meta_world_ml45.__name__, "ML45", None, reward, seed, horizon, vectorization, num_workers, timeout)
+
+
+def _family(
+    owner: str,
+    which: str,
+    name: str | None,
+    reward: str,
+    seed: int,
+    horizon: int,
+    vectorization: str,
+    num_workers: int | None,
+    timeout: float | None,
+) -> HostFamily:
+    one_of(owner, "reward", reward, REWARDS)
+    if whole_number(owner, "seed", seed, 0) > MAX_SEED:
+        raise ValueError(f"{owner}: seed is {seed}, but must be at most {MAX_SEED}.")
+    if whole_number(owner, "horizon", horizon, 1) > HORIZON:
+        raise ValueError(f"{owner}: horizon is {horizon}, but Meta-World's episodes have at most {HORIZON} steps.")
+    benchmark.package(owner)
+    train, test = benchmark.lists(which, name, seed)
+    test = benchmark.in_turn(test)
+    both = benchmark.Tasks(*(np.concatenate(pair) for pair in zip(train, test, strict=True)))
+    low, high = (find(both.vector.astype(np.float32), axis=0) for find in (np.min, np.max))
+    first, last = int(both.environment.min()), int(both.environment.max())
+    to_train, held_out = _tasks(train), _tasks(test)
+    family = from_gymnasium(
+        MetaWorldEnv,
+        task_space={"environment": Discrete(last - first + 1, start=first), "vector": Box(low, high)},
+        apply_task="set_task",
+        horizon=horizon,
+        env_options={"names": benchmark.names(), "reward": reward, "tasks": both},
+        vectorization=vectorization,
+        num_workers=num_workers,
+        timeout=timeout,
+        measures={"success": "any"},
+        first_task=to_train[0],
+    )
+    listed = with_tasks(family, to_train, held_out)
+    listed.class_of = functools.partial(_class_of, benchmark.names())
+    listed.training_settings = training.META_WORLD
+    return listed
+
+
+def _class_of(names: tuple[str, ...], task: Any) -> str:
+    return names[int(task["environment"])]
+
+
+def _tasks(tasks: benchmark.Tasks) -> list[dict[str, np.ndarray]]:
+    rows = zip(tasks.environment, tasks.vector.astype(np.float32), strict=True)
+    return [{"environment": environment, "vector": vector} for environment, vector in rows]
