@@ -27,6 +27,7 @@ PARTS: dict[Name, tuple[float, str]] = {
     "exact": (0.11, "exact:exact"),
     "profiles": (0.08, "profiles:profiles"),
 }
+Rows = tuple[Sequence[str], list[tuple[Any, ...]]]  # headings and lines of a table
 GRACE = 15.0  # seconds after its time before a part is ended
 
 
@@ -60,7 +61,7 @@ def check(config: GpuConfig) -> dict[str, Any]:
     names = [name for name in PARTS if name in config.only]
     config.out.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * config.minutes
-    about = {"command": f"{command_line('benchmark.gpu')} {shlex.join(sys.argv[1:])}", "parts": {}}
+    about: dict[str, Any] = {"command": f"{command_line('benchmark.gpu')} {shlex.join(sys.argv[1:])}", "parts": {}}
     for i, name in enumerate(names):
         shares = sum(PARTS[later][0] for later in names[i:])
         seconds = (end - time.monotonic()) * PARTS[name][0] / shares
@@ -112,7 +113,7 @@ def table_of(name: Name, found: dict[str, Any], ended: dict[str, Any]) -> Table:
     return Table(headings, lines, name, caption=caption)
 
 
-def _agreement(found: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _agreement(found: dict[str, Any]) -> Rows:
     lines = [
         (agent, f"{row['state']:.1e}", f"{row['metrics']:.1e}", _kept(row["kept"]))
         for agent, row in found.get("agents", {}).items()
@@ -124,8 +125,8 @@ def _agreement(found: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, 
     return ("after one meta-iteration", "error of the state", "of metrics", "at most 1e-4"), lines
 
 
-def _forms(found: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    lines = []
+def _forms(found: dict[str, Any]) -> Rows:
+    lines: list[tuple[Any, ...]] = []
     for row in found.get("forms", []):
         if "failed" in row:
             lines.append((row["form"], "failed:", row["failed"], "", ""))
@@ -137,7 +138,7 @@ def _forms(found: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]
     return ("workload", "ms", "samples / s", "compiled in s", "bar for an H100"), lines
 
 
-def _robot(found: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _robot(found: dict[str, Any]) -> Rows:
     lines = [
         (
             f"{row['env_steps']:,.0f}",
@@ -150,14 +151,14 @@ def _robot(found: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]
     return ("env steps", "seconds", "return after one step", "native MuJoCo, CPU"), lines
 
 
-def _exact(found: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _exact(found: dict[str, Any]) -> Rows:
     lines = [
         (word, str(found[word])) for word in ("passed", "failed", "error", "errors", "skipped", "left_out") if word in found
     ]
     return ("tests", "number"), lines + [("failed", name) for name in found.get("failures", [])]
 
 
-def _profiles(found: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _profiles(found: dict[str, Any]) -> Rows:
     lines = [
         (name, row["operation"][:60], digits(row["ms"]), str(row["calls"]))
         for name, rows in found.get("workloads", {}).items()

@@ -1,5 +1,6 @@
 """Whether the first meta-iteration is the same on the accelerator as on the processor beside it."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,15 @@ def learners(quick: bool) -> dict[str, Callable[[], MetaLearner]]:
         size = {"num_tasks": 20, "num_episodes": 20, "horizon": 100}
     few: dict[str, Any] = {"num_tasks": 2, "hidden_sizes": (8,)} if quick else {}
     found: dict[str, Callable[[], MetaLearner]] = {
-        agent: lambda agent=agent: workloads.of_agent(agent, NAVIGATION, agent, **size).learner
-        for agent in ("maml", "promp", "maml-trpo", "rl2")
+        agent: functools.partial(_of_agent, agent, size) for agent in ("maml", "promp", "maml-trpo", "rl2")
     }
     found["sinusoid"] = lambda: workloads.supervised("sinusoid", **few).learner
     found["half-cheetah"] = lambda: cheetah(quick, num_tasks=2, num_episodes=4, horizon=5).learner
     return found
+
+
+def _of_agent(agent: str, size: dict[str, Any]) -> MetaLearner:
+    return workloads.of_agent(agent, NAVIGATION, agent, **size).learner
 
 
 def agreement(out: Path, seconds: float, quick: bool) -> None:

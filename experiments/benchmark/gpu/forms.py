@@ -57,7 +57,9 @@ BARS = {
 def forms(quick: bool) -> list[Form]:
     """The most important first: later ones are left out where time runs out."""
     size: dict[str, Any] = {"num_tasks": 20, "num_episodes": 20, "horizon": 100}
-    large, robots, few = size | {"num_tasks": 1000, "num_episodes": 40}, {"num_tasks": 512, "num_episodes": 32}, {}
+    large = size | {"num_tasks": 1000, "num_episodes": 40}
+    robots: dict[str, Any] = {"num_tasks": 512, "num_episodes": 32}
+    few: dict[str, Any] = {}
     unrolls: tuple[int, ...] = (20, 5, 50, 1)
     if quick:
         size = large = {"num_tasks": 2, "num_episodes": 3, "horizon": 6, "hidden_sizes": (8,)}
@@ -87,7 +89,7 @@ def forms(quick: bool) -> list[Form]:
 def cheetah(quick: bool, *, num_tasks: int, num_episodes: int, horizon: int = 100) -> workloads.Workload:
     """ProMP on the half-cheetah's directions, on MJX with four solver iterations."""
     small: dict[str, Any] = {"hidden_sizes": (8,)} if quick else {"hidden_sizes": (64, 64)}
-    sizes = {"num_tasks": num_tasks, "num_episodes": num_episodes, "horizon": horizon}
+    sizes: dict[str, Any] = {"num_tasks": num_tasks, "num_episodes": num_episodes, "horizon": horizon}
     if quick:
         sizes = {"num_tasks": 1, "num_episodes": 2, "horizon": 2}
     return workloads.of_agent("half-cheetah", CHEETAH, "promp", env_options=("backend=mjx", "iterations=4"), **sizes, **small)

@@ -64,7 +64,8 @@ def needed(roots: tuple[str, ...], present: set[str], python: str) -> set[str]:
 
 def _asked_for(requirement: Requirement, python: str) -> Iterator[Requirement]:
     """What a distribution with these extras asks for on Linux (x86-64)."""
-    there = default_environment() | {
+    there: dict[str, str] = {
+        **{name: str(value) for name, value in default_environment().items()},
         "python_version": python,
         "python_full_version": f"{python}.0",
         "sys_platform": "linux",
@@ -78,7 +79,7 @@ def _asked_for(requirement: Requirement, python: str) -> Iterator[Requirement]:
     for line in asked:
         other = Requirement(line)
         extras = requirement.extras or {""}
-        if other.marker is None or any(other.marker.evaluate({**there, "extra": extra}) for extra in extras):
+        if other.marker is None or any(other.marker.evaluate(there | {"extra": extra}) for extra in extras):
             yield other
 
 
