@@ -143,7 +143,7 @@ def make(
     >>> learner = make("maml", envs.make("metarl/Navigation2D-v0"), num_tasks=2, num_episodes=4, inner_lr=0.05)
     >>> make("maml", envs.make("metarl/Navigation2D-v0"), clip=0.2)
     Traceback (most recent call last):
-    ValueError: maml has no setting 'clip'; promp, rl2, oracle have it.
+    ValueError: maml has no setting 'clip'; promp, rl2, varibad, oracle have it.
     """
     declared, kind = declaration(agent), kind_of(family)
     refuse_kind(agent, kind)

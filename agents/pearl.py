@@ -61,8 +61,7 @@ class Pearl:
     target_rate: Annotated[float, Bounds(1e-9, 1)] = 0.005
     """How far the slow copy of the value moves in an update."""
     learned_reward: str = ""
-    """A measure of the family that the critics learn from, step by step, in the place of the reward, which contexts and
-    scores still hold: a dense form of a sparse reward."""
+    """A measure of the family, such as a dense form of a sparse reward, that the critics learn from in the reward's place."""
 
 
 class Kept(NamedTuple):

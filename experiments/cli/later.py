@@ -13,12 +13,14 @@ class Later:
     """
 
     def __init__(self, name: str, prepare: Callable[[], None] = lambda: None):
-        """``prepare`` is called before the import."""
-        self._name, self._prepare = name, prepare
+        """``prepare`` is called once, before the import."""
+        self._name, self._prepare, self._prepared = name, prepare, False
 
     def __getattr__(self, name: str) -> Any:
         """What the module has under a name."""
         if name.startswith("__"):  # asked for by whoever looks at the object, such as a documentation tool
             raise AttributeError(name)
-        self._prepare()
+        if not self._prepared:
+            self._prepared = True
+            self._prepare()
         return getattr(importlib.import_module(self._name), name)

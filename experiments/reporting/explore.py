@@ -1,6 +1,5 @@
 """What the page of a comparison lets its reader explore: its curves as data, and the program that draws them anew."""
 
-import itertools
 import json
 from importlib import resources
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 
 from experiments.reporting import svg
 from experiments.reporting.comparison import Comparison
+from experiments.reporting.looks import DASHES, looks_of
 
 AT_FIRST = 6  # agents shown until the reader chooses: more lines in one panel cannot be told apart
 
@@ -27,11 +27,13 @@ def data_of(comparison: Comparison) -> dict[str, Any]:
     below it, "log" where errors are best seen so, and "curves": agent -> x [P], y [P], low [P], high [P]; x is [0] where
     nothing changes.
     """
-    all_looks = itertools.cycle(itertools.product(svg.DASHES.values(), svg.COLOURS))
-    looks = dict(zip(comparison.rows, all_looks, strict=False))
+    looks = looks_of(comparison.rows)
     last = last_of(comparison)
     best_first = sorted(comparison.rows, key=lambda agent: last[agent], reverse=comparison.measure != "mse")
-    agents = [{"name": agent, "dash": looks[agent][0], "colour": looks[agent][1], "last": last[agent]} for agent in best_first]
+    agents = [
+        {"name": agent, "dash": DASHES[looks[agent].dash], "colour": looks[agent].colour, "last": last[agent]}
+        for agent in best_first
+    ]
     return {"agents": agents, "at_first": AT_FIRST, "figures": adaptation_figures(comparison) | training_figures(comparison)}
 
 

@@ -10,10 +10,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.reporting.looks import RED, looks_of
 from experiments.reporting.pyplot import plt, ticker
 from experiments.reporting.tables import counted, tasks_of
 
 DPI = 110
+START = 0.05  # the share of a learning curve that may lie below the figure
 
 
 def adaptation(path: Path, result: dict[str, Any], family: Any, tasks: Any, episodes: Any) -> None:
@@ -30,8 +32,8 @@ def adaptation(path: Path, result: dict[str, Any], family: Any, tasks: Any, epis
     figure, axes = plt.subplots(
         1, 1 if episodes is None else 2, figsize=(5.5 if episodes is None else 10.5, 4.6), squeeze=False
     )
-    _curve(axes[0, 0], result, f"{result['agent']}, {tasks_of(result)}")
-    axes[0, 0].set_title(f"Adaptation on {result['env']}")
+    _curve(axes[0, 0], result)
+    axes[0, 0].set_title(f"{result['agent']} on {result['env']}, {tasks_of(result)}")
     if episodes is not None:
         num_steps, step = len(result["episodes"]) - 1, "episode" if result.get("adapts_by") == "memory" else "inner step"
         _paths(axes[0, 1], family, tasks, episodes, f"after {counted(num_steps, step)}")
@@ -39,14 +41,14 @@ def adaptation(path: Path, result: dict[str, Any], family: Any, tasks: Any, epis
     save(figure, path)
 
 
-def _curve(axis: Any, result: dict[str, Any], label: str) -> None:
+def _curve(axis: Any, result: dict[str, Any]) -> None:
     """Mean return with its 95 % interval against the number of episodes used on the new task.
 
     Where several points used the same episodes (inner steps on one batch, or no adaptation) they stand side by side.
     """
     episodes = result["episodes"]
-    where = episodes if len(set(episodes)) == len(episodes) else list(range(len(episodes)))
-    band(axis, where, result["return_mean"], result["return_ci95"], marker="o", label=label)
+    agent, where = result["agent"], episodes if len(set(episodes)) == len(episodes) else list(range(len(episodes)))
+    band(axis, where, result["return_mean"], result["return_ci95"], marker="o", **looks_of([agent])[agent].style)
     if result.get("adapts_by") == "memory":
         axis.set_xticks(where)
         axis.set_xlabel("episodes used on the new task")
@@ -54,8 +56,6 @@ def _curve(axis: Any, result: dict[str, Any], label: str) -> None:
         axis.set_xticks(where, [f"{e}\n({counted(k, 'step')})" for k, e in enumerate(episodes)])
         axis.set_xlabel("episodes used on the new task (inner steps)")
     axis.set_ylabel("return per episode (mean, 95 % interval)")
-    axis.grid(alpha=0.3)
-    axis.legend(loc="lower right")
 
 
 def _paths(axis: Any, family: Any, tasks: Any, episodes: Any, after: str) -> None:
@@ -76,8 +76,7 @@ def _paths(axis: Any, family: Any, tasks: Any, episodes: Any, after: str) -> Non
     axis.set_xlabel("x")
     axis.set_ylabel("y")
     axis.set_aspect("equal", adjustable="datalim")
-    axis.grid(alpha=0.3)
-    axis.legend(loc="best", fontsize=8)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
 
 
 def comparison(path: Path, like: dict[str, Any], rows: dict[str, Any], training: dict[str, Any]) -> None:
@@ -93,16 +92,18 @@ def comparison(path: Path, like: dict[str, Any], rows: dict[str, Any], training:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.4 + 0.25 * legend_rows))
     adaptation_curves(left, rows)
     left.set_title(f"{tasks_of(like)} of {like['env']}")
-    for index, seeds_rows in enumerate(training.values()):
+    looks, room = looks_of(training), []
+    for agent, seeds_rows in training.items():
         for lines in seeds_rows:
             steps = [line["time/env_steps"] for line in lines]
-            post = np.asarray([line.get("meta/post", np.nan) for line in lines])  # none where all updates were skipped
-            right.plot(steps, post, _style(index), color=f"C{index}", linewidth=1, alpha=0.8, marker="o" * (len(steps) == 1))
+            post = np.asarray([line.get("meta/post", np.nan) for line in lines], float)  # none where all updates were skipped
+            right.plot(steps, post, **looks[agent].style, linewidth=1, alpha=0.8, marker="o" * (len(steps) == 1))
+            room.append(post)
+    from_where_they_differ(right, room)
     right.set_title("Training tasks, one line per seed")
     right.set_xlabel("environment steps")
     right.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
     right.set_ylabel("return after adaptation")
-    right.grid(alpha=0.3)
     figure.legend(*left.get_legend_handles_labels(), loc="lower center", ncols=4, fontsize=9)
     figure.tight_layout(rect=(0, 0.05 * legend_rows + 0.01, 1, 1))
     save(figure, path)
@@ -127,7 +128,6 @@ def sweep(path: Path, found: Sequence[tuple[dict[str, Any], float, float, float]
         axis.plot(range(len(values)), [np.mean(each) if each else np.nan for each in means], color="C1", label="mean")
         axis.set_xticks(range(len(values)), [str(value) for value in values])
         axis.set_xlabel(name)
-        axis.grid(alpha=0.3)
     axes[0, 0].set_ylabel("score on training tasks\n(mean over seeds, 95 % interval)")
     axes[0, 0].legend(loc="best", fontsize=8)
     figure.tight_layout()
@@ -153,9 +153,14 @@ def band(axis: Any, x: Sequence[float] | np.ndarray, middle: Any, low_high: Any,
     axis.fill_between(x, *np.asarray(low_high).T, color=line.get_color(), alpha=0.2, linewidth=0)
 
 
-def _style(index: int) -> str:
-    """The line style of an agent: colours come again after ten."""
-    return ("-", "--", ":")[index // 10 % 3]
+def from_where_they_differ(axis: Any, curves: Sequence[np.ndarray]) -> None:
+    """Begin the vertical axis below what most of each learning curve lies above: an untrained policy would flatten the rest."""
+    finite = [curve[np.isfinite(curve)] for curve in curves]
+    finite = [curve for curve in finite if len(curve)]
+    if finite:
+        lowest, highest = min(np.quantile(curve, START) for curve in finite), max(curve.max() for curve in finite)
+        if highest > lowest:
+            axis.set_ylim(bottom=lowest - 0.05 * (highest - lowest))
 
 
 def adaptation_curves(axis: Any, rows: dict[str, Any]) -> None:
@@ -165,14 +170,14 @@ def adaptation_curves(axis: Any, rows: dict[str, Any]) -> None:
         axis: where to draw.
         rows: agent -> seeds, adapts_by, episodes [K+1], return_mean [K+1], return_ci95 [K+1][2].
     """
-    for index, (agent, row) in enumerate(rows.items()):
-        label, colour = f"{agent}, {counted(len(row['seeds']), 'seed')}", f"C{index}"
+    looks = looks_of(rows)
+    for agent, row in rows.items():
+        label, style = f"{agent}, {counted(len(row['seeds']), 'seed')}", looks[agent].style
         if len(set(row["episodes"])) > 1:
-            style = {"linestyle": _style(index), "marker": "o", "markersize": 4, "color": colour, "label": label}
-            band(axis, row["episodes"], row["return_mean"], row["return_ci95"], **style)
+            band(axis, row["episodes"], row["return_mean"], row["return_ci95"], marker="o", markersize=4, label=label, **style)
         else:  # it does not change with episodes
-            axis.axhline(row["return_mean"][0], linestyle="-.", color=colour, label=label)
-            axis.axhspan(*row["return_ci95"][0], color=colour, alpha=0.1, linewidth=0)
+            axis.axhline(row["return_mean"][0], label=label, **style)
+            axis.axhspan(*row["return_ci95"][0], color=style["color"], alpha=0.1, linewidth=0)
     budgets = {tuple(sorted(set(row["episodes"]))) for row in rows.values() if len(set(row["episodes"])) > 1} or {(0,)}
     ticks = sorted(set().union(*budgets))
     if len(budgets) > 1:
@@ -187,7 +192,6 @@ def adaptation_curves(axis: Any, rows: dict[str, Any]) -> None:
     axis.minorticks_off()
     axis.set_xlabel("episodes used on the new task")
     axis.set_ylabel("return per episode (mean, 95 % interval)")
-    axis.grid(alpha=0.3)
 
 
 def error_comparison(path: Path, rows: dict[str, Any], measure: str = "mse") -> None:
@@ -200,14 +204,15 @@ def error_comparison(path: Path, rows: dict[str, Any], measure: str = "mse") -> 
     """
     shots = list(next(iter(rows.values()))[f"{measure}_mean"])
     figure, axes = plt.subplots(1, len(shots), figsize=(4 * len(shots), 4.2), sharey=True, squeeze=False)
+    looks = looks_of(rows)
     for axis, shot in zip(axes[0], shots, strict=True):
         for agent, row in rows.items():
-            errors_curve(axis, row, shot, measure, marker=".", label=f"{agent} ({len(row['seeds'])})")
+            label = f"{agent}, {counted(len(row['seeds']), 'seed')}"
+            errors_curve(axis, row, shot, measure, marker=".", label=label, **looks[agent].style)
         axis.set_title(f"{shot} test points" if measure == "mse" else f"{shot} per class")
-        axis.grid(alpha=0.3, which="both")
+        axis.grid(which="both")
         axis.label_outer()
-    axes[0, -1].legend(title="agent (seeds)")
-    figure.tight_layout()
+    _legend_below(figure, axes[0, 0])
     save(figure, path)
 
 
@@ -244,9 +249,8 @@ def sinusoid_fits(path: Path, x: np.ndarray, panels: dict[str, Any], steps: tupl
     for i, axis in enumerate(axes[0]):
         axis.plot(x, panels["true"][i], color="black", linestyle="--", label="true curve")
         _predictions(axis, x, panels["predictions"][i], steps, lightest=0.35)
-        axis.plot(*[leaf[i] for leaf in panels["support"]], "^", color="tab:red", markersize=8, label="support points")
+        axis.plot(*[leaf[i] for leaf in panels["support"]], "^", color=RED, markersize=8, label="support points")
         axis.set_xlabel("x")
-        axis.grid(alpha=0.3)
     axes[0, 0].set_ylabel("y")
     figure.suptitle(title)
     _legend_below(figure, axes[0, 0])
@@ -272,8 +276,6 @@ def plain_fit(path: Path, x: np.ndarray, prediction: np.ndarray, losses: np.ndar
     right.set_xlabel("step")
     right.set_ylabel("mean squared error")
     right.set_yscale("log")
-    for axis in (left, right):
-        axis.grid(alpha=0.3)
     figure.tight_layout()
     save(figure, path)
 
@@ -297,7 +299,7 @@ def batching(path: Path, arms: dict[str, np.ndarray], window: int, agent: str) -
     axis.set_xlabel("meta-iteration")
     axis.set_ylabel(f"loss of its own tasks after adaptation\n(moving average over {window} iterations)")
     axis.set_yscale("log")
-    axis.grid(alpha=0.3, which="both")
+    axis.grid(which="both")
     axis.legend()
     figure.tight_layout()
     save(figure, path)
@@ -314,9 +316,8 @@ def step_fits(path: Path, x: np.ndarray, panels: dict[str, Any], agent: str) -> 
     """
     figure, axes = plt.subplots(3, 4, figsize=(13, 8.5), sharex=True, sharey=True)
     for i, axis in enumerate(axes.flat):
-        axis.plot(*[leaf[i] for leaf in panels["support"]], ".", color="tab:red", markersize=3, label="data")
+        axis.plot(*[leaf[i] for leaf in panels["support"]], ".", color=RED, markersize=3, label="data")
         _predictions(axis, x, panels["predictions"][i], range(panels["predictions"].shape[1]), lightest=0.25)
-        axis.grid(alpha=0.3)
     for axis in axes[-1]:
         axis.set_xlabel("x")
     for axis in axes[:, 0]:

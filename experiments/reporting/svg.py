@@ -5,17 +5,14 @@ import re
 from typing import Any
 
 import numpy as np
-from cycler import cycler
 
 from experiments.reporting import figures
+from experiments.reporting.looks import looks_of
 from experiments.reporting.pyplot import plt, ticker
 
 INK = "#010203"  # stands for the page's text colour until the figure is finished
-COLOURS = ["#3987e5", "#e08214", "#1b9e77", "#d6608f", "#8f7ae5", "#a6761d", "#d94a3a", "#7f8c8d", "#5aa9a0", "#8aa31f"]
-DASHES = {"-": "", "--": "7 4", ":": "2 3"}  # and what SVG calls them
 SIZE = (7.2, 4.5)
 NUM_POINTS = 150  # of a learning curve
-START = 0.05  # the share of a learning curve that may lie below the figure
 STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and scaled
     "font.family": "sans-serif",
@@ -25,11 +22,6 @@ STYLE: Any = {
     "axes.edgecolor": INK,
     "xtick.color": INK,
     "ytick.color": INK,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    # Colours that differ in hue and lightness and stand out on white and on black; dashed when they come again.
-    "axes.prop_cycle": cycler(linestyle=list(DASHES)) * cycler(color=COLOURS),
 }
 
 
@@ -45,8 +37,9 @@ def errors(rows: dict[str, Any], shots: str, measure: str) -> str:
     """Held-out mean squared error, or accuracy, against inner steps, for one number of test points."""
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=SIZE)
+        looks = looks_of(rows)
         for agent, row in rows.items():
-            figures.errors_curve(axis, row, shots, measure, marker="o", markersize=4, label=agent)
+            figures.errors_curve(axis, row, shots, measure, marker="o", markersize=4, label=agent, **looks[agent].style)
         return to_svg(figure, axis, f"errors-{shots}", list(rows))
 
 
@@ -61,20 +54,19 @@ def learning(lines: dict[str, list[list[dict[str, Any]]]], name: str, label: str
     """
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=SIZE)
-        lowest, highest, styles = np.inf, -np.inf, list(plt.rcParams["axes.prop_cycle"])
-        curves, order = learning_curves(lines, name), list(lines)
+        curves, looks = learning_curves(lines, name), looks_of(lines)
         for agent, (steps, mean, extremes) in curves.items():
-            style = styles[order.index(agent) % len(styles)]  # the agent's in every figure
-            figures.band(axis, steps, mean, extremes, **style, linewidth=1.5, label=agent, marker="o" * (len(steps) == 1))
-            lowest, highest = min(lowest, np.quantile(mean, START)), max(highest, extremes.max())
+            figures.band(
+                axis, steps, mean, extremes, **looks[agent].style, linewidth=1.5, label=agent, marker="o" * (len(steps) == 1)
+            )
         axis.set_xlabel(unit)
         axis.set_ylabel(label)
         axis.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
         if "per second" in label:
             axis.yaxis.set_major_formatter(ticker.EngFormatter(sep=""))
             axis.set_ylim(bottom=0)
-        elif highest > lowest:  # the first iterations of an untrained policy would flatten all that follows
-            axis.set_ylim(bottom=lowest - 0.05 * (highest - lowest))
+        else:
+            figures.from_where_they_differ(axis, [mean for _, mean, _ in curves.values()])
         return to_svg(figure, axis, name.replace("/", "-"), list(curves))
 
 

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from experiments.reporting.figures import save
+from experiments.reporting.looks import BLUE, RED, SKY
 from experiments.reporting.pyplot import plt
 from experiments.reporting.tables import counted
 
-TASK_COLOURS = ("tab:blue", "tab:red")
+TASK_COLOURS = (BLUE, RED)
 
 
 def two_tasks(path: Path, plane: Any, centres: np.ndarray) -> None:
@@ -62,10 +63,10 @@ def loss_surface(path: Path, surface: Any, steps: tuple[int, ...]) -> None:
         axis.plot(surface.along[least[1]], surface.across[least[0]], "w+", markersize=12, markeredgewidth=2)
         axis.plot([], [], "+", color="grey", markersize=10, label=f"least: {losses[least]:.2f}")
         for (name, point), marker in zip(surface.points.items(), "*o", strict=True):
-            axis.plot(*point, marker, color="tab:red", markeredgecolor="white", markersize=12, linestyle="none", label=name)
+            axis.plot(*point, marker, color=RED, markeredgecolor="white", markersize=12, linestyle="none", label=name)
         axis.set_title(f"after {counted(k, 'inner step')}")
         axis.set_xlabel("from MAML (0) to pretrained (1)")
-        axis.legend(loc="upper left", fontsize=8)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14))
     axes[0].set_ylabel("across, towards a fresh start (same unit)")
     bar = figure.colorbar(filled, ax=axes, label="mean squared error on training tasks")
     bar.set_ticks([0.3, 1, 3, 10, 30], labels=["0.3", "1", "3", "10", "30 or more"])
@@ -84,10 +85,10 @@ def fits(path: Path, panels: dict[str, Any]) -> None:
     for axis, name in zip(axes.flat, names, strict=True):
         found = panels["agents"][name]
         axis.plot(panels["x"], panels["true"], color="black", linestyle="--", label="true curve")
-        styles = (("0.65", ":", "before"), ("tab:cyan", "-", "after 1 step"), ("tab:blue", "-", "after 10 steps"))
+        styles = (("0.65", ":", "before"), (SKY, "-", "after 1 step"), (BLUE, "-", "after 10 steps"))
         for prediction, (colour, style, label) in zip(found["predictions"], styles, strict=True):
             axis.plot(panels["x"], prediction, style, color=colour, label=label)
-        axis.plot(*panels["support"], "^", color="tab:red", markersize=8, label="the five points")
+        axis.plot(*panels["support"], "^", color=RED, markersize=8, label="the five points")
         axis.set_title(f"{name}: error {found['error']:.2f}")
         axis.grid(alpha=0.3)
     top = 1.6 * np.max(np.abs(panels["true"]))

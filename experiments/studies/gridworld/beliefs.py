@@ -14,6 +14,7 @@ from agents.varibad import inference_on
 from envs.families.gridworld import ELSEWHERE, ON_GOAL
 from experiments.evaluation import Trained
 from experiments.reporting.figures import save
+from experiments.reporting.looks import RED
 from experiments.studies.gridworld.planners import posterior
 from metarl.interfaces import Task
 
@@ -119,7 +120,7 @@ def picture(path: Path, trial: Trial) -> None:
             past = trial.cells[s - s % trial.horizon : s + 1]
             axis.plot(past[:, 0], past[:, 1], color="white", linewidth=1)
             axis.plot(*trial.cells[s], "o", color="white", markersize=5)
-            axis.plot(*trial.goal, "*", color="tab:red", markersize=8)
+            axis.plot(*trial.goal, "*", color=RED, markersize=8)
             axis.set(xticks=[], yticks=[])
             if row == 0:
                 axis.set_title(f"episode {s // trial.horizon + 1}\nstep {s % trial.horizon + 1}", fontsize=9)
