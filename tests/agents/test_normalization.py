@@ -130,5 +130,5 @@ def test_the_memory_reads_rewards_in_units_of_their_spread():
 def test_it_is_off_unless_asked_for():
     _, states = trained("maml", Navigation2D(horizon=6), steps=1)
     assert "seen" not in states[-1].theta
-    with pytest.raises(ValueError, match="maml has no setting 'normalize_rewards'; rl2 has it"):
+    with pytest.raises(ValueError, match="maml has no setting 'normalize_rewards'; rl2, varibad have it"):
         agents.make("maml", Navigation2D(), normalize_rewards=True)
