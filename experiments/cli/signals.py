@@ -112,6 +112,8 @@ def ended_by_sigterm() -> Iterator[None]:
     global _watch
 
     def end(number: int, frame: FrameType | None) -> None:
+        if frame is not None and frame.f_code.co_name == "_xla_gc_callback":
+            return  # JAX's, of the garbage collector: what is raised there is printed and lost; `Watch` ends the process
         raise Terminated
 
     if threading.current_thread() is not threading.main_thread():
