@@ -75,7 +75,7 @@ BANDIT: Settings = {
     "gradient": {"hidden_sizes": (32, 32), "activation": "relu", "gamma": 0.95, "inner_lr": 0.5, "num_tasks": 20},
 }
 TABULAR: Settings = {"memory": _TRIALS | {"trial_episodes": 10, "gae_lambda": 0.9, "memory_size": 128, "entropy_cost": 0.01}}
-# varibad: C, lmzintgraf/varibad, its encoder, decoder and KL; ours, their updates after PPO on 500 trials, where C has 3 after 16.
+# varibad: C, lmzintgraf/varibad, its encoder, decoder and KL; ours, updates after PPO on 500 trials, where C has 3 after 16.
 GRID: Settings = {
     "memory": _TRIALS | {"trial_episodes": 4, "gamma": 0.97, "gae_lambda": 0.95, "entropy_cost": 0.02},
     "varibad": {
