@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from agents.agent import Agent, Bounds, ByPPO, Training
@@ -25,7 +24,6 @@ from metarl.interfaces import MetaLearner
 from metarl.replay import added, empty, some_rows
 from metarl.trial import Feedback
 
-ALL_TASKS = np.zeros(1, np.int32)  # trials of all tasks are kept as those of one would be: a belief is not told which is which
 REWARD_DECODERS: dict[str, Callable[..., RewardDecoder]] = {
     "transition": partial(by_network, from_action=True),
     "next": partial(by_network, from_action=False),
@@ -235,12 +233,13 @@ def _companion(world: World, training: Training, own: VariBad, inferring: Infere
         opt_state, buffer = state
         new = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), trials._replace(feedback=(), memory=()))
         rows = jax.tree.map(lambda x: x[None], rows_of(new))
-        buffer = added(buffer, ALL_TASKS, rows, jnp.ones(jax.tree.leaves(rows)[0].shape[:2]))
+        whole = jnp.zeros(1, jnp.int32)  # trials of all tasks are kept as those of one: a belief is not told which is which
+        buffer = added(buffer, whole, rows, jnp.ones(jax.tree.leaves(rows)[0].shape[:2]))
 
         def update(carry, key_update):
             learned, opt_state = carry
             key_rows, key_loss = jax.random.split(key_update)
-            rows = training.task_map.share(some_rows(buffer, key_rows, ALL_TASKS[0], own.belief_trials))
+            rows = training.task_map.share(some_rows(buffer, key_rows, whole[0], own.belief_trials))
             keys = jax.random.split(key_loss, own.belief_trials)
 
             def mean_loss(learned):
