@@ -1,25 +1,34 @@
 """VariBAD: a belief about the task, learned by explaining whole trials, and a policy that reads it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from agents.agent import Agent, Bounds, ByPPO, Training
-from agents.parts import ring
 from agents.parts.actor_critic import ActorCritic, has_units, in_units, no_action, readers_of
-from agents.parts.belief import Inference, Transition, elbo, inference, last_taken
+from agents.parts.belief import Inference, elbo, inference, last_taken
 from agents.parts.memory import made
 from agents.parts.networks import remembers
 from agents.parts.problems import needed
+from agents.parts.reward_decoders import RewardDecoder, Transition, by_heads, by_network
 from agents.parts.trial_learner import Companion, trial_learner
 from agents.parts.trials import play_trials
 from agents.parts.world import World
 from agents.registration import find_memory
 from metarl.interfaces import MetaLearner
+from metarl.replay import added, empty, some_rows
 from metarl.trial import Feedback
+
+REWARD_DECODERS: dict[str, Callable[..., RewardDecoder]] = {
+    "transition": partial(by_network, from_action=True),
+    "next": partial(by_network, from_action=False),
+    "heads": by_heads,
+}
 
 
 @dataclass(frozen=True)
@@ -36,8 +45,9 @@ class VariBad(ByPPO):
     """Size of the encoder's memory."""
     decoder_sizes: Annotated[tuple[int, ...], Bounds(1)] = (64, 32)  # the same on MuJoCo; 32 32 on its gridworld
     """Hidden layers of each decoder."""
-    decode_from_action: bool = True  # the same on MuJoCo; not on its gridworld
-    """Rewards are decoded from observation, action and next observation; without, from the next observation alone."""
+    decode_rewards: Literal["transition", "next", "heads"] = "transition"  # the same on MuJoCo; heads on its gridworld
+    """From observation, action and next observation (transition), the next observation alone (next), or by a probability of the
+    higher of two rewards for each observation that the family lists (heads)."""
     decode_transitions: bool = False  # the same
     """Next observations are decoded too."""
     kl_weight: Annotated[float, Bounds(0)] = 0.1  # the same on MuJoCo, but for the walker; 0.01 on its gridworld
@@ -76,6 +86,9 @@ def varibad(world: World, training: Training, own: VariBad) -> MetaLearner:
             "varibad decodes rewards from observations as rows of numbers, but these are images that convolutions read "
             "(trunk conv); use trunk mlp, or another agent."
         )
+    for name, given in (("normalize_observations", world.seen is not None), ("normalize_rewards", own.normalize_rewards)):
+        if own.decode_rewards == "heads" and given:
+            raise ValueError(f"decode_rewards is heads, which reads what the family lists as it is; leave {name} out.")
     for name in ("belief_terms", "decoded_steps"):
         if getattr(own, name) > steps:
             raise ValueError(
@@ -111,15 +124,9 @@ def inference_on(family: Any, own: VariBad, network: Any = None) -> tuple[Infere
         name = type(network).__name__
         raise ValueError(f"memory is {own.memory}, but the network {name} is a memory too; leave one out.")
     module = made(find_memory(own.memory) if found is None else found, called, options, given)
-    inferring = inference(
-        family,
-        module,
-        own.latent_size,
-        own.decoder_sizes,
-        called=called,
-        from_action=own.decode_from_action,
-        transitions=own.decode_transitions,
-    )
+    rewards = REWARD_DECODERS[own.decode_rewards](family, own.latent_size, own.decoder_sizes)
+    of_next = own.decoder_sizes if own.decode_transitions else None
+    inferring = inference(family, module, own.latent_size, rewards, of_next, called=called)
     return inferring, network if found is None else None
 
 
@@ -195,7 +202,8 @@ def _companion(world: World, training: Training, own: VariBad, inferring: Infere
 
     def init(theta):
         learned = _learned(theta)
-        return optimizer.init(learned), ring.empty(jax.eval_shape(one_row, jax.random.key(0)), own.buffer_trials)
+        row = jax.eval_shape(one_row, jax.random.key(0))
+        return optimizer.init(learned), empty(row, 1, own.buffer_trials)
 
     def loss(learned, theta, row, key):
         key_noise, key_terms, key_steps = jax.random.split(key, 3)
@@ -224,12 +232,14 @@ def _companion(world: World, training: Training, own: VariBad, inferring: Infere
     def step(theta, state, trials, key):
         opt_state, buffer = state
         new = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), trials._replace(feedback=(), memory=()))
-        buffer = ring.added(buffer, rows_of(new))
+        rows = jax.tree.map(lambda x: x[None], rows_of(new))
+        whole = jnp.zeros(1, jnp.int32)  # trials of all tasks are kept as those of one: a belief is not told which is which
+        buffer = added(buffer, whole, rows, jnp.ones(jax.tree.leaves(rows)[0].shape[:2]))
 
         def update(carry, key_update):
             learned, opt_state = carry
             key_rows, key_loss = jax.random.split(key_update)
-            rows = training.task_map.share(ring.drawn(buffer, key_rows, own.belief_trials))
+            rows = training.task_map.share(some_rows(buffer, key_rows, whole[0], own.belief_trials))
             keys = jax.random.split(key_loss, own.belief_trials)
 
             def mean_loss(learned):
@@ -245,7 +255,7 @@ def _companion(world: World, training: Training, own: VariBad, inferring: Infere
         theta = theta | {"network": theta["network"] | learned} if has_units(theta) else theta | learned
         bound, likelihood, kl = jax.tree.map(jnp.mean, found)
         metrics = {"belief/elbo": bound, "belief/log_likelihood": likelihood, "belief/kl": kl}
-        return theta, (opt_state, buffer), metrics | {"belief/buffer_trials": buffer.filled.astype(bound.dtype)}
+        return theta, (opt_state, buffer), metrics | {"belief/buffer_trials": buffer.size[0].astype(bound.dtype)}
 
     return Companion(init, step)
 

@@ -55,6 +55,9 @@ class TaskFamily(FuncEnv):
     "memory": {"num_episodes": 1}, "promp": {"outer_lr": 2e-3}}``, for all agents, for those that adapt alike, for one. Keys
     inside are the flags of `experiments.train` that are about the policy, the agent, its tasks, episodes and iterations.
 
+    ``observations`` [n, ...] and ``rewards`` (low, high): all observations that there are, where they are few, and the only two
+    rewards, where there are no others. A decoder of rewards may then have a head for each.
+
     ``unit_actions``: policies have [-1, 1] in the place of the range of each axis of ``action_space`` with finite bounds. The
     family's functions, and environments made of it, take actions from ``action_space`` all the same.
 
@@ -74,6 +77,8 @@ class TaskFamily(FuncEnv):
     list_hashes: Mapping[str, str] = {}
     measures: Mapping[str, str] = {}
     training_settings: dict[str, dict[str, Any]] = {}  # noqa: RUF012 - replaced by subclasses, never changed
+    observations: Any = None
+    rewards: tuple[float, float] | None = None
     unit_actions: bool = False
     calls_host: bool = False
     on_host: bool = False

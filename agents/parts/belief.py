@@ -11,9 +11,9 @@ import numpy as np
 from flax import linen as nn
 
 from agents.parts.actor_critic import action_parts, as_row
-from agents.parts.encoding import row_of
 from agents.parts.memory import memory_of
 from agents.parts.networks import LECUN, mlp
+from agents.parts.reward_decoders import RewardDecoder, Transition, joined, rows_of
 from metarl.interfaces import Key, Params, Tree
 from metarl.trial import Feedback
 
@@ -31,15 +31,6 @@ class Elbo(NamedTuple):
     bound: jax.Array
     log_likelihood: jax.Array
     kl: jax.Array
-
-
-class Transition(NamedTuple):
-    """A step: observations before and after it, action and reward; leaves [...] or, along a trial, [S, ...]."""
-
-    observation: jax.Array
-    action: Any
-    reward: jax.Array
-    next_observation: jax.Array
 
 
 class Inference(NamedTuple):
@@ -67,26 +58,24 @@ def inference(
     family: Any,
     memory: nn.Module,
     latent_size: int,
-    hidden_sizes: tuple[int, ...],
+    rewards: RewardDecoder,
+    hidden_sizes: tuple[int, ...] | None = None,
     *,
     called: str = "memory",
-    from_action: bool = True,
-    transitions: bool = False,
 ) -> Inference:
-    """A recurrent encoder of a trial so far, and decoders with hidden layers of ReLU.
+    """A recurrent encoder of a trial so far, and decoders.
 
     The encoder reads in step t what `agents.parts.actor_critic.as_row` has: the observation, and action, reward and end of the
-    step before. Rewards and next observations are decoded as Gaussians of variance 1/2, whose log-likelihood is minus
-    the squared error; of observations, minus its mean over their numbers.
+    step before. Next observations are decoded as Gaussians, whose log-likelihood is minus the mean of the squared errors of
+    their numbers.
 
     Args:
         family: with ``observation_space``, a Box, and ``action_space``.
         memory: a flax module that remembers, see `agents.parts.memory.memory_of`.
         latent_size: L.
-        hidden_sizes: of each decoder.
+        rewards: what decodes them, for latents of this size.
+        hidden_sizes: of ReLU, of what decodes next observations from observation and action; None where they are not decoded.
         called: how messages call the memory.
-        from_action: a reward is decoded from observation, action and next observation; else from the next observation alone.
-        transitions: next observations are decoded too, from observation and action.
 
     Raises:
         ValueError: in one line: a memory that does not fit.
@@ -97,14 +86,14 @@ def inference(
     kept = memory_of(memory, num_seen + num_done + 3, called)
     # Small heads: before anything is learned a belief is almost N(0, I).
     heads = mlp((kept.num_outputs,), (), 2 * latent_size, "relu", nn.initializers.variance_scaling(0.01, "fan_in", "normal"), 0)
-    num_given = num_seen + (num_seen + num_done if from_action else 0)
-    of_reward = mlp((latent_size + num_given,), hidden_sizes, 1, "relu", LECUN, 0)
-    of_next = mlp((latent_size + num_seen + num_done,), hidden_sizes, num_seen, "relu", LECUN, 0)
+    of_next = None
+    if hidden_sizes is not None:
+        of_next = mlp((latent_size + num_seen + num_done,), hidden_sizes, num_seen, "relu", LECUN, 0)
 
     def init(key):
         key_memory, key_heads, key_reward, key_next = jax.random.split(key, 4)
         encoder = {"memory": kept.init(key_memory), "heads": heads.init(key_heads)}
-        decoder = {"reward": of_reward.init(key_reward)} | ({"next": of_next.init(key_next)} if transitions else {})
+        decoder = {"reward": rewards.init(key_reward)} | ({} if of_next is None else {"next": of_next.init(key_next)})
         return {"encoder": encoder, "decoder": decoder}
 
     def believe(params, y):
@@ -119,21 +108,14 @@ def inference(
         _, y = kept.replay(params["encoder"]["memory"], memory, rows, mask)
         return believe(params, y)
 
-    def done(step):
-        taken = step.action if isinstance(step.action, tuple) else (step.action,)
-        return [jnp.ravel(row_of(space, action)) for space, action in zip(actions, taken, strict=True)]
-
-    def joined(*parts):
-        return jnp.concatenate([jnp.ravel(x).astype(float) for x in parts])
-
     def reward(params, latent, step):
-        given = (step.observation, *done(step)) if from_action else ()
-        return of_reward.apply(params["decoder"]["reward"], joined(latent, *given, step.next_observation))[0]
+        return rewards.expected(params["decoder"]["reward"], latent, step)
 
     def decode(params, latent, step):
-        likelihood = -((reward(params, latent, step) - step.reward) ** 2)
-        if transitions:
-            seen = of_next.apply(params["decoder"]["next"], joined(latent, step.observation, *done(step)))
+        likelihood = rewards.log_likelihood(params["decoder"]["reward"], latent, step)
+        if of_next is not None:
+            given = joined(latent, step.observation, *rows_of(actions, step.action))
+            seen = of_next.apply(params["decoder"]["next"], given)
             likelihood -= jnp.mean((seen - jnp.ravel(step.next_observation).astype(float)) ** 2)
         return likelihood
 

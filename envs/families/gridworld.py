@@ -39,6 +39,7 @@ class GridNavigation(TaskFamily):
 
     horizon = 15
     training_settings = training.GRID
+    rewards = (ELSEWHERE, ON_GOAL)
     action_space = Discrete(len(MOVES))
     observation_space = Box(-1.0, 1.0, (2,), np.float32)
 
@@ -51,6 +52,7 @@ class GridNavigation(TaskFamily):
         goals: Any = cells[np.any(cells >= CORNER, axis=1)].astype(np.int32)
         self.goals = Cell(goals)
         self.held_out_list = shuffled(self.goals)
+        self.observations = np.asarray(self._scaled(cells), np.float32)
 
     def sample_task(self, key):
         return pick(self.goals, key)

@@ -75,17 +75,16 @@ BANDIT: Settings = {
     "gradient": {"hidden_sizes": (32, 32), "activation": "relu", "gamma": 0.95, "inner_lr": 0.5, "num_tasks": 20},
 }
 TABULAR: Settings = {"memory": _TRIALS | {"trial_episodes": 10, "gae_lambda": 0.9, "memory_size": 128, "entropy_cost": 0.01}}
-# varibad: C, lmzintgraf/varibad, its encoder, decoder and KL; T, their updates after PPO on 500 trials, where C has 3 after 16.
+# varibad: C, lmzintgraf/varibad, its encoder, decoder and KL; ours, updates after PPO on 500 trials, where C has 3 after 16.
 GRID: Settings = {
     "memory": _TRIALS | {"trial_episodes": 4, "gamma": 0.97, "gae_lambda": 0.95, "entropy_cost": 0.02},
     "varibad": {
         "memory_size": 64,
         "decoder_sizes": (32, 32),
-        "decode_from_action": False,
+        "decode_rewards": "heads",
         "kl_weight": 0.01,
         "belief_updates": 20,
         "belief_trials": 50,
-        "belief_terms": 10,
     },
 }
 # T, the first value tried, for promp; the other numbers: C, ProMP.
@@ -111,5 +110,6 @@ LOCOMOTION: Settings = {
 META_WORLD: Settings = {
     "any": {"num_tasks": 20, "num_episodes": 10},  # C: metaworld-algorithms' MAML-TRPO for ML10
     "memory": {"num_tasks": 20, "num_episodes": 1, "trial_episodes": 3, "gae_lambda": 0.95, "normalize_rewards": True},
+    "pearl": {"gae_lambda": 1.0},  # it learns from single steps; the others of these not tried
     "random": {"num_iterations": 1},
 }

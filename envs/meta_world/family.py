@@ -78,6 +78,10 @@ def meta_world_ml45(
     return _family(meta_world_ml45.__name__, "ML45", None, reward, seed, horizon, vectorization, num_workers, timeout)
 
 
+for _maker in (meta_world_ml1, meta_world_ml10, meta_world_ml45):  # who trains asks what is registered, before it is made
+    setattr(_maker, "training_settings", training.META_WORLD)  # noqa: B010 - a function's, which mypy does not know
+
+
 def _family(
     owner: str,
     which: str,

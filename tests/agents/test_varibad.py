@@ -10,13 +10,16 @@ from flax import linen as nn
 from gymnasium.spaces import Box
 
 import agents
-from agents.parts import ring
-from agents.parts.belief import Belief, Transition, elbo, inference, kl_divergence
+import envs
+from agents.parts.belief import Belief, elbo, inference, kl_divergence
+from agents.parts.reward_decoders import Transition, by_heads, by_network
 from agents.parts.trials import play_trials
-from agents.varibad import VariBad, believing, feedback_along
+from agents.varibad import REWARD_DECODERS, VariBad, believing, feedback_along
+from envs.families.gridworld import Cell
 from tests.agents.probe import Guess
 from tests.agents.test_rl2 import BOX, DISCRETE, world_of
 
+GRID = envs.make("metarl/GridNavigation-v0")
 OWN = VariBad(latent_size=2, memory_size=6, decoder_sizes=(5,))
 SMALL = {
     "num_tasks": 2,
@@ -35,7 +38,7 @@ SMALL = {
 def played(family):
     """The parts of the agent, their parameters, and 6 trials of 3 episodes of at most 5 steps, in a row each."""
     rollouts = world_of(family).rollouts
-    inferring = inference(family, nn.GRUCell(6), 2, (5,), transitions=True)
+    inferring = inference(family, nn.GRUCell(6), 2, by_network(family, 2, (5,), from_action=True), (5,))
     actor_critic = believing(rollouts, inferring, OWN)
 
     @jax.jit
@@ -156,20 +159,29 @@ def test_the_policys_gradient_stops_at_the_belief_unless_told_otherwise():
 def test_rewards_are_decoded_from_the_next_observation_alone_where_asked():
     step = Transition(jnp.zeros(1), jnp.zeros(1), jnp.zeros(()), jnp.ones(1))
     for from_action in (False, True):
-        inferring = inference(BOX, nn.GRUCell(4), 2, (5,), from_action=from_action)
-        params = inferring.init(jax.random.key(1))
-        expected = functools.partial(inferring.reward, params, jnp.ones(2))
+        decoder = REWARD_DECODERS["transition" if from_action else "next"](BOX, 2, (5,))
+        expected = functools.partial(decoder.expected, decoder.init(jax.random.key(1)), jnp.ones(2))
         assert (expected(step) != expected(step._replace(action=jnp.ones(1)))) == from_action
         assert expected(step) != expected(step._replace(next_observation=jnp.full(1, -1.0)))
 
 
-def test_a_ring_keeps_the_newest_rows_and_draws_no_other():
-    kept = ring.empty({"x": jnp.zeros(2)}, 5)
-    for first in (0, 3, 6):
-        kept = ring.added(kept, {"x": jnp.arange(first, first + 3.0)[:, None] * jnp.ones(2)})
-        there = sorted(set(np.asarray(ring.drawn(kept, jax.random.key(first), 200)["x"][:, 0])))
-        assert there == list(range(max(0, first - 2), first + 3))
-    assert int(kept.filled) == 5
+def test_a_head_for_each_observation_gives_the_probability_of_the_higher_reward():
+    grid = envs.make("metarl/GridNavigation-v0", size=3)
+    decoder = by_heads(grid, 2, ())
+    params = decoder.init(jax.random.key(0))
+    dense = jax.tree.map(np.asarray, params["params"]["Dense_0"])
+    latent = np.array([0.7, -1.2])
+    share = 1 / (1 + np.exp(-(latent @ dense["kernel"] + dense["bias"])))
+    assert len(share) == 9 and np.ptp(share) > 0.1
+    low, high = grid.rewards
+    expected, likelihood = (jax.jit(functools.partial(f, params, latent)) for f in (decoder.expected, decoder.log_likelihood))
+    for k, cell in enumerate(np.ndindex(3, 3)):
+        here, goal = jnp.asarray(cell), Cell(jnp.array([2, 1]))
+        step = Transition(jnp.zeros(2), 0, grid.reward(None, 0, here, None, goal), grid.observation(here, None, goal))
+        assert step.reward == np.float32(high if cell == (2, 1) else low)
+        np.testing.assert_allclose(expected(step), low + (high - low) * share[k], rtol=1e-5)
+        np.testing.assert_allclose(likelihood(step), np.log(share[k] if cell == (2, 1) else 1 - share[k]), rtol=1e-5)
+        assert expected(step) == expected(step._replace(action=3, observation=jnp.ones(2)))
 
 
 def test_the_buffer_holds_the_newest_trials_and_training_resumes_with_it_bit_for_bit():
@@ -180,8 +192,8 @@ def test_the_buffer_holds_the_newest_trials_and_training_resumes_with_it_bit_for
         state, metrics = step(state, jax.random.key(i))
         states.append(state)
     buffer = state.opt_state[2][1]
-    assert int(buffer.filled) == 10 == int(metrics["belief/buffer_trials"]) and int(buffer.position) == 18 % 10
-    assert buffer.rows["reward"].shape == (10, 10) and np.any(np.asarray(buffer.rows["reward"]), axis=1).all()
+    assert buffer.size.tolist() == [10] == [int(metrics["belief/buffer_trials"])] and buffer.place.tolist() == [18 % 10]
+    assert buffer.rows["reward"].shape == (1, 10, 10) and np.any(np.asarray(buffer.rows["reward"]), axis=2).all()
     stored = jax.tree.map(np.asarray, states[2])
     again, _ = step(jax.tree.map(jnp.asarray, stored), jax.random.key(2))
     for one, other in zip(jax.tree.leaves(state), jax.tree.leaves(again), strict=True):
@@ -215,6 +227,21 @@ class Pictures(Guess):
         (Guess(), {"buffer_trials": 5}, "^buffer_trials is 5, but a meta-iteration plays 6 trials"),
         (Guess(), {"belief_terms": 5}, "^belief_terms is 5, but a trial has 4 steps; lower it"),
         (Guess(), {"memory": "gruu"}, "^No memory 'gruu'. Did you mean 'gru'"),
+        (
+            Guess(),
+            {"decode_rewards": "heads"},
+            "^decode_rewards is heads, which needs all observations and the two rewards",
+        ),
+        (
+            GRID,
+            {"decode_rewards": "heads", "normalize_rewards": True},
+            "^decode_rewards is heads, .* normalize_rewards out",
+        ),
+        (
+            GRID,
+            {"decode_rewards": "heads", "normalize_observations": True},
+            "^decode_rewards is heads, .* normalize_observations out",
+        ),
         (Guess(), {"latent_size": 0}, "latent_size is 0, but must be at least 1"),
         (Guess(), {"network": nn.GRUCell(4)}, "memory_size is 4, but network: GRUCell has a size of its own"),
     ],

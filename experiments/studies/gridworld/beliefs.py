@@ -9,7 +9,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from agents.parts.actor_critic import in_units
-from agents.parts.belief import Belief, Transition, sampled
+from agents.parts.belief import Belief, sampled
+from agents.parts.reward_decoders import Transition
 from agents.varibad import inference_on
 from envs.families.gridworld import ELSEWHERE, ON_GOAL
 from experiments.evaluation import Trained

@@ -15,6 +15,7 @@ from tests.experiments.conftest import SMALL
 
 pytestmark = pytest.mark.usefixtures("settings_of_families")
 AGENTS = [name for name in agents.registered() if KIND in agents.find(name).serves]
+CONTINUOUS = [f"metarl/{name}-v0" for name in ("Navigation2D", "Navigation2DSparse", "NavigationCorner", "HalfCheetahVel")]
 
 
 class Told(Guess):
@@ -54,6 +55,19 @@ for family in (Told, Typo, NoDict, NoAgent):
 )
 def test_the_more_special_goes_first(agent, expected):
     assert suggested("told/Told-v0", agent) == expected
+
+
+@pytest.mark.parametrize("env", envs.META_WORLD)
+def test_meta_worlds_own_reach_whoever_trains_on_it(env):
+    assert suggested(env, "maml")["num_episodes"] == 10
+    assert suggested(env, "rl2")["trial_episodes"] == 3
+
+
+@pytest.mark.parametrize("env", [*CONTINUOUS, *envs.META_WORLD])
+def test_no_family_asks_pearl_for_what_it_refuses(env):
+    """It is told what agents with a memory are, but learns from single steps, and fills the box of actions by itself."""
+    found = suggested(env, "pearl")
+    assert found.get("gae_lambda", 1.0) == 1.0 and found.get("action_scale", 1.0) == 1.0
 
 
 def test_train_uses_them_and_says_so_but_for_what_the_user_gives(tmp_path, capsys):
