@@ -1,5 +1,6 @@
 """Libraries that take long to import, and that most commands need late or not at all."""
 
+import functools
 import importlib
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +14,8 @@ class Later:
     """
 
     def __init__(self, name: str, prepare: Callable[[], None] = lambda: None):
-        """``prepare`` is called before the import."""
-        self._name, self._prepare = name, prepare
+        """``prepare`` is called once, before the import."""
+        self._name, self._prepare = name, functools.cache(prepare)
 
     def __getattr__(self, name: str) -> Any:
         """What the module has under a name."""
