@@ -141,8 +141,8 @@ def build(config: FewShotConfig, *, shots: int = 0, family: Any = None, task_map
 
 def run(config: FewShotConfig) -> None:
     """Meta-train, evaluate, and write the run folder."""
-    config = resolve(config)
-    split = build_for_test(config)[config.test_shots[0]].family.split  # refuses what could not be tested, too
+    resolved = resolve(config)
+    split = build_for_test(resolved)[resolved.test_shots[0]].family.split  # refuses what could not be tested, too
     lists = None if split is None else {"train": split.train_hash, "held_out": split.held_out_hash}
     if split is not None:
         print(f"trained on: {' '.join(split.train)}\nheld out: {' '.join(split.held_out)} (SHA-256 {split.held_out_hash[:12]})")

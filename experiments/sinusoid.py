@@ -104,7 +104,6 @@ def build(config: SinusoidConfig, num_shots: int, *, test: bool = False, task_ma
 
 def run(config: SinusoidConfig) -> None:
     """Meta-train, evaluate, and write the run folder."""
-    config = resolve(config)
     keep = None if protocols.PROTOCOLS[config.protocol].select else checkpoint.KEEP
     build_for_training = lambda config, task_map: build(config, config.train_shots, task_map=task_map)
     experiment.run(EXPERIMENT, config, build_for_training, finish, keep=keep, resolve=resolve)

@@ -21,13 +21,14 @@ from experiments.training.devices import choose_batch, choose_devices, spread
 from experiments.training.experiment import Experiment
 from experiments.training.memory import refuse_too_large_state
 from experiments.training.session import one_per_seed, train_and_evaluate
-from experiments.training.settings import declared, flat, parse_run, stored_as
+from experiments.training.settings import declared, flat, parse_run, stored_as, swept_name
 from experiments.training.suggested import from_family, from_table, told
 from metarl.tasks import TaskMap
 
 
 def train(config: TrainConfig) -> None:
     """Meta-train as ``config`` says and write the run folder, or one for each of several seeds."""
+    refuse_hosts(config)
     with group.joined(config.hosts, config.hosts_wait) as processes:
         _train(config, processes)
 
@@ -38,8 +39,6 @@ def _train(config: TrainConfig, processes: group.Group) -> None:
         mine = {"run_dir": Path(settings["run_dir"]), "hosts": config.hosts, "hosts_wait": config.hosts_wait}
         config = stored_as(TrainConfig, KIND, settings | mine)
     if config.sweep:
-        if config.hosts is not None:
-            raise UserError("--sweep is given with --hosts, but a sweep is trained by one process; leave one of them out.")
         together = functools.partial(_train_together, processes=processes)
         learner_of = lambda each: build(each).learner
         sweep.sweep(config, KIND, resolve=_resolve_aloud, learner_of=learner_of, train=together)
@@ -47,6 +46,12 @@ def _train(config: TrainConfig, processes: group.Group) -> None:
         return
     config = _resolve_aloud(config)
     _train_together(config, one_per_seed(config), (), processes)
+
+
+def refuse_hosts(config: TrainConfig) -> None:
+    """Refuse a sweep by several processes, before anybody waits for the others."""
+    if config.sweep and config.hosts is not None:
+        raise UserError("--sweep is given with --hosts, but a sweep is trained by one process; leave one of them out.")
 
 
 def _resolve_aloud(given: TrainConfig) -> TrainConfig:
@@ -72,7 +77,8 @@ def _train_together(whole: TrainConfig, runs: Sequence[TrainConfig], names: Sequ
     task_map = spread(config.devices, config.task_batch)
     built = build(config, task_map=task_map)
     execution = loop.execution_of(config, "remat" in agent.uses, task_map, processes)
-    execution = execution._replace(memory_flags=memory_terms.advice(config, built.family, execution.memory_flags))
+    others = execution.memory_flags + (" or fewer values of --sweep" if names else "")
+    execution = execution._replace(memory_flags=memory_terms.advice(config, built.family, others))
     refuse_too_large_state(built.learner, len(runs), execution.memory_flags)
     start = None
     if config.start_from is not None:
@@ -157,13 +163,14 @@ def main(args: Sequence[str] | None = None) -> None:
     # Nothing may compute before several processes have met.
     config = parsed(defaults=from_table if "hosts" in given else from_family)
     refuse_without_effect(config, given)
+    refuse_hosts(config)
     with group.joined(config.hosts, config.hosts_wait) as processes:
         config = parsed(defaults=from_family) if "hosts" in given else config
         if not config.resume:
             taken = from_source(given)
             if taken:
                 print(f"Settings not given are those of {config.start_from}.", flush=True)
-            swept = dict.fromkeys(sweep.swept_names(config.sweep), "")
+            swept = dict.fromkeys(map(swept_name, config.sweep), "")
             for line in told(swept | given, config.env, config.agent, taken):
                 print(line, flush=True)
         _train(config, processes)

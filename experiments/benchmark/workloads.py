@@ -61,9 +61,10 @@ def of_agent(
     horizon: int,
     hidden_sizes: tuple[int, ...] = (100, 100),
     env_options: tuple[str, ...] = (),
+    devices: int | None = None,
     **own: Any,
 ) -> Workload:
-    """The same with any agent, and ``own`` settings of it."""
+    """The same with any agent, and ``own`` settings of it; ``devices`` as of the command."""
     shape: dict[str, Any] = {
         "num_tasks": num_tasks,
         "num_episodes": num_episodes,
@@ -73,7 +74,7 @@ def of_agent(
     }
     config = settings(env, agent=agent, env_options=env_options, **shape)
     family = family_of(config)
-    task_map = spread(choose_devices(None, num_tasks, family), choose_batch(None, family))
+    task_map = spread(choose_devices(devices, num_tasks, family), choose_batch(None, family))
     shape |= {"env": env, "devices": devices_of(task_map), "task_batch": task_map.batch_size}
     learner = build(config, task_map=task_map).learner
     adapts = hasattr(config.own, "num_inner_steps")

@@ -1,5 +1,6 @@
 """Libraries that take long to import, and that most commands need late or not at all."""
 
+import functools
 import importlib
 from collections.abc import Callable
 from typing import Any
@@ -14,13 +15,11 @@ class Later:
 
     def __init__(self, name: str, prepare: Callable[[], None] = lambda: None):
         """``prepare`` is called once, before the import."""
-        self._name, self._prepare, self._prepared = name, prepare, False
+        self._name, self._prepare = name, functools.cache(prepare)
 
     def __getattr__(self, name: str) -> Any:
         """What the module has under a name."""
         if name.startswith("__"):  # asked for by whoever looks at the object, such as a documentation tool
             raise AttributeError(name)
-        if not self._prepared:
-            self._prepared = True
-            self._prepare()
+        self._prepare()
         return getattr(importlib.import_module(self._name), name)

@@ -177,7 +177,7 @@ def evaluate_into(folder: Path, agent: Trained, config: EvaluateConfig, settings
         "adapts_by": declaration.adapts_by,
         "num_episodes": config.num_episodes or settings["num_episodes"],
         "step_scale": list(config.step_scale or settings.get("test_step_scale") or (1.0,)),
-        **({} if config.horizon is None else {"horizon": config.horizon}),
+        "horizon": int(agent.family.horizon),
         **found,
     }
     write_json(folder / "evaluation.json", result)

@@ -15,6 +15,7 @@ from experiments.reporting.tables import tasks_of
 from experiments.reporting.tails import improvement, tails
 from experiments.runs.folder import EXECUTION, NOT_SETTINGS, load_json, read_config
 from experiments.runs.metrics_file import sound_lines
+from experiments.runs.sweep_folder import combination_folders, combination_of, runs_in
 
 # What must be the same for a comparison to mean anything, and how to say it.
 MUST_AGREE = {
@@ -92,8 +93,7 @@ def gather(folders: tuple[Path, ...]) -> Comparison:
     """
     if not folders:
         raise UserError("give at least one run folder.")
-    found = [run for folder in folders for run in find_runs(folder)]
-    runs = [Run(run, read_config(run), read_evaluation(run), read_lines(run)) for run in found]
+    runs = [run for folder in folders for run in read_runs(folder)]
     refuse_unlike(runs)
     refuse_other_settings(runs)
     runs, left_out = finite_everywhere(runs)
@@ -148,10 +148,20 @@ def _without(result: dict[str, Any], lost: set[int]) -> dict[str, Any]:
     return result | per_task | {"num_tasks": len(kept)} | ({"measures": measures} if measures else {})
 
 
+def read_runs(folder: Path) -> list[Run]:
+    """The runs of a folder; each combination of a sweep counts as an agent of its own, called by its settings."""
+    runs = [Run(run, read_config(run), read_evaluation(run), read_lines(run)) for run in find_runs(folder)]
+    if not combination_folders(folder):
+        return runs
+    return [run._replace(result=run.result | {"agent": f"{run.result['agent']} {combination_of(run.folder)}"}) for run in runs]
+
+
 def find_runs(folder: Path) -> list[Path]:
-    """The folder itself if it is a run, or the runs directly inside it."""
+    """The folder itself if it is a run, the runs directly inside it, or those of a sweep."""
     if (folder / "config.json").is_file():
         return [folder]
+    if combination_folders(folder):
+        return runs_in(folder)
     inside = sorted(path.parent for path in folder.glob("*/config.json"))
     if not inside:
         raise UserError(f"{folder} is not a run and holds none.")
@@ -194,11 +204,17 @@ def refuse_unlike(runs: list[Run]) -> None:
 
 def _refuse_different(one: Run, other: Run, names: dict[str, str]) -> None:
     for name, words in names.items():
-        values = [adapts_by(run.result) if name == "adapts_by" else run.result.get(name) for run in (one, other)]
-        if values[0] != values[1]:
+        values = [_said(run, name) for run in (one, other)]
+        if values[0] != values[1] and not (name == "horizon" and None in values):  # older evaluations do not say theirs
             raise UserError(
                 f"{one.folder} and {other.folder} differ in their {words}: {values[0]} and {values[1]}; evaluate both alike."
             )
+
+
+def _said(run: Run, name: str) -> Any:
+    if name == "horizon":  # of an older evaluation that of training, if it was given
+        return run.result.get(name, run.config["settings"].get(name))
+    return adapts_by(run.result) if name == "adapts_by" else run.result.get(name)
 
 
 def refuse_other_settings(runs: list[Run]) -> None:
@@ -209,7 +225,7 @@ def refuse_other_settings(runs: list[Run]) -> None:
         if "start_from" in settings:  # each seed may have begun where another run's seed ended
             began = run.config.get("started_from") or {}
             settings["start_from"] = {name: began.get(name) for name in ("env", "agent", "iteration")}
-        other, expected = first.setdefault(settings["agent"], (run.folder, settings))
+        other, expected = first.setdefault(run.result["agent"], (run.folder, settings))
         for name, value in settings.items():
             if name in expected and value != expected[name]:  # older runs also name settings that their agent does not have
                 raise UserError(

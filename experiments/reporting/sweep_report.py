@@ -68,8 +68,15 @@ def _product(sweep: dict[str, list[Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def same_sums(rows: list[Row]) -> bool:
+    """Whether scores can be compared: returns of other horizons are sums over other numbers of steps."""
+    return len({row.values.get("horizon") for row in rows}) == 1
+
+
 def best_of(rows: list[Row]) -> Row | None:
-    """The combination with the greatest mean score on training tasks; None if none was finite."""
+    """The combination with the greatest mean score on training tasks; None if none was finite, or they are not `same_sums`."""
+    if not same_sums(rows):
+        return None
     best = max(rows, key=lambda row: row.mean)
     return best if math.isfinite(best.mean) else None
 
@@ -85,6 +92,8 @@ def table_of(rows: list[Row]) -> Table:
         counts = [str(len(row.scores)), *[str(row.skipped)] * skipped]
         cells.append([*map(shown, row.values.values()), *settled, *counts, "best" if row is best else ""])
     caption = f"Score after adaptation on training tasks, mean of the last {SHARE:.0%} of the meta-iterations; t intervals."
+    if not same_sums(rows):
+        caption += " None is called best: returns of other horizons are sums over other numbers of steps."
     return Table(headings, cells, title="Sweep", words=(len(headings) - 1,), caption=caption)
 
 

@@ -22,7 +22,7 @@ from experiments.cli.flags import flag
 from experiments.runs import wandb_run
 from experiments.runs.seed_folders import seed_folder, seed_folders
 from experiments.runs.strangers import refuse_crafted, refuse_links
-from experiments.runs.sweep_folder import SWEEP, combination_folders
+from experiments.runs.sweep_folder import SWEEP
 
 NOT_SETTINGS = (
     "run_dir",
@@ -145,6 +145,19 @@ def read_config(run_dir: Path) -> dict[str, Any]:
     if "experiment" not in config and config["settings"].get("agent") == "mann":  # which had a network of its own then
         config["settings"] |= {"hidden_sizes": [40, 40], "activation": "relu"}
     return config
+
+
+def read_sweep(parent: Path) -> dict[str, Any]:
+    """sweep.json of a sweep.
+
+    Raises:
+        UserError: it was not written by metarl.
+    """
+    about = load_json(parent / SWEEP)
+    if not all(isinstance(about.get(name), dict) for name in ("settings", "sweep")):
+        raise UserError(f"{parent / SWEEP} was not written by metarl; give another folder.")
+    refuse_crafted(parent / SWEEP, about)
+    return about
 
 
 def load_json(path: Path) -> dict[str, Any]:
@@ -292,12 +305,9 @@ def stored_settings(run_dir: Path) -> dict[str, Any]:
     """The settings of a run, or of the runs of several seeds that lie in a folder; empty if there are none."""
     if (run_dir / CONFIG).is_file():
         return read_config(run_dir)["settings"] | {"run_dir": run_dir}
+    if (run_dir / SWEEP).is_file():
+        return read_sweep(run_dir)["settings"] | {"run_dir": run_dir}
     folders = seed_folders(run_dir)
-    if combinations := combination_folders(run_dir):
-        about = load_json(run_dir / SWEEP)
-        begun = next((found for each in combinations if (found := stored_settings(each))), {})
-        whole = {"run_dir": run_dir, "sweep": about.get("words"), "seed": about.get("seed"), "seeds": about.get("seeds")}
-        return begun and begun | whole
     if not folders:
         return {}
     first, last = min(folders), max(folders)

@@ -112,17 +112,18 @@ def run(
 
     Args:
         experiment: whose run this is.
-        config: resolved settings.
-        build: (settings, how tasks are worked on) -> what they describe.
+        config: settings, as given.
+        build: (resolved settings, how tasks are worked on) -> what they describe.
         evaluate: (settings, config.json) -> evaluates the newest checkpoint.
         keep: how many of the newest checkpoints stay; all if None.
         probe: (settings, state) -> metrics for the first and the last line of metrics.jsonl.
         task_lists: what tells given tasks from others, by their names; a run is not resumed on others.
-        resolve: refuses bad settings of a combination of a sweep.
+        resolve: refuses bad settings, and fills in what depends on others: of a sweep those of each combination.
     """
     kind, place = experiment.kind, lambda config: spread(_devices(config), config.task_batch)
     train = functools.partial(_train, experiment, build, evaluate, keep, probe, task_lists)
     if not config.sweep:
+        config = resolve(config)
         return train(config, one_per_seed(config), ())
     sweep.sweep(config, kind, resolve=resolve, learner_of=lambda each: build(each, place(each)).learner, train=train)
     sweep_report.write(config.run_dir)

@@ -85,9 +85,9 @@ def parse_run(
         raise UserError(f"{first} was made with --agent {stored['agent']}, not {agent}; leave the flag out to resume.")
     declaration = declared(agent, kind)
     of_family = defaults({name: begins_from[name] for name in ("env",) if name in begins_from} | given, agent)
-    if "sweep" in given:  # a combination that diverges is a result, and no reason to stop the others
-        of_family = {"on_nonfinite": "skip"} | of_family
-    flags = flags_of(config, agent, kind, of_family | begins_from | {"agent": agent} | stored)
+    # In a sweep a combination that diverges is a result, and no reason to stop the others.
+    of_sweep = {"on_nonfinite": "skip"} if "sweep" in given else {}
+    flags = flags_of(config, agent, kind, of_family | begins_from | of_sweep | {"agent": agent} | stored)
     known = {field.name for field in dataclasses.fields(flags)}
     for name, value in given.items():
         if name not in known:
@@ -98,15 +98,18 @@ def parse_run(
                 raise UserError(f"{flag(name)} is {given[name]}, but --network has layers of its own; leave one of them out.")
     description = f"{config.__doc__}\n\nAgent {agent}: {inspect.cleandoc(declaration.make.__doc__ or agent)}"
     parsed: Any = parse(flags, args, prog, description)
-    both = [word for word in getattr(parsed, "sweep", ()) if _name_swept(word) in given]
-    if both:
-        name = _name_swept(both[0])
-        raise UserError(f"{flag(name)} is {given[name]}, but --sweep {both[0]} gives its values; leave one of them out.")
+    for word in getattr(parsed, "sweep", ()):
+        name = swept_name(word)
+        both = next((each for each in (name, f"no_{name}") if each in given), None)
+        if both is not None:
+            said = f"{flag(both)} is {given[both] or 'given'}"
+            raise UserError(f"{said}, but --sweep {word} gives the values of {name}; leave one of them out.")
     return from_flat(config, kind, vars(parsed))
 
 
-def _name_swept(word: str) -> str:
-    return word.partition("=")[0].strip().replace("-", "_")
+def swept_name(word: str) -> str:
+    """The setting that ``--sweep NAME=VALUE,...`` names."""
+    return word.partition("=")[0].strip().removeprefix("--").replace("-", "_")
 
 
 def flags_of(config: type, agent: str, kind: Kind, defaults: dict[str, Any]) -> type:

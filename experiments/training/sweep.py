@@ -14,12 +14,12 @@ import numpy as np
 from agents.agent import Kind, hyperparameters
 from experiments.cli.errors import UserError
 from experiments.cli.flags import flag
-from experiments.runs.folder import CONFIG, EVALUATION, EXECUTION, NOT_SETTINGS, load_json, write_json
+from experiments.runs.folder import CONFIG, EVALUATION, EXECUTION, NOT_SETTINGS, write_json
 from experiments.runs.seed_folders import seed_folders
-from experiments.runs.sweep_folder import SWEEP, WRITTEN, folder_name, shown
+from experiments.runs.sweep_folder import SWEEP, WRITTEN, combination_folders, folder_name, shown
 from experiments.training.seeds import Swept
 from experiments.training.session import one_per_seed
-from experiments.training.settings import changed, common, declared, flat, own
+from experiments.training.settings import changed, common, declared, flat, own, swept_name
 from metarl.interfaces import MetaLearner
 
 # What decides on other flags, or on what a run is compared with: a command of its own for each value.
@@ -44,11 +44,6 @@ class Combination(NamedTuple):
     config: Any
 
 
-def swept_names(words: Sequence[str]) -> list[str]:
-    """The settings that ``--sweep NAME=VALUE,...`` names."""
-    return [word.partition("=")[0].strip().removeprefix("--").replace("-", "_") for word in words]
-
-
 def read(config: Any, kind: Kind) -> dict[str, list[Any]]:
     """``config.sweep`` as setting -> values.
 
@@ -60,7 +55,8 @@ def read(config: Any, kind: Kind) -> dict[str, list[Any]]:
     of_runs = {name: hints[name] for name in flat(config, kind) if name in hints}
     kinds = of_runs | {name: of_agent[name].type for name in own(config, kind)}
     found: dict[str, list[Any]] = {}
-    for name, word in zip(swept_names(config.sweep), config.sweep, strict=True):
+    for word in config.sweep:
+        name = swept_name(word)
         _, equals, values = word.partition("=")
         if not equals or not values.strip():
             raise UserError(f"--sweep is {word!r}, but must be NAME=VALUE,VALUE, such as inner_lr=0.05,0.1.")
@@ -73,7 +69,8 @@ def read(config: Any, kind: Kind) -> dict[str, list[Any]]:
         if name in found:
             raise UserError(f"--sweep names {name} twice; give all of its values in one.")
         found[name] = [_value(kinds[name], each.strip(), word) for each in values.split(",")]
-        twice = [value for i, value in enumerate(found[name]) if value in found[name][:i]]
+        folders = [folder_name({name: value}) for value in found[name]]
+        twice = [value for i, value in enumerate(found[name]) if folders[i] in folders[:i]]
         if twice:
             raise UserError(f"--sweep {word}: {shown(twice[0])} stands there twice; leave one out.")
     return found
@@ -133,9 +130,10 @@ def sweep(
     values = read(config, kind)
     found = combinations(config, kind, values)
     found = [each._replace(config=resolve(each.config)) for each in found]
-    for each in found:
-        learner_of(each.config)  # refuses what cannot be before any of them begins
-    _prepare(config, values, found)
+    for each in found:  # refuses what cannot be before any of them begins
+        learner_of(each.config)
+        one_per_seed(each.config)
+    _prepare(config, kind, values, found)
     programs = list(in_programs(found, _numbers(found, values), kind, learner_of))
     runs = f"{len(found)} combinations" + ("" if config.seeds is None else f" of {config.seeds} seeds each")
     print(f"sweep: {runs}, in {len(programs)} program{'s' * (len(programs) > 1)}.", flush=True)
@@ -170,7 +168,10 @@ def in_programs(
 
 
 def looked_at(config: Any, kind: Kind, names: Sequence[str], learner_of: Callable[[Any], MetaLearner]) -> list[str]:
-    """Those of the named settings whose value is needed while the program is made, and which no program can have as input."""
+    """Those of the named settings whose value is needed while the program is made, and which no program can have as input.
+
+    Every combination was made before, so whatever fails now fails because the value is not known: a comparison, a look-up.
+    """
 
     def fails(names: Sequence[str]) -> bool:
         def once(numbers: dict[str, Any], key: jax.Array) -> Any:
@@ -179,7 +180,7 @@ def looked_at(config: Any, kind: Kind, names: Sequence[str], learner_of: Callabl
 
         try:
             jax.eval_shape(once, {name: np.float32(0.5) for name in names}, jax.random.key(0))
-        except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):
+        except (TypeError, ValueError, LookupError, UserError):  # JAX's own, and those of agents of one's own
             return True
         return False
 
@@ -195,7 +196,7 @@ def swept_of(runs: Sequence[Any], kind: Kind, names: Sequence[str], learner_of: 
     return Swept(lambda given: learner_of(changed(runs[0], kind, **given)), numbers)
 
 
-def _prepare(config: Any, values: dict[str, list[Any]], found: list[Combination]) -> None:
+def _prepare(config: Any, kind: Kind, values: dict[str, list[Any]], found: list[Combination]) -> None:
     """Refuse a folder that this sweep cannot have, and write its sweep.json."""
     parent = config.run_dir
     if parent.exists() and not parent.is_dir():
@@ -206,10 +207,11 @@ def _prepare(config: Any, values: dict[str, list[Any]], found: list[Combination]
     strange = sorted({path.name for path in parent.iterdir()} - names - {*WRITTEN}) if parent.is_dir() else []
     if strange:
         raise UserError(f"{parent} holds {strange[0]}, which is not of this sweep; give another --run-dir.")
-    there = load_json(parent / SWEEP) if (parent / SWEEP).is_file() else None
-    if config.resume and there is None:
+    if config.resume and not (parent / SWEEP).is_file():
         raise UserError(f"--resume: {parent} holds no sweep; leave out --resume to start one.")
-    if there is not None and not (config.resume or config.overwrite):
+    if config.resume and config.overwrite:
+        raise UserError("--resume and --overwrite exclude each other; give one.")
+    if combination_folders(parent) and not (config.resume or config.overwrite):
         raise UserError(f"{parent} already holds a sweep; add --resume to continue it or --overwrite to replace it.")
     first = config.seed
     last = first + (config.seeds or 1) - 1
@@ -219,7 +221,15 @@ def _prepare(config: Any, values: dict[str, list[Any]], found: list[Combination]
             raise UserError(f"{each.config.run_dir} holds other seeds; give those in --seed and --seeds, or another --run-dir.")
     parent.mkdir(parents=True, exist_ok=True)
     about = {name: list(each) for name, each in values.items()}
-    write_json(parent / SWEEP, {"words": list(config.sweep), "sweep": about, "seed": first, "seeds": config.seeds})
+    write_json(parent / SWEEP, {"sweep": about, "settings": _of_all(config, kind, found)})
+
+
+def _of_all(config: Any, kind: Kind, found: list[Combination]) -> dict[str, Any]:
+    """The settings that a resumed sweep begins from: what all combinations have or, where they differ, what was asked for."""
+    first, *others = [flat(each.config, kind) for each in found]
+    asked = flat(config, kind)
+    alike = {name: value for name, value in first.items() if all(other[name] == value for other in others)}
+    return asked | {name: value for name, value in alike.items() if name not in ("run_dir", "sweep")}
 
 
 def _begun(run: Any) -> Any:

@@ -1,7 +1,10 @@
 """``python -m experiments.benchmark.gpu``: what a few minutes of an accelerator can tell, each part saved at once."""
 
+import contextlib
 import dataclasses
+import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -81,17 +84,16 @@ def part(config: GpuConfig, name: Name, seconds: float) -> dict[str, Any]:
     program += f"part(Path({str(config.out.resolve())!r}) / '{name}.json', {seconds!r}, {config.quick!r})"
     log = config.out / f"{name}.stderr.log"
     with log.open("w") as said:
-        process = subprocess.Popen([sys.executable, "-c", program], stderr=said)
+        # A group of its own, so that what a part has started ends with it and gives the device back.
+        process = subprocess.Popen([sys.executable, "-c", program], stderr=said, start_new_session=True)
         try:
             code: int | None = process.wait(timeout=seconds + GRACE)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
             code = None
-        except BaseException:  # interrupted: nothing goes on behind the user's back
-            process.kill()
+        finally:  # also when interrupted: nothing goes on behind the user's back
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            raise
     last = log.read_text().strip().splitlines()[-1:] if code else []
     return {"exit_code": code, "seconds": time.monotonic() - began, "allowed": seconds} | ({"said": last[0]} if last else {})
 

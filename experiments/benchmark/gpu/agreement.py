@@ -22,12 +22,13 @@ def learners(quick: bool) -> dict[str, Callable[[], MetaLearner]]:
     size: dict[str, Any] = {"num_tasks": 2, "num_episodes": 3, "horizon": 6, "hidden_sizes": (8,)}
     if not quick:
         size = {"num_tasks": 20, "num_episodes": 20, "horizon": 100}
+    size["devices"] = 1  # tasks that are spread over several accelerators stay there, wherever the rest is
     few: dict[str, Any] = {"num_tasks": 2, "hidden_sizes": (8,)} if quick else {}
     found: dict[str, Callable[[], MetaLearner]] = {
         agent: functools.partial(_of_agent, agent, size) for agent in ("maml", "promp", "maml-trpo", "rl2")
     }
     found["sinusoid"] = lambda: workloads.supervised("sinusoid", **few).learner
-    found["half-cheetah"] = lambda: cheetah(quick, num_tasks=2, num_episodes=4, horizon=5).learner
+    found["half-cheetah"] = lambda: cheetah(quick, num_tasks=2, num_episodes=4, horizon=5, devices=1).learner
     return found
 
 

@@ -1,10 +1,11 @@
 """The workloads on this device, with several lengths of unrolled time steps and in lower precision."""
 
-import collections
+import concurrent.futures
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,8 @@ from experiments.benchmark.gpu.records import LEAST, record, within
 NAVIGATION = "metarl/Navigation2D-v0"
 CHEETAH = "metarl/HalfCheetahDir-v0"
 BFLOAT16 = "BF16_BF16_F32"  # products of numbers rounded to bfloat16, summed in float32
-AHEAD = 3  # programs compiled while another is timed
+AT_ONCE = 3  # programs compiled
+_TRACING = threading.Lock()  # how many steps are unrolled is said to the whole process
 
 
 class Form(NamedTuple):
@@ -86,50 +88,59 @@ def forms(quick: bool) -> list[Form]:
     return [*first, Form("sinusoid", None, BFLOAT16, sine), *others]
 
 
-def cheetah(quick: bool, *, num_tasks: int, num_episodes: int, horizon: int = 100) -> workloads.Workload:
+def cheetah(
+    quick: bool, *, num_tasks: int, num_episodes: int, horizon: int = 100, devices: int | None = None
+) -> workloads.Workload:
     """ProMP on the half-cheetah's directions, on MJX with four solver iterations."""
     small: dict[str, Any] = {"hidden_sizes": (8,)} if quick else {"hidden_sizes": (64, 64)}
     sizes: dict[str, Any] = {"num_tasks": num_tasks, "num_episodes": num_episodes, "horizon": horizon}
     if quick:
         sizes = {"num_tasks": 1, "num_episodes": 2, "horizon": 2}
+    sizes["devices"] = devices
     return workloads.of_agent("half-cheetah", CHEETAH, "promp", env_options=("backend=mjx", "iterations=4"), **sizes, **small)
 
 
 def measure(out: Path, seconds: float, quick: bool) -> None:
-    """Time the forms one after another, each compiled while those before it are timed, and write ``out`` after each."""
+    """Compile a few forms at once, time them one after another, and so on; ``out`` is written after each.
+
+    Nothing is compiled while a form is timed: compilers try kernels on the device.
+    """
     deadline = within(seconds)
     device = jax.devices()[0]
     found: dict[str, Any] = {"device": device.device_kind, "platform": device.platform, "forms": []}
     repeats, length = (2, 0.01) if quick else (3, 0.5)
-    todo, waiting = collections.deque(forms(quick)), collections.deque[tuple[Form, Future]]()
-    compiler = ThreadPoolExecutor(1)  # tracing needs Python's lock; compiling and timing do not
-    while todo or waiting:
-        while todo and len(waiting) < AHEAD:
-            form = todo.popleft()
-            waiting.append((form, compiler.submit(prepared, form)))
-        form, future = waiting.popleft()
-        try:
-            if deadline.left() < LEAST:
-                raise TimeoutError
-            run = future.result(timeout=deadline.left() - LEAST)
-            found["forms"].append(timed(form, run, repeats, length))
-        except TimeoutError:
-            found["not_measured"] = [form.label, *(form.label for form, _ in waiting), *(form.label for form in todo)]
-            break
-        except Exception as error:  # one form that fails must not take the others with it
-            found["forms"].append({"form": form.label, "failed": f"{type(error).__name__}: {error}".splitlines()[0][:300]})
-        record(out, found)
+    todo, late = forms(quick), list[Form]()
+    compiler = ThreadPoolExecutor(AT_ONCE)
+    while todo and not late and deadline.left() >= LEAST:
+        several, todo = todo[:AT_ONCE], todo[AT_ONCE:]
+        futures = [compiler.submit(prepared, form) for form in several]
+        concurrent.futures.wait(futures, timeout=deadline.left() - LEAST)
+        beside = sum(not future.done() for future in futures)  # which have no time left
+        for form, future in zip(several, futures, strict=True):
+            if not future.done() or deadline.left() < LEAST:
+                late.append(form)
+                continue
+            try:
+                found["forms"].append(timed(form, future.result(), repeats, length))
+            except Exception as error:  # one form that fails must not take the others with it
+                failed = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+                found["forms"].append({"form": form.label, "failed": failed})
+            found["forms"][-1] |= {"compiled_beside": beside} if beside else {}
+            record(out, found)
+    if late or todo:
+        found["not_measured"] = [form.label for form in (*late, *todo)]
     record(out, found)
     compiler.shutdown(wait=False, cancel_futures=True)
 
 
 def prepared(form: Form) -> tuple[Callable[[int], Any], float]:
-    """``run(count)`` of its program, compiled, and the seconds that took."""
-    began = time.perf_counter()
-    with unrolled(form.unroll), jax.default_matmul_precision(form.precision):
+    """``run(count)`` of its program, compiled, and the seconds that took. In several threads at once, one of which traces."""
+    with _TRACING, unrolled(form.unroll), jax.default_matmul_precision(form.precision):
+        began = time.perf_counter()
         workload = form.make()
         make, carry = workloads.sampled(workload) if form.sampler else workloads.meta_iterations(workload.learner)
-        program = workloads.compiled(make, carry, workload.task_map)
+        traced = workloads.lowered(make, carry, workload.task_map)
+    program = traced.compile()
     took = time.perf_counter() - began
     return workloads.runner_of(program, carry, workload.task_map), took
 

@@ -38,12 +38,25 @@ def pack(folder: Path, present: tuple[str, ...], python: str) -> None:
         said = (done.stderr.strip().splitlines() or ["nothing said"])[-1]
         raise UserError(f"not every wheel was found for Python {python} on Linux (x86-64): {said}")
     wheels = sorted(folder.glob("*.whl"))
+    refuse_others(folder, wheels)
     lines = [f"{wheel.name}  {wheel.stat().st_size / 2**20:.1f} MiB" for wheel in wheels]
     whole = sum(wheel.stat().st_size for wheel in wheels) / 2**20
     lines.append(f"{len(wheels)} wheels, {whole:.1f} MiB, for Python {python} beside {', '.join(present)}")
     (folder / "PACKED.txt").write_text("\n".join(lines) + "\n")
     print(f"{lines[-1]}: {folder}")
     print(f"there, in this checkout: bash experiments/benchmark/gpu.sh {folder} OUT")
+
+
+def refuse_others(folder: Path, wheels: list[Path]) -> None:
+    """Refuse a folder that holds wheels of before, which would be installed as well.
+
+    Raises:
+        UserError: a distribution lies there in two versions.
+    """
+    names = [name_of(wheel.name.partition("-")[0]) for wheel in wheels]
+    twice = [name for i, name in enumerate(names) if name in names[:i]]
+    if twice:
+        raise UserError(f"{folder} now holds {twice[0]} in two versions; give --pack an empty folder.")
 
 
 def needed(roots: tuple[str, ...], present: set[str], python: str) -> set[str]:

@@ -1,6 +1,5 @@
 """A robot on MJX from the settings of its family, for some minutes, beside the curve that a CPU had."""
 
-import json
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from experiments.benchmark.gpu.records import record
 from experiments.cli.command_line import module_of
 from experiments.evaluation import shipped
 from experiments.runs.folder import load_json
+from experiments.runs.metrics_file import sound_lines
 
 REFERENCE = "HalfCheetahDir/promp"  # trained on native MuJoCo
 LEAVE = 20.0  # seconds that a run may take to save itself
@@ -38,7 +38,8 @@ def learning(out: Path, seconds: float, quick: bool) -> None:
             except subprocess.TimeoutExpired:
                 run.kill()
                 run.wait()
-    lines = [json.loads(line) for line in _text(run_dir / "metrics.jsonl").splitlines() if line.strip()]
+    metrics = run_dir / "metrics.jsonl"
+    lines = sound_lines(metrics.read_bytes())[1] if metrics.is_file() else []  # a run that was killed may leave half a line
     curves = load_json(shipped.FOLDER / REFERENCE / "curves.json")
     found: dict[str, Any] = {"exit_code": run.returncode, "reference": REFERENCE, "iterations": len(lines)}
     if lines:
@@ -67,7 +68,3 @@ def beside(lines: list[dict[str, Any]], reference: dict[str, list[float]], point
     taken = lines[-1]["time/seconds"] - lines[late]["time/seconds"]
     speed = float((steps[-1] - steps[late]) / taken) if taken > 0 else None
     return {"rows": rows, "env_steps_per_second": speed, "last_post": lines[-1]["meta/post"]}
-
-
-def _text(path: Path) -> str:
-    return path.read_text() if path.is_file() else ""

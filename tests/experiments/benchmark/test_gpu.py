@@ -1,6 +1,10 @@
 """The check of an accelerator: what it compares, times and gathers, on a CPU; that each part ends, and leaves what it found."""
 
 import json
+import os
+import subprocess
+import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +14,7 @@ import pytest
 from agents.parts import world
 from experiments.benchmark.gpu import __main__ as gpu
 from experiments.benchmark.gpu import agreement, exact, forms, pack, profiles, records, robot
+from experiments.cli.errors import UserError
 from metarl.interfaces import MetaLearner
 
 
@@ -136,6 +141,86 @@ def test_what_is_packed():
     beside = pack.needed(pack.ROOTS, set(pack.JAX_ALONE), "3.12")
     assert beside.isdisjoint(pack.JAX_ALONE) and beside < everything
     assert pack.name_of("Opt_einsum") == "opt-einsum"
+
+
+def test_wheels_of_before_are_no_part_of_what_is_packed(tmp_path):
+    wheels = [tmp_path / name for name in ("rich-13.0.0-py3-none-any.whl", "typing_extensions-4-py3-none-any.whl")]
+    pack.refuse_others(tmp_path, wheels)
+    with pytest.raises(UserError, match="holds rich in two versions; give --pack an empty folder"):
+        pack.refuse_others(tmp_path, [*wheels, tmp_path / "Rich-14.0.0-py3-none-any.whl"])
+
+
+def test_what_a_part_started_ends_with_it(tmp_path, monkeypatch):
+    """A run or pytest that went on would keep the device from the parts after it."""
+    monkeypatch.setattr(gpu, "GRACE", 0.0)
+    monkeypatch.setitem(gpu.PARTS, "exact", (1.0, "no_module:nothing"))
+    begun = tmp_path / "child"
+    child = f"import subprocess; print(subprocess.Popen(['sleep', '60']).pid, file=open({str(begun)!r}, 'w'), flush=True)"
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        gpu.subprocess, "Popen", lambda command, **kw: popen([command[0], "-c", f"{child}; import time; time.sleep(60)"], **kw)
+    )
+    assert gpu.part(gpu.GpuConfig(out=tmp_path), "exact", 5.0)["exit_code"] is None
+    state = Path("/proc", begun.read_text().strip(), "stat")
+    for _ in range(100):
+        if not state.exists() or state.read_text().split()[2] == "Z":
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("it goes on")
+
+
+def test_no_form_is_timed_while_another_compiles(tmp_path, monkeypatch):
+    """Compiling is told by a clock of its own: forms that take different times, more of them than are compiled at once."""
+    busy, seen = [], []
+
+    def prepared(form):
+        busy.append(form)
+        time.sleep(0.02 * form.unroll)
+        busy.remove(form)
+        return (lambda count: None), 0.0
+
+    def timed(form, run, repeats, length):
+        time.sleep(0.01)
+        seen.append(len(busy))
+        return {"form": form.label}
+
+    asked = [forms.Form("some", unroll, None, None) for unroll in (1, 9, 3, 7, 2)]
+    monkeypatch.setattr(forms, "forms", lambda quick: asked)
+    monkeypatch.setattr(forms, "prepared", prepared)
+    monkeypatch.setattr(forms, "timed", timed)
+    forms.measure(tmp_path / "forms.json", 300, quick=True)
+    assert seen == [0] * 5
+    assert [row["form"] for row in json.loads((tmp_path / "forms.json").read_text())["forms"]] == [form.label for form in asked]
+
+
+def test_what_is_compared_lies_on_one_device_alone(monkeypatch):
+    """Also where there are several: spread over them, the work would stay there, and be compared with itself."""
+    made = []
+    of_agent = agreement.workloads.of_agent
+    monkeypatch.setattr(agreement.workloads, "of_agent", lambda *args, **kw: made.append(of_agent(*args, **kw)) or made[-1])
+    for make in agreement.learners(True).values():
+        make()
+    assert len(made) == 5 and all(each.task_map.mesh is None for each in made)
+    assert of_agent("maml", forms.NAVIGATION, "maml", num_tasks=2, num_episodes=2, horizon=2).task_map.mesh.size == 2
+
+
+def test_the_script_keeps_paths_with_spaces_and_what_python_was_told(tmp_path):
+    """A python that only says how it was called."""
+    home, wheels = Path(__file__).parents[3], tmp_path / "my wheels"
+    wheels.mkdir()
+    (wheels / "a.whl").touch()
+    python = tmp_path / "a python"
+    python.write_text('#!/bin/bash\necho "$PYTHONPATH|$*"\n')
+    python.chmod(0o755)
+    told = os.environ | {"METARL_PYTHON": "./a python", "PYTHONPATH": "/jax here"}
+    script = ["bash", str(home / "experiments/benchmark/gpu.sh"), "my wheels", "my out", "--quick"]
+    done = subprocess.run(script, cwd=tmp_path, env=told, capture_output=True, text=True, check=True)
+    installed, called = done.stdout.splitlines()
+    assert installed.endswith(f"{wheels}/a.whl")
+    path, words = called.split("|")
+    assert path.startswith(f"{home}:") and path.endswith(":/jax here")
+    assert words == f"-m experiments.benchmark.gpu --out {tmp_path / 'my out'} --quick"
 
 
 def test_bad_input(tmp_path, error_of):

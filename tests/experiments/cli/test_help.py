@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from experiments.cli.later import Later
+
 PROGRAM = """
 import contextlib, io, sys
 from experiments.cli import main
@@ -19,3 +21,10 @@ for name in main.COMMANDS:
 def test_no_help_imports_what_takes_long():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-1000:]
+
+
+def test_what_comes_before_an_import_comes_once():
+    """A backend that a notebook chose after the first picture stays."""
+    said = []
+    later = Later("math", lambda: said.append("prepared"))
+    assert later.sqrt(4.0) == 2.0 and later.pi > 3 and said == ["prepared"]

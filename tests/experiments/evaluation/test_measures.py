@@ -101,7 +101,7 @@ def test_from_training_to_the_comparison(tmp_path, capsys, error_of):
     evaluate.main(["--run-dir", str(run / "seed-0"), "--num-tasks", "4", "--num-steps", "1", "--horizon", "5"])
     assert json.loads((run / "seed-0" / "evaluation.json").read_text())["horizon"] == 5
     said = error_of(compare.main, run, "--out", tmp_path / "other")
-    assert "differ in their horizons of evaluation: 5 and None" in said
+    assert "differ in their horizons of evaluation: 5 and 6" in said
 
 
 def test_shares_on_which_all_tasks_agree_have_intervals():

@@ -9,13 +9,15 @@ import pytest
 
 import agents
 from agents.agent import hyperparameters
-from experiments import sinusoid, train
+from experiments import compare, few_shot, sinusoid, train
+from experiments.cli.errors import UserError
 from experiments.reporting import sweep_report
 from experiments.runs.folder import to_resume
 from experiments.runs.sweep_folder import combination_of, runs_in
 from experiments.training import sweep
-from experiments.training.config import KIND, build, resolve, train_config
+from experiments.training.config import KIND, TrainConfig, build, resolve, train_config
 from experiments.training.seeds import Swept, batch_seeds, of_seed
+from experiments.training.settings import parse_run
 from tests.experiments.conftest import SMALL, read_lines
 
 TINY = ["--num-tasks", "2", "--num-episodes", "2", "--horizon", "3", "--hidden-sizes", "4", "--baseline", "time"]
@@ -76,7 +78,61 @@ def test_resuming_the_sweep_continues_exactly(parent, half, copy):
         before = (half / name / "metrics.jsonl").read_bytes()
         assert name == NAMES[1] or (copy / name / "metrics.jsonl").read_bytes().startswith(before)
         assert numbers(copy / name) == numbers(parent / name)
-    assert to_resume(copy)["sweep"] == SWEEP[1::2]
+    assert tuple(to_resume(copy)["sweep"]) == tuple(SWEEP[1::2])
+
+
+def test_what_differs_between_combinations_is_resumed_as_it_was_asked_for(tmp_path):
+    """The devices of one may not share the tasks of another; what depends on a swept setting is not that of the first."""
+    tiny = {"num_episodes": 2, "horizon": 3, "hidden_sizes": (4,)}
+    config = train_config(run_dir=tmp_path / "run", sweep=("num_tasks=4,9",), **tiny)
+    placed = []
+    options = {"resolve": resolve, "learner_of": lambda each: build(each).learner}
+    sweep.sweep(config, KIND, train=lambda whole, runs, names: placed.extend(runs), **options)
+    assert [each.num_tasks for each in placed] == [4, 9]
+    kept = to_resume(tmp_path / "run")
+    assert kept["devices"] is None and kept["initial_std"] == 1.0 and kept["sweep"] == ["num_tasks=4,9"]
+    asked = few_shot.few_shot_config(run_dir=tmp_path, data="digits", ways=2)
+    found = sweep.combinations(asked, "classification", {"shots": [1, 3]})
+    found = [each._replace(config=few_shot.resolve(each.config)) for each in found]
+    assert [each.config.test_shots for each in found] == [(1,), (3,)]
+    kept = sweep._of_all(asked, "classification", found)
+    assert kept["test_shots"] == asked.test_shots and kept["query_shots"] == few_shot.resolve(asked).query_shots
+
+
+@pytest.mark.slow
+def test_a_few_shot_sweep_tests_each_combination_at_its_own_shots(tmp_path, monkeypatch):
+    trained = []
+    monkeypatch.setattr(few_shot.experiment, "train_and_evaluate", lambda *_, runs, **__: trained.extend(runs))
+    monkeypatch.setattr(few_shot.experiment.sweep_report, "write", lambda parent: None)
+    flags = ["--data", "digits", "--ways", "2", "--hidden-sizes", "4", "--num-tasks", "2", "--sweep", "shots=1,3"]
+    few_shot.main(["--run-dir", str(tmp_path / "run"), *flags])
+    assert [each.test_shots for each in trained] == [(1,), (3,)]
+
+
+def test_a_sweep_that_was_refused_before_any_run_can_be_given_again(tmp_path, error_of):
+    run = ["--run-dir", tmp_path / "run", *TINY[:2], *TINY[4:], "--eval-tasks", 0, "--sweep", "num_episodes=2,3"]
+    for devices in (98, 99):
+        assert f"--devices is {devices}" in error_of(train.main, *run, "--devices", devices)
+
+
+def test_a_combination_that_diverges_stops_no_other_where_a_run_is_the_start(tmp_path):
+    source = lambda given: {"on_nonfinite": "stop", "agent": "maml"}
+    words = ["--run-dir", str(tmp_path / "run"), "--sweep", "inner_lr=0.1,0.2"]
+    assert parse_run(TrainConfig, words, "train", KIND, source=source).on_nonfinite == "skip"
+    assert parse_run(TrainConfig, [*words, "--on-nonfinite", "stop"], "train", KIND, source=source).on_nonfinite == "stop"
+
+
+def test_an_agent_may_look_a_number_up(tmp_path):
+    """What fails with an input is no error of JAX then, and its values run one after another."""
+    config = resolve(train_config(run_dir=tmp_path, num_tasks=2, num_episodes=2, horizon=2, hidden_sizes=(4,)))
+    learner = build(config).learner
+    tables = {"a table": lambda rate: {0.1: learner, 0.2: learner}[rate], "its own check": own_check}
+    for look_up in tables.values():
+        assert sweep.looked_at(config, KIND, ["inner_lr"], lambda each, f=look_up: f(each.own.inner_lr)) == ["inner_lr"]
+
+
+def own_check(rate):
+    raise UserError(f"inner_lr is {rate}, but must be a float.")
 
 
 def test_refusals_are_one_line_and_change_nothing(half, tmp_path, error_of):
@@ -89,6 +145,10 @@ def test_refusals_are_one_line_and_change_nothing(half, tmp_path, error_of):
     assert "--inner-lr is -1.0, but must be at least 0" in refused("--sweep", "inner_lr=0.1,-1")
     assert "--outer-lr is inf" in refused("--sweep", "outer_lr=0.1,inf")
     assert "0.1 stands there twice" in refused("--sweep", "inner_lr=0.1,0.10")
+    assert "stands there twice" in refused("--sweep", "inner_lr=0.1,0.1000000000000001")  # one name of a folder
+    off = "--no-normalize-observations"
+    assert f"{off} is given, but --sweep" in refused("--sweep", "normalize_observations=True,False", off)
+    assert "--seeds is 0, but must be" in refused(*SWEEP, "--seeds", 0)
     assert "names inner_lr twice" in refused("--sweep", "inner_lr=0.1", "--sweep", "inner-lr=0.2")
     assert "--inner-lr is 0.3, but --sweep inner_lr=0.1,0.2 gives" in refused("--sweep", "inner_lr=0.1,0.2", "--inner-lr", 0.3)
     assert "agent cannot be swept" in refused("--sweep", "agent=maml,reptile")
@@ -103,6 +163,10 @@ def test_refusals_are_one_line_and_change_nothing(half, tmp_path, error_of):
         "--sweep", "inner_lr=1,2", "--overwrite", run_dir=half
     )
     assert "holds a sweep" in refused(run_dir=half)
+    before = (half / "sweep.json").read_bytes()
+    assert "is a single run; leave out --seeds" in refused("--resume", "--seeds", 2, run_dir=half)
+    assert "exclude each other" in refused("--resume", "--overwrite", run_dir=half)
+    assert (half / "sweep.json").read_bytes() == before
     assert "holds runs without --sweep" in refused(*SWEEP, run_dir=half / NAMES[0])
     assert [len(read_lines(half / name)) for name in NAMES] == [2] * 4
 
@@ -114,6 +178,29 @@ def test_a_combination_that_diverges_stops_no_other_and_is_never_the_best(parent
     rows = sweep_report.rows_of(parent)
     assert [row.skipped for row in rows] == [0, 0, 4, 4] and sweep_report.best_of(rows) in rows[:2]
     assert sweep_report.best_of(rows[2:]) is None
+
+
+def test_none_is_best_among_returns_of_other_horizons(tmp_path):
+    rows = [sweep_report.Row({"horizon": horizon}, f"horizon={horizon}", [1.0 * horizon], 0) for horizon in (10, 20)]
+    assert sweep_report.best_of(rows) is None and sweep_report.best_of(rows[1:]) == rows[1]
+    assert "None is called best" in sweep_report.table_of(rows).caption
+
+
+def test_compare_takes_the_combinations_of_a_sweep_as_agents(tmp_path, finished_run, capsys):
+    parent = tmp_path / "parent"
+    for seed in (0, 1):
+        for rate in (0.1, 0.2):
+            run = shutil.copytree(finished_run, parent / f"inner_lr={rate}" / f"seed-{seed}")
+            for file in ("config.json", "evaluation.json"):
+                content = json.loads((run / file).read_text())
+                (content["settings"] if file == "config.json" else content).update(seed=seed, inner_lr=rate)
+                (run / file).write_text(json.dumps(content))
+    (parent / "sweep.json").write_text("{}")
+    compare.main([str(parent), "--out", str(tmp_path / "out"), "--html"])
+    found = json.loads((tmp_path / "out/table.json").read_text())["agents"]
+    assert {name: row["seeds"] for name, row in found.items()} == {f"maml inner_lr={rate}": [0, 1] for rate in (0.1, 0.2)}
+    compare.main([str(parent / "inner_lr=0.1"), "--out", str(tmp_path / "out")])
+    assert list(json.loads((tmp_path / "out/table.json").read_text())["agents"]) == ["maml"]
 
 
 @pytest.mark.slow
