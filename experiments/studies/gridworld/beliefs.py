@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 
 from agents.parts.actor_critic import in_units
@@ -16,6 +15,7 @@ from envs.families.gridworld import ELSEWHERE, ON_GOAL
 from experiments.evaluation import Trained
 from experiments.reporting.figures import save
 from experiments.reporting.looks import RED
+from experiments.reporting.pyplot import plt
 from experiments.studies.gridworld.planners import posterior
 from metarl.interfaces import Task
 
