@@ -46,8 +46,7 @@ class VariBad(ByPPO):
     decoder_sizes: Annotated[tuple[int, ...], Bounds(1)] = (64, 32)  # the same on MuJoCo; 32 32 on its gridworld
     """Hidden layers of each decoder."""
     decode_rewards: Literal["transition", "next", "heads"] = "transition"  # the same on MuJoCo; heads on its gridworld
-    """From observation, action and next observation (transition), the next observation alone (next), or by a probability of the
-    higher of two rewards for each observation that the family lists (heads)."""
+    """What rewards are decoded from: the transition, the next observation, or nothing, by heads for observations of a list."""
     decode_transitions: bool = False  # the same
     """Next observations are decoded too."""
     kl_weight: Annotated[float, Bounds(0)] = 0.1  # the same on MuJoCo, but for the walker; 0.01 on its gridworld

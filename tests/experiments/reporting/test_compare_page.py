@@ -12,6 +12,7 @@ from matplotlib.image import imread
 
 from experiments import compare, dashboard
 from experiments.reporting.comparison import gather
+from experiments.reporting.looks import LOOKS
 from experiments.reporting.svg import on_one_grid, series
 from tests.browser import CHROMIUM, Browser
 from tests.experiments.reporting.comparable import ENV, write_run
@@ -165,9 +166,10 @@ def test_a_browser_without_network_draws_the_curves(compared, tmp_path, width):
     command += [f"--user-data-dir={tmp_path / 'user'}", f"--window-size={width},1200", f"--screenshot={tmp_path / 'shot.png'}"]
     subprocess.run([*command, f"file://{compared[1] / 'comparison.html'}"], check=True, capture_output=True, timeout=120)
     pixels = imread(tmp_path / "shot.png")[..., :3]
-    for colour in ((0x39, 0x87, 0xE5), (0x1B, 0x9E, 0x77)):  # of maml and rl2
+    for agent in ("maml", "rl2"):
+        colour = [int(LOOKS[agent].colour[i : i + 2], 16) for i in (1, 3, 5)]
         near = np.abs(pixels * 255 - colour).max(axis=-1) < 30
-        assert near.sum() > 100
+        assert near.sum() > 100, agent
 
 
 @needs_chromium
