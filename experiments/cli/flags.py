@@ -81,8 +81,13 @@ def _refuse(name: str, value: str, hints: dict[str, Any]) -> None:
         hint = f"did you mean {flag(close[0])}?" if close else "--help lists the flags."
         raise UserError(f"there is no flag {flag(name)}; {hint}")
     kind = hints.get(name)
-    if typing.get_origin(kind) is typing.Literal and value not in map(str, typing.get_args(kind)):
-        raise UserError(f"{flag(name)} is {value!r}; known: {', '.join(map(str, typing.get_args(kind)))}.")
+    several = typing.get_origin(kind) is tuple
+    kind = typing.get_args(kind)[0] if several else kind
+    if typing.get_origin(kind) is typing.Literal:
+        known = [str(choice) for choice in typing.get_args(kind)]
+        for word in value.split() if several else [value]:
+            if word not in known:
+                raise UserError(f"{flag(name)} is {word!r}; known: {', '.join(known)}.")
 
 
 def _one_line(box: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.reporting.looks import RED, looks_of
+from experiments.reporting.looks import COLOURS, RED, looks_of
 from experiments.reporting.pyplot import plt, ticker
 from experiments.reporting.tables import counted, tasks_of
 
@@ -61,14 +61,14 @@ def _curve(axis: Any, result: dict[str, Any]) -> None:
 def _paths(axis: Any, family: Any, tasks: Any, episodes: Any, after: str) -> None:
     """Where the agent went in the plane, dotted before adaptation, and the goals; arguments as in `adaptation`."""
     num_tasks = episodes[0][1].shape[0]
-    colours = plt.get_cmap("tab10")
     for i in range(num_tasks):
+        colour = COLOURS[i % len(COLOURS)]
         task = jax.tree.map(lambda x, i=i: x[i], tasks)
         for (observation, mask, last), style, width in zip(episodes, (":", "-"), (1.0, 1.6), strict=True):
             points = np.concatenate([observation[i, : int(mask[i].sum())], last[i][None]])
             position, goal = family.plane(points, task)
-            axis.plot(*np.asarray(position).T, style, color=colours(i), linewidth=width, alpha=0.7)
-        axis.plot(*np.asarray(goal), "*", color=colours(i), markersize=15, markeredgecolor="black", zorder=5)
+            axis.plot(*np.asarray(position).T, style, color=colour, linewidth=width, alpha=0.7)
+        axis.plot(*np.asarray(goal), "*", color=colour, markersize=15, markeredgecolor="black", zorder=5)
     axis.plot([], [], ":", color="black", label="before adaptation")
     axis.plot([], [], "-", color="black", label=after)
     axis.plot([], [], "*", color="white", markersize=12, markeredgecolor="black", linestyle="none", label="goal (unseen)")
@@ -120,8 +120,10 @@ def sweep(path: Path, found: Sequence[tuple[dict[str, Any], float, float, float]
     figure, axes = plt.subplots(1, len(names), figsize=(4.6 * len(names), 4.2), squeeze=False, sharey=True)
     for axis, name in zip(axes[0], names, strict=True):
         values = list(dict.fromkeys(each[0][name] for each in _hashable(found)))
+        alike = {value: [i for i, each in enumerate(_hashable(found)) if each[0][name] == value] for value in values}
         for i, (of, mean, low, high) in enumerate(_hashable(found)):
-            where = values.index(of[name]) + 0.3 * ((i + 0.5) / len(found) - 0.5)
+            beside = alike[of[name]]
+            where = values.index(of[name]) + 0.3 * ((beside.index(i) + 0.5) / len(beside) - 0.5)
             ends = [[mean - low], [high - mean]] if np.isfinite(low) else None
             axis.errorbar([where], [mean], yerr=ends, fmt="o", color="C0", alpha=0.6, markersize=4, capsize=2)
         means = [[mean for of, mean, *_ in _hashable(found) if of[name] == value and np.isfinite(mean)] for value in values]

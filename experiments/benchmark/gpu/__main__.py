@@ -109,6 +109,8 @@ def table_of(name: Name, found: dict[str, Any], ended: dict[str, Any]) -> Table:
     caption = f"{ended['seconds']:.0f} s"
     if ended["exit_code"] != 0:
         caption += "; ended at its time" if ended["exit_code"] is None else f"; failed: {ended.get('said', '')}"
+    if "said" in found:
+        caption += f"; it said: {found['said']}"
     if found.get("not_measured"):
         caption += f"; no time for {found['not_measured']}"
     headings, lines = ROWS[name](found)
@@ -117,7 +119,9 @@ def table_of(name: Name, found: dict[str, Any], ended: dict[str, Any]) -> Table:
 
 def _agreement(found: dict[str, Any]) -> Rows:
     lines = [
-        (agent, f"{row['state']:.1e}", f"{row['metrics']:.1e}", _kept(row["kept"]))
+        (agent, "failed:", row["failed"], "")
+        if "failed" in row
+        else (agent, f"{row['state']:.1e}", f"{row['metrics']:.1e}", _kept(row["kept"]))
         for agent, row in found.get("agents", {}).items()
     ]
     lines += [
@@ -161,11 +165,12 @@ def _exact(found: dict[str, Any]) -> Rows:
 
 
 def _profiles(found: dict[str, Any]) -> Rows:
-    lines = [
-        (name, row["operation"][:60], digits(row["ms"]), str(row["calls"]))
-        for name, rows in found.get("workloads", {}).items()
-        for row in rows[:5]
-    ]
+    lines: list[tuple[Any, ...]] = []
+    for name, rows in found.get("workloads", {}).items():
+        if "failed" in rows:
+            lines.append((name, f"failed: {rows['failed']}", "", ""))
+            continue
+        lines += [(name, row["operation"][:60], digits(row["ms"]), str(row["calls"])) for row in rows[:5]]
     return ("workload", "longest operations", "ms", "calls"), lines
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.benchmark import workloads
 from experiments.benchmark.gpu.forms import NAVIGATION, cheetah
-from experiments.benchmark.gpu.records import record, while_there_is_time, within
+from experiments.benchmark.gpu.records import record, tried, while_there_is_time, within
 from experiments.benchmark.precision import gradient_errors
 from metarl.interfaces import MetaLearner
 
@@ -46,15 +46,19 @@ def agreement(out: Path, seconds: float, quick: bool) -> None:
     found: dict[str, Any] = {"device": device.device_kind, "reference": "cpu", "allowed": ALLOWED, "agents": {}}
     found["same_device"] = device.platform == "cpu"
     for name, make in while_there_is_time(learners(quick).items(), deadline, found):
-        with jax.default_matmul_precision("highest"):
-            learner = make()
-            states = [first_iteration(learner, place) for place in (device, reference)]
-        found["agents"][name] = compared(*states)
+        found["agents"][name] = tried(functools.partial(of_both, make, device, reference))
         record(out, found)
     sizes = (2, 3, 6, (8,)) if quick else (4, 20, 100, (100, 100))
     if deadline.left() > 0:
         found["meta_gradient_against_float64"] = gradient_errors(*sizes)
         record(out, found)
+
+
+def of_both(make: Callable[[], MetaLearner], device: Any, reference: Any) -> dict[str, Any]:
+    """`compared` after the first meta-iteration on each of two devices."""
+    with jax.default_matmul_precision("highest"):
+        learner = make()
+        return compared(*(first_iteration(learner, place) for place in (device, reference)))
 
 
 def first_iteration(learner: MetaLearner, device: Any) -> Any:

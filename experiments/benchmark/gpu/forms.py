@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import jax
 
 from agents.parts import world
 from experiments.benchmark import timing, workloads
-from experiments.benchmark.gpu.records import LEAST, record, within
+from experiments.benchmark.gpu.records import LEAST, record, tried, within
 
 NAVIGATION = "metarl/Navigation2D-v0"
 CHEETAH = "metarl/HalfCheetahDir-v0"
@@ -120,17 +121,18 @@ def measure(out: Path, seconds: float, quick: bool) -> None:
             if not future.done() or deadline.left() < LEAST:
                 late.append(form)
                 continue
-            try:
-                found["forms"].append(timed(form, future.result(), repeats, length))
-            except Exception as error:  # one form that fails must not take the others with it
-                failed = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-                found["forms"].append({"form": form.label, "failed": failed})
+            result = tried(functools.partial(_timed_once_compiled, form, future, repeats, length))
+            found["forms"].append({"form": form.label} | result)
             found["forms"][-1] |= {"compiled_beside": beside} if beside else {}
             record(out, found)
     if late or todo:
         found["not_measured"] = [form.label for form in (*late, *todo)]
     record(out, found)
     compiler.shutdown(wait=False, cancel_futures=True)
+
+
+def _timed_once_compiled(form: Form, future: concurrent.futures.Future, repeats: int, seconds: float) -> dict[str, Any]:
+    return timed(form, future.result(), repeats, seconds)
 
 
 def prepared(form: Form) -> tuple[Callable[[int], Any], float]:
@@ -168,7 +170,6 @@ def timed(form: Form, run: tuple[Callable[[int], Any], float], repeats: int, sec
     carry = again(1)
     samples = float(carry[-1] if form.sampler else carry[1]["time/env_steps"])
     result: dict[str, Any] = {
-        "form": form.label,
         "compile_seconds": compiling,
         "seconds_per_iteration": turns["median"],
         "spread": [turns["min"], turns["max"]],

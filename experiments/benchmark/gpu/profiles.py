@@ -1,6 +1,8 @@
 """Where the time of a meta-iteration goes on this device: a trace of each workload, and its longest operations."""
 
 import collections
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import jax
 
 from experiments.benchmark import workloads
 from experiments.benchmark.gpu.forms import forms
-from experiments.benchmark.gpu.records import record, while_there_is_time, within
+from experiments.benchmark.gpu.records import record, tried, while_there_is_time, within
 
 LONGEST = 12
 NAMES = ("navigation", "navigation, large", "sinusoid", "rl2", "half-cheetah")
@@ -20,13 +22,18 @@ def profiles(out: Path, seconds: float, quick: bool) -> None:
     found: dict[str, Any] = {"workloads": {}}
     first = {form.name: form for form in reversed(forms(quick)) if form.precision is None and not form.sampler}
     for name in while_there_is_time(NAMES, deadline, found):
-        run = workloads.start(first[name].make())
-        run(1)
         folder = out.parent / "profile" / name.replace(", ", "-")
-        with jax.profiler.trace(str(folder)):
-            run(1)
-        found["workloads"][name] = longest(folder)
+        found["workloads"][name] = tried(functools.partial(traced, first[name].make, folder))
         record(out, found)
+
+
+def traced(make: Callable[[], workloads.Workload], folder: Path) -> list[dict[str, Any]]:
+    """One meta-iteration, compiled before; its `longest` operations."""
+    run = workloads.start(make())
+    run(1)
+    with jax.profiler.trace(str(folder)):
+        run(1)
+    return longest(folder)
 
 
 def longest(folder: Path) -> list[dict[str, Any]]:
@@ -41,6 +48,8 @@ def longest(folder: Path) -> list[dict[str, Any]]:
     for plane in chosen:
         for line in plane.lines:
             for event in line.events:
+                if event.name.startswith("$"):  # a Python function of the process
+                    continue
                 taken[event.name] += event.duration_ns
                 calls[event.name] += 1
     return [{"operation": name, "ms": ns / 1e6, "calls": calls[name]} for name, ns in taken.most_common(LONGEST)]

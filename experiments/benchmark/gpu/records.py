@@ -1,7 +1,7 @@
 """A part's findings, written whenever there is one more: a machine that is taken away takes nothing that was found."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +37,14 @@ def while_there_is_time(items: Any, deadline: Deadline, found: dict[str, Any]) -
             found["not_measured"] = len(items) - i
             return
         yield item
+
+
+def tried(work: Callable[[], Any]) -> Any:
+    """What it gives, or ``{"failed": reason}`` in one line: one failure must not take with it what else can be found."""
+    try:
+        return work()
+    except Exception as error:
+        return {"failed": f"{type(error).__name__}: {error}".splitlines()[0][:300]}
 
 
 def record(path: Path, found: dict[str, Any]) -> None:

@@ -44,6 +44,8 @@ def learning(out: Path, seconds: float, quick: bool) -> None:
     found: dict[str, Any] = {"exit_code": run.returncode, "reference": REFERENCE, "iterations": len(lines)}
     if lines:
         found |= beside(lines, next(iter(curves.values())))
+    else:
+        found["said"] = ((out.parent / "robot.log").read_text().strip().splitlines() or ["it said nothing"])[-1]
     record(out, found)
 
 

@@ -121,6 +121,7 @@ def test_operations_of_a_trace(tmp_path):
     with jax.profiler.trace(str(tmp_path)):
         work(jnp.ones((50, 50))).block_until_ready()
     rows = profiles.longest(tmp_path)
+    assert not any(row["operation"].startswith("$") for row in rows)
     assert rows and rows == sorted(rows, key=lambda row: -row["ms"]) and all(row["calls"] >= 1 for row in rows)
 
 
@@ -132,6 +133,28 @@ def test_a_part_that_does_not_end_is_ended(tmp_path, monkeypatch):
     failed = gpu.part(config, "exact", 60)
     assert failed["exit_code"] == 1 and "no_such_function" in failed["said"]
     assert "failed: " in gpu.table_of("exact", gpu.result_of(tmp_path, "exact"), failed).caption
+
+
+def test_what_a_machine_lacks_does_not_end_a_part(tmp_path, monkeypatch):
+    """As where mujoco is not installed: what else there is to find is found, and the table says what was not."""
+
+    def lacking():
+        raise ValueError("mujoco is not installed: pip install\nit")
+
+    def fine():
+        return forms.workloads.supervised("sinusoid", num_tasks=2, hidden_sizes=(4,)).learner
+
+    monkeypatch.setattr(agreement, "learners", lambda quick: {"half-cheetah": lacking, "sinusoid": fine})
+    monkeypatch.setattr(agreement, "gradient_errors", lambda *sizes: {})
+    agreement.agreement(tmp_path / "agreement.json", 300, quick=True)
+    found = gpu.result_of(tmp_path, "agreement")
+    assert found["agents"]["half-cheetah"] == {"failed": "ValueError: mujoco is not installed: pip install"}
+    assert found["agents"]["sinusoid"]["kept"]
+    ended = {"exit_code": 0, "seconds": 1.0}
+    assert any("mujoco" in cell for line in gpu.table_of("agreement", found, ended).rows for cell in line)
+    missing = {"workloads": {"half-cheetah": {"failed": "no mujoco"}}}
+    assert any("no mujoco" in cell for line in gpu.table_of("profiles", missing, ended).rows for cell in line)
+    assert "no mujoco" in gpu.table_of("robot", {"said": "error: no mujoco", "iterations": 0}, ended).caption
 
 
 def test_what_is_packed():
@@ -227,6 +250,7 @@ def test_bad_input(tmp_path, error_of):
     (tmp_path / "file").write_text("")
     assert "which is a file" in error_of(gpu.main, "--out", tmp_path / "file")
     assert "--minutes is 0" in error_of(gpu.main, "--minutes", 0)
+    assert "--only is 'form'; known: agreement, forms, robot, exact, profiles." in error_of(gpu.main, "--only", "exact", "form")
     assert "--only is empty" in error_of(gpu.main, "--only")
     assert "--python is 'new'" in error_of(gpu.main, "--pack", tmp_path, "--python", "new")
     assert "are of --pack" in error_of(gpu.main, "--python", "3.12")

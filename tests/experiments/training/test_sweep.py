@@ -236,15 +236,14 @@ def own_numbers(agent, kind=KIND):
     return [name for name, each in hyperparameters(agents.find(agent), kind).items() if each.type is float]
 
 
-SLOW = [pytest.param(each, marks=pytest.mark.slow) for each in agents.AGENTS if each != "maml"]
+OTHERS = [each for each in agents.AGENTS if each != "maml" and KIND in agents.find(each).serves]
+SLOW = [pytest.param(each, marks=pytest.mark.slow) for each in OTHERS]
 
 
 @pytest.mark.parametrize("agent", ["maml", *SLOW])
 def test_every_number_of_an_agent_is_swept_as_if_alone(agent):
     """One program for two runs that differ in all numbers at once, against the runs alone."""
     declared = agents.find(agent)
-    if KIND not in declared.serves:
-        pytest.skip("supervised")
     names = [name for name in own_numbers(agent) if name not in ("common_scale", "inner_kl_target")]
     names += ["gamma", "gae_lambda", "initial_std", "action_scale", *["outer_lr"] * ("optimizer" in declared.uses)]
     small = {"num_tasks": 2, "num_episodes": 3, "horizon": 4, "hidden_sizes": (4,), "run_dir": "unused", "agent": agent}
