@@ -32,6 +32,7 @@ class Form(NamedTuple):
         precision: of matrix products, as `jax.default_matmul_precision` calls it; the device's own if None.
         make: the workload.
         sampler: the rollouts alone.
+        full_size: bars are for it; tiny workloads keep none.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Form(NamedTuple):
     precision: str | None
     make: Callable[[], workloads.Workload]
     sampler: bool = False
+    full_size: bool = True
 
     @property
     def label(self) -> str:
@@ -86,7 +88,7 @@ def forms(quick: bool) -> list[Form]:
         for name, make in navigation.items()
         if (unroll, precision) != (unrolls[0], None)
     ]
-    return [*first, Form("sinusoid", None, BFLOAT16, sine), *others]
+    return [form._replace(full_size=not quick) for form in (*first, Form("sinusoid", None, BFLOAT16, sine), *others)]
 
 
 def cheetah(
@@ -177,7 +179,7 @@ def timed(form: Form, run: tuple[Callable[[int], Any], float], repeats: int, sec
         "samples_per_second": samples / turns["median"],
     }
     bar = BARS.get(form.name)
-    if bar and form.precision is None:
+    if bar and form.precision is None and form.full_size:
         figure, bound, above = bar
         result["bar"] = {"figure": figure, "bound": bound, "kept": (result[figure] >= bound) == above}
     return result

@@ -92,6 +92,8 @@ def test_bars_are_judged_in_their_own_direction(monkeypatch):
         return forms.timed(form, (lambda count: (None, {"time/env_steps": samples}), 0.0), 1, 1.0)["bar"]["kept"]
 
     assert kept("navigation", 0.0029, 1.0) and not kept("navigation", 0.0031, 1.0)
+    tiny = next(form for form in forms.forms(quick=True) if form.name == "navigation")
+    assert "bar" not in forms.timed(tiny, (lambda count: (None, {"time/env_steps": 1.0}), 0.0), 1, 1.0)
     assert kept("navigation, large", 1.0, 101e6) and not kept("navigation, large", 1.0, 99e6)
 
 
