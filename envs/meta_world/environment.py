@@ -32,18 +32,15 @@ class MetaWorldEnv(gymnasium.Env):
     def __init__(self, names: tuple[str, ...], reward: str, tasks: Tasks):
         self.names, self.reward = names, reward
         rows = zip(*(values.tolist() for values in (tasks.environment, tasks.size)), tasks.vector, strict=True)
-        self.known = {_key(environment, vector): (environment, vector[:size]) for environment, size, vector in rows}
+        self.known = {key_of(environment, vector): (environment, vector[:size]) for environment, size, vector in rows}
         self.robot: Any = None
         self.kind: tuple[str, str] | None = None
 
     def set_task(self, task: dict[str, Any]) -> None:
         """Set a task of the lists; float32 numbers of its vector stand for the float64 ones."""
-        found = self.known.get(_key(task["environment"], task["vector"]))
+        found = self.known.get(key_of(task["environment"], task["vector"]))
         if found is None:
-            raise ValueError(
-                f"the benchmark has no task with environment {task['environment']} and vector "
-                f"{np.asarray(task['vector']).tolist()}; take one of train_list or held_out_list"
-            )
+            raise ValueError(unknown(task["environment"], task["vector"]))
         environment, vector = found
         kind = self.names[environment], self.reward
         if kind != self.kind:
@@ -70,8 +67,17 @@ class MetaWorldEnv(gymnasium.Env):
             self.robot = self.kind = None
 
 
-def _key(environment: Any, vector: Any) -> tuple[int, bytes]:
+def key_of(environment: Any, vector: Any) -> tuple[int, bytes]:
+    """By what tasks are found, whose numbers may have been rounded to float32."""
     return int(environment), np.asarray(vector, np.float32).tobytes()
+
+
+def unknown(environment: Any, vector: Any) -> str:
+    """What to say of a task that is not there."""
+    return (
+        f"the benchmark has no task with environment {environment} and vector {np.asarray(vector).tolist()}; "
+        "take one of train_list or held_out_list"
+    )
 
 
 def _robot(name: str, reward: str) -> Any:

@@ -8,9 +8,14 @@ from gymnasium.spaces import Box, Discrete
 
 from envs.families import training
 from envs.from_gymnasium.family import HostFamily, from_gymnasium
+from envs.from_gymnasium.pool import Pool
+from envs.from_gymnasium.spaces import action_record
 from envs.meta_world import benchmark
 from envs.meta_world.environment import MetaWorldEnv
+from envs.meta_world.rewards import REWARDS as BATCHED
+from envs.meta_world.robots import Robots
 from envs.options import one_of, whole_number
+from envs.processors import num_processors
 from envs.task_lists import with_tasks
 
 HORIZON = 500  # of the benchmark, which plays no longer
@@ -23,7 +28,7 @@ def meta_world_ml1(
     reward: str = "v2",
     seed: int = 0,
     horizon: int = HORIZON,
-    vectorization: str = "async",
+    vectorization: str | None = None,
     num_workers: int | None = None,
     timeout: float | None = None,
 ) -> HostFamily:
@@ -44,9 +49,11 @@ def meta_world_ml1(
         reward: the version of the reward functions, "v2" or "v1".
         seed: of the benchmark's tasks. Results of different seeds are those of different tasks.
         horizon: steps per episode, up to the benchmark's 500.
-        vectorization: see `envs.from_gymnasium`, as are the last two.
-        num_workers: processes; one per CPU if None.
-        timeout: seconds for a step of a batch.
+        vectorization: "threads", robots of one class together in this process, with rewards written anew for whole batches:
+            reach-v3, push-v3 and pick-place-v3 with the reward "v2", for which it is what None means; "async", Meta-World's own
+            environments in worker processes, what None means elsewhere; "sync", those in this process.
+        num_workers: threads or processes; one per CPU if None.
+        timeout: seconds for a step of a batch of "async"; see `envs.from_gymnasium`.
     """
     owner = meta_world_ml1.__name__
     benchmark.package(owner)
@@ -58,7 +65,7 @@ def meta_world_ml10(
     reward: str = "v2",
     seed: int = 0,
     horizon: int = HORIZON,
-    vectorization: str = "async",
+    vectorization: str | None = None,
     num_workers: int | None = None,
     timeout: float | None = None,
 ) -> HostFamily:
@@ -89,7 +96,7 @@ def _family(
     reward: str,
     seed: int,
     horizon: int,
-    vectorization: str,
+    vectorization: str | None,
     num_workers: int | None,
     timeout: float | None,
 ) -> HostFamily:
@@ -98,6 +105,18 @@ def _family(
         raise ValueError(f"{owner}: seed is {seed}, but must be at most {MAX_SEED}.")
     if whole_number(owner, "horizon", horizon, 1) > HORIZON:
         raise ValueError(f"{owner}: horizon is {horizon}, but Meta-World's episodes have at most {HORIZON} steps.")
+    together = name in BATCHED and reward == "v2"
+    vectorization = ("threads" if together else "async") if vectorization is None else vectorization
+    in_threads = vectorization == "threads"
+    if in_threads:
+        if not together:
+            raise ValueError(
+                f"{owner}: vectorization is 'threads', but only {', '.join(BATCHED)} of ML1 with the reward 'v2' are written "
+                "for it; take 'async'."
+            )
+        if timeout is not None:
+            raise ValueError(f"{owner}: timeout is {timeout!r}, but 'threads' have none; leave it out.")
+        threads = num_processors() if num_workers is None else whole_number(owner, "num_workers", num_workers, 1)
     benchmark.package(owner)
     train, test = benchmark.lists(which, name, seed)
     test = benchmark.in_turn(test)
@@ -111,12 +130,15 @@ def _family(
         apply_task="set_task",
         horizon=horizon,
         env_options={"names": benchmark.names(), "reward": reward, "tasks": both},
-        vectorization=vectorization,
-        num_workers=num_workers,
+        vectorization="sync" if in_threads else vectorization,
+        num_workers=None if in_threads else num_workers,
         timeout=timeout,
         measures={"success": "any"},
         first_task=to_train[0],
     )
+    if in_threads and name is not None:
+        recipe, record = family.pool.recipe, action_record(family.action_space, horizon)
+        family.pool = Pool(recipe, record, functools.partial(Robots, recipe, name, both, threads))
     listed = with_tasks(family, to_train, held_out)
     listed.class_of = functools.partial(_class_of, benchmark.names())
     listed.training_settings = training.META_WORLD

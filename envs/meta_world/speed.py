@@ -1,5 +1,6 @@
 """``python -m envs.meta_world.speed CLASS ...``: where the time of Meta-World's steps goes, in microseconds of one CPU."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -9,13 +10,19 @@ import numpy as np
 
 from envs.meta_world import benchmark
 from envs.meta_world.environment import MetaWorldEnv
+from envs.meta_world.family import meta_world_ml1
+from envs.meta_world.rewards import REWARDS
 from envs.options import one_of
 
 STEPS = 400  # of the 500 of an episode
+ROBOTS = 20  # of one call in threads
 
 
 def costs(name: str) -> dict[str, float]:
-    """Microseconds of CPU time: a whole step, MuJoCo's part of it, the observation, the reward, and a reset."""
+    """Microseconds of CPU time: a whole step, MuJoCo's part of it, the observation, the reward, a reset, a step in threads.
+
+    The last is nan where the class is not written for it.
+    """
     import mujoco
 
     train, _ = benchmark.lists("ML1", name, 0)
@@ -37,7 +44,20 @@ def costs(name: str) -> dict[str, float]:
         "observation": _each(lambda i: robot._get_obs(), STEPS),
         "reward": _each(lambda i: robot.evaluate_state(seen, actions[i]), STEPS),
         "reset": _each(lambda i: env.reset(), 5),
+        "in threads": _together(name, actions) if name in REWARDS else math.nan,
     }
+
+
+def _together(name: str, actions: np.ndarray) -> float:
+    """Of one of `ROBOTS` robots that are stepped by one thread, so that it compares with a step of one CPU."""
+    pool = meta_world_ml1(name, horizon=STEPS, num_workers=1).pool
+    tasks = {
+        field: np.repeat(values[:1], ROBOTS, axis=0) for field, values in benchmark.lists("ML1", name, 0)[0]._asdict().items()
+    }
+    numbers, _ = pool.reset(np.arange(ROBOTS), {field: tasks[field] for field in ("environment", "vector")})
+    nothing = np.zeros(ROBOTS, bool)
+    play = lambda t: pool.step(numbers, np.full(ROBOTS, t), nothing, np.roll(actions, t, axis=0)[:ROBOTS])
+    return _each(play, STEPS // 4) / ROBOTS
 
 
 def _each(call: Callable[[int], Any], times: int) -> float:
@@ -61,7 +81,7 @@ def main(args: Sequence[str] | None = None) -> int:
         found = costs(name)
         if not place:
             print(f"{'':28}", *(f"{part:>12}" for part in found))
-        print(f"{name:28}", *(f"{value:12,.0f}" for value in found.values()), flush=True)
+        print(f"{name:28}", *(f"{'-' if math.isnan(value) else f'{value:,.0f}':>12}" for value in found.values()), flush=True)
     return 0
 
 

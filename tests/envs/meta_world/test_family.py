@@ -10,6 +10,8 @@ import pytest
 
 import envs
 from envs.meta_world import benchmark, family
+from envs.meta_world.rewards import REWARDS, Begun, Seen
+from envs.meta_world.robots import Robots
 from metarl.sampler import rollout
 
 metaworld = pytest.importorskip("metaworld", reason="needs the extra metaworld: make test-metaworld")
@@ -72,6 +74,64 @@ def test_whole_episodes_equal_stepping_meta_world_by_hand_with_its_own_tasks(pus
         assert not np.array_equal(trajectory.reward[0], trajectory.reward[1])
 
 
+@pytest.mark.parametrize("name", REWARDS)
+def test_robots_in_threads_play_meta_world_s_own_episodes(name):
+    long = 120
+    one = envs.make(REACH, name=name, horizon=long)
+    assert isinstance(one.pool._open(), Robots)
+    tasks = metaworld.ML1(name, seed=0)
+    rng = np.random.default_rng(0)
+    found = first(one.held_out_list, 3)
+    for _ in range(2):  # the second time by robots that have played
+        numbers, observation = one.pool.reset(np.arange(3), found)
+        seen, got, taken = [observation], [], []
+        for t in range(long):
+            hand, thing = observation[:, :3], observation[:, 4:7]
+            aim = 10 * (thing - hand) if t < 50 else np.array([0.0, 0.5, 0.4])  # grasp, then lift and carry on
+            action = np.concatenate([aim + rng.normal(0, 0.2, (3, 3)), np.full((3, 1), 1.5 if t > 35 else -1)], axis=1)
+            taken.append(np.clip(action, -1, 1).astype(np.float32))
+            numbers, observation, reward, _, _, info = one.pool.step(numbers, np.full(3, t), np.zeros(3, bool), taken[-1])
+            seen.append(observation)
+            got.append(np.stack([reward, info[:, 0]], axis=-1))
+        rewards = np.array(got)[..., 0]
+        for m in range(3):
+            own_seen, own_got = by_hand(tasks.test_tasks[m], "v2", np.array(taken)[:, m])
+            np.testing.assert_array_equal(np.array(seen)[:, m], own_seen)
+            np.testing.assert_allclose(np.array(got)[:, m], own_got, rtol=1e-6, atol=1e-7)
+        assert rewards.std() > 0.01 and rewards.max() > 1  # not an arm that stands still
+    one.close()
+
+
+@pytest.mark.parametrize("name", REWARDS)
+def test_rewards_of_whole_batches_equal_the_package_s_own_wherever_things_are(name):
+    robot = metaworld.ALL_V3_ENVIRONMENTS[name]()
+    task = metaworld.ML1(name, seed=0).train_tasks[0]
+    robot.set_task(task)
+    robot.reset()
+    rng = np.random.default_rng(1)
+    seen, begun, actions, own = [], [], [], []
+    for trial in range(400):  # the object about the fingers, about the goal, and anywhere
+        near = [robot.tcp_center, robot._target_pos, robot.obj_init_pos][trial % 3]
+        away = rng.normal(0, [0.003, 0.02, 0.1][trial // 3 % 3], 3)
+        robot._set_obj_xyz(near + away)
+        if name == "reach-v3":
+            robot._target_pos = robot.tcp_center + away
+        action = np.append(rng.uniform(-1, 1, 3), rng.uniform(-0.5, 1.5)).astype(np.float32)
+        observation = np.clip(robot._get_obs(), robot.sawyer_observation_space.low, robot.sawyer_observation_space.high)
+        reward, info = robot.evaluate_state(observation, action)
+        at = lambda body: robot.get_body_com(body).copy()
+        seen.append(Seen(robot.tcp_center, observation[3], at("leftpad"), at("rightpad"), observation[4:7]))
+        begun.append(Begun(robot.hand_init_pos, robot.init_tcp, robot.obj_init_pos, robot._target_pos))
+        actions.append(action)
+        own.append((reward, info["success"]))
+        if trial % 10 == 0:
+            robot.step(rng.uniform(-1, 1, 4).astype(np.float32))
+    stacked = (type(rows[0])(*map(np.array, zip(*rows, strict=True))) for rows in (seen, begun))
+    found = np.stack(REWARDS[name](*stacked, np.array(actions)), axis=-1)
+    np.testing.assert_allclose(found, own, rtol=2e-7)  # theirs has the gripper's part in float32
+    assert found[:, 1].any() and not found[:, 1].all()
+
+
 def test_the_lists_are_the_benchmark_s_and_frozen(push):
     tasks = metaworld.ML1("push-v3", seed=0)
     for ours, theirs in ((push.train_list.tasks, tasks.train_tasks), (push.held_out_list, tasks.test_tasks)):
@@ -108,7 +168,9 @@ def test_success_counts_at_any_step(push):
     assert push.episode_measures(info, jnp.ones((2, 3)))["success"].tolist() == [1.0, 0.0]
 
 
-def test_a_task_that_the_benchmark_has_not_is_refused(push):
+@pytest.mark.parametrize("options", [PUSH | {"vectorization": "sync"}, {"name": "push-v3"}])
+def test_a_task_that_the_benchmark_has_not_is_refused(options):
+    push = envs.make(REACH, horizon=T, **options)
     task = jax.tree.map(np.array, push.default_params)
     task["vector"][0] += 1e-3
     with pytest.raises(
@@ -125,6 +187,13 @@ def test_a_task_that_the_benchmark_has_not_is_refused(push):
         ("ML45", {"seed": -1}, "meta_world_ml45: seed is -1, but must be a whole number of at least 0."),
         ("ML45", {"seed": 2**32}, "meta_world_ml45: seed is 4294967296, but must be at most 4294967294."),
         ("ML1", {"horizon": 501}, "meta_world_ml1: horizon is 501, but Meta-World's episodes have at most 500 steps."),
+        (
+            "ML1",
+            {"reward": "v1", "vectorization": "threads"},
+            "meta_world_ml1: vectorization is 'threads', but only reach-v3, ",
+        ),
+        ("ML1", {"timeout": 5}, "meta_world_ml1: timeout is 5, but 'threads' have none; leave it out."),
+        ("ML1", {"num_workers": 0}, "meta_world_ml1: num_workers is 0, but must be a whole number of at least 1."),
         ("ML1", {"goal": 1}, "meta_world_ml1: .*unexpected keyword argument 'goal'; its options: name, reward, seed, horizon"),
     ],
 )
