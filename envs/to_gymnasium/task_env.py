@@ -7,6 +7,8 @@ from typing import Any
 
 import gymnasium
 import jax
+import jax.numpy as jnp
+import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from envs.family import can_render, check_task
@@ -14,10 +16,11 @@ from envs.forks import refuse_fork
 from envs.from_gymnasium.family import host_error
 from envs.stepping import first_step, next_step
 from envs.to_gymnasium.conventions import SPEC, check_render_mode, limit_of_make, limited, read_action, read_info
+from envs.to_gymnasium.packed import pack, packing_of, unpack
 from envs.values import in_numpy
 
 MAX_SEED = 2**31 - 1
-NOT_PICKLED = ("_first", "_next", "_render_state")
+NOT_PICKLED = ("_first", "_next", "_look", "_render_state")
 
 
 @contextlib.contextmanager
@@ -30,6 +33,11 @@ def plain_host_errors() -> Iterator[None]:
         if message is None:
             raise
         raise RuntimeError(message) from None
+
+
+def _moment(key: jax.Array, t: Any) -> jax.Array:
+    """An episode's key and the steps taken, in one array."""
+    return jnp.append(jax.random.key_data(key).ravel(), jnp.asarray(t, jnp.uint32))
 
 
 def read_options(options: dict[str, Any] | None, known: tuple[str, ...]) -> dict[str, Any]:
@@ -71,17 +79,23 @@ class TaskEnv(gymnasium.Env):
         self.key: Any = None
 
     def _compile(self) -> None:
-        family = self.family
+        family, look = self.family, {}
 
         def first(key, task):
             state, observation = first_step(family, key, task)
-            return state, observation, family.state_info(state, task)
+            told = observation, family.state_info(state, task)
+            look["first"] = packing_of(told)
+            return _moment(key, 0), state, pack(told)
 
-        def following(key, t, state, action, task):
+        def following(moment, state, action, task):
+            key, t = jax.random.wrap_key_data(moment[:-1]), moment[-1].astype(int)
             next_state, *step = next_step(family, key, t, state, action, task)
-            return next_state, *step, family.transition_info(state, action, next_state, task)
+            told = *step, family.transition_info(state, action, next_state, task)
+            look["next"] = packing_of(told)
+            return _moment(key, t + 1), next_state, pack(told)
 
-        self._first, self._next = jax.jit(first), jax.jit(following)
+        # Few arrays go in and out, since each takes microseconds: what stays is kept as it came, what is read is one row.
+        self._first, self._next, self._look = jax.jit(first), jax.jit(following), look
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what is compiled and a picture that is being drawn.
@@ -104,14 +118,27 @@ class TaskEnv(gymnasium.Env):
         given = read_options(options, ("task",)).get("task")
         if given is not None:
             self.task = check_task(self.family, given)
-        self.key = jax.random.key(int(self.np_random.integers(MAX_SEED)) if seed is None else seed % 2**32)
-        with plain_host_errors():
-            self.state, observation, told = self._first(self.key, self.task)
-        self.t, self._over, self._last = 0, (False, False), in_numpy(self.observation_space, observation)
-        self._info = read_info(told)
+        self.begin(jax.random.key(int(self.np_random.integers(MAX_SEED)) if seed is None else seed % 2**32))
         if self.render_mode is not None:
             self._render_state = self.family.render_init(self.task)
-        return copy.deepcopy(self._last), dict(self._info)
+        return self._seen(), dict(self._info)
+
+    @property
+    def t(self) -> int:
+        """Steps taken in this episode; set it to go on as if they had been so many."""
+        return self._t
+
+    @t.setter
+    def t(self, steps: int) -> None:
+        self._t, self._moment = steps, _moment(self.key, steps)
+
+    def begin(self, key: jax.Array) -> None:
+        """Begin the episode of a key of `metarl.sampler`'s; `reset` makes one of the seed."""
+        with plain_host_errors():
+            self._moment, self.state, row = self._first(key, self.task)
+        self.key, self._t, self._over = key, 0, (False, False)
+        self._observation, told = unpack(self._look["first"], np.asarray(row))
+        self._info = read_info(told)
 
     def step(self, action):
         """Take one step; truncated at the horizon, unless the episode ended there by itself. Then nothing moves or pays.
@@ -124,14 +151,16 @@ class TaskEnv(gymnasium.Env):
         refuse_fork()
         action = read_action(self.action_space, action)
         if any(self._over):
-            return copy.deepcopy(self._last), 0.0, *self._over, dict(self._info)
+            return self._seen(), 0.0, *self._over, dict(self._info)
         with plain_host_errors():
-            moved = self._next(self.key, self.t, self.state, action, self.task)
-        self.state, observation, reward, terminated, truncated, told = moved
-        self.t, self._over = self.t + 1, (bool(terminated), bool(truncated))
-        self._last = in_numpy(self.observation_space, observation)
+            self._moment, self.state, row = self._next(self._moment, self.state, action, self.task)
+        self._observation, reward, terminated, truncated, told = unpack(self._look["next"], np.asarray(row))
+        self._t, self._over = self._t + 1, (bool(terminated), bool(truncated))
         self._info = read_info(told)
-        return copy.deepcopy(self._last), float(reward), *self._over, dict(self._info)
+        return self._seen(), float(reward), *self._over, dict(self._info)
+
+    def _seen(self) -> Any:
+        return copy.deepcopy(in_numpy(self.observation_space, self._observation))
 
     def render(self):
         """The current state as an image [height, width, 3] of uint8, in mode "rgb_array"."""

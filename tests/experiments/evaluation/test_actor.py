@@ -115,11 +115,10 @@ sheet, doors = functools.partial(of_stranger, Sheet), functools.partial(of_stran
 class Keyed(envs.TaskEnv):
     """The ordinary environment, begun with a key of the sampler's in the place of a seed."""
 
-    def begin(self, key, task):
+    def begun(self, key, task):
         self.reset(seed=0, options={"task": task})
-        self.key = key
-        self.state, observation, _ = self._first(key, self.task)
-        return np.asarray(observation)
+        self.begin(key)
+        return self._seen()
 
 
 @functools.cache
@@ -190,17 +189,17 @@ def test_by_hand_it_plays_the_sampler_s_episodes(name, make_family, settings):
     env, to_action = keyed(make_family), agent.learner.to_action
     after = agent.actor(curve, greedy=False)
     after.reset(seed=keys[-1])
-    same(play(after, env, env.begin(keys[-1], task)), episodes[-1], to_action)
+    same(play(after, env, env.begun(keys[-1], task)), episodes[-1], to_action)
     if name in TRIALS:  # lives through all episodes, without a curve
         trial = jax.random.split(jax.random.split(jax.random.key(7))[0], NUM_EPISODES)[0]
         actor = agent.actor(task=task, greedy=False, seed=trial)
         for key, episode in zip(keys, episodes, strict=True):
             actor.reset(seed=key)
-            same(play(actor, env, env.begin(key, task)), episode, to_action)
+            same(play(actor, env, env.begun(key, task)), episode, to_action)
     elif agents.find(name).adapts_by == "gradient":
         before = agent.actor(curve, 0, greedy=False)
         before.reset(seed=keys[0])
-        same(play(before, env, env.begin(keys[0], task)), episodes[0], to_action)
+        same(play(before, env, env.begun(keys[0], task)), episodes[0], to_action)
 
 
 @pytest.mark.parametrize("name", ["maml", "rl2"])
@@ -250,7 +249,7 @@ def test_adapting_to_episodes_played_by_hand_is_adapting(name):
         actor = adapted.actor(greedy=False, record=True)
         for each in jax.random.split(source if one_batch else jax.random.fold_in(source, k), NUM_EPISODES):
             actor.reset(seed=each)
-            play(actor, env, env.begin(each, task))
+            play(actor, env, env.begun(each, task))
         adapted = adapted.adapt_from(actor.episodes())
         assert adapted.num_steps == k + 1
         expected = jax.tree.map(lambda x, k=k: x[steps if one_batch else k + 1], path)
@@ -269,13 +268,13 @@ def test_a_memory_reads_episodes_played_by_hand():
     actor, env = agent.actor(greedy=False, record=True), keyed(drift)
     for key in keys[:2]:
         actor.reset(seed=key)
-        play(actor, env, env.begin(key, task))
+        play(actor, env, env.begun(key, task))
     adapted = agent.adapt_from(actor.episodes())
     assert adapted.num_steps == 2
     np.testing.assert_allclose(adapted.memory[0], curve.path["memory"][2], atol=1e-5)
     after = adapted.actor(greedy=False)
     after.reset(seed=keys[2])
-    same(play(after, env, env.begin(keys[2], task)), episodes[2], agent.learner.to_action)
+    same(play(after, env, env.begun(keys[2], task)), episodes[2], agent.learner.to_action)
 
 
 @pytest.mark.parametrize("name", ["maml", "rl2"])
@@ -299,7 +298,7 @@ def test_a_batch_plays_as_many_by_themselves(name):
         alone, key = agent.actor(greedy=False, record=True), jax.random.key(seed + copy)
         for _ in range(3):
             alone.reset(seed=key)
-            play(alone, env, env.begin(key, task))
+            play(alone, env, env.begun(key, task))
             key = jax.random.fold_in(key, NEXT_EPISODE)
         for episode in alone.episodes():
             equal = [

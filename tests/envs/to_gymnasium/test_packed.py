@@ -1,0 +1,33 @@
+"""Rows of bytes give back what was put in, bit for bit and of its own type."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from envs.to_gymnasium.packed import pack, packing_of, unpack
+
+TREES = {
+    "floats": {"a": np.array([[0.1, -0.0], [np.inf, np.nan]], np.float32), "b": np.float32(3)},
+    "kinds": (np.array([True, False]), np.array([-1, 2**31 - 1], np.int32), np.uint8(255), np.array([1 + 2j], np.complex64)),
+    "half": [np.arange(3).astype(jnp.bfloat16), np.float16(0.5)],
+    "empty": {"nothing": np.zeros((0, 3), np.float32), "one": np.int8(-3)},
+}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_what_goes_in_comes_out(name):
+    tree = jax.tree.map(jnp.asarray, TREES[name])
+    found = unpack(packing_of(tree), np.asarray(jax.jit(pack)(tree)))
+    assert jax.tree.structure(found) == jax.tree.structure(tree)
+    for there, given in zip(jax.tree.leaves(found), jax.tree.leaves(tree), strict=True):
+        assert there.dtype == given.dtype and there.shape == given.shape
+        assert there.tobytes() == np.asarray(given).tobytes()
+        assert there.flags.writeable
+
+
+def test_wide_numbers_lose_nothing():
+    with jax.enable_x64():
+        tree = {"x": jnp.array([np.pi, 1e-300]), "i": jnp.array(2**62)}
+        found = unpack(packing_of(tree), np.asarray(pack(tree)))
+    assert found["x"].tolist() == [np.pi, 1e-300] and found["i"] == 2**62
