@@ -3,6 +3,7 @@
 # make test-slow   learning curves, published numbers, and what make test checks on a few, on all agents and families
 # make test-lowest   the tests of the library and of training, with the lowest versions that pyproject.toml allows
 # make test-suites   environments of other suites written in JAX, installed beside the pins into .venv-suites
+# make test-sb3   Stable-Baselines3 on our environments, in .venv-sb3
 # make test-metaworld   Meta-World, whose MuJoCo is older than the pins', with the lowest versions in .venv-metaworld
 # make docs   the documentation into site/, every page and lesson run; docs-test   runs them all again, from nothing
 # make wheel   dist/metarl_jax-*.whl
@@ -11,7 +12,7 @@ VENV := .venv
 LOWEST := tests/metarl tests/envs tests/agents tests/experiments/test_train.py
 PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo test test-slow test-lowest test-suites test-metaworld docs docs-test wheel
+.PHONY: demo test test-slow test-lowest test-suites test-sb3 test-metaworld docs docs-test wheel
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/python -m experiments.train --run-dir runs/demo $(ARGS)
@@ -30,6 +31,9 @@ test-lowest: .venv-lowest/.installed
 
 test-suites: .venv-suites/.installed
 	.venv-suites/bin/python -m pytest -n 2 tests/envs/from_jax
+
+test-sb3: .venv-sb3/.installed
+	.venv-sb3/bin/python -m pytest -n 0 -m '' tests/envs/to_gymnasium/test_other_libraries.py
 
 test-metaworld: .venv-metaworld/.installed
 	.venv-metaworld/bin/python -m pytest -n 0 -m '' -W default::DeprecationWarning tests/envs/meta_world
@@ -59,6 +63,13 @@ wheel:
 	@echo "installing Meta-World into .venv-metaworld (a minute or two) ..."
 	.venv-metaworld/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-lowest.txt \
 		--editable '.[metaworld]' pytest pytest-xdist rlax
+	@touch $@
+
+.venv-sb3/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-sb3
+	@echo "installing Stable-Baselines3 and PyTorch into .venv-sb3 (some minutes) ..."
+	.venv-sb3/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[mujoco]' stable-baselines3==2.9.2 pytest pytest-xdist rlax
 	@touch $@
 
 .venv-docs/.installed: pyproject.toml constraints.txt
