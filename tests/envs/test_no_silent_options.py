@@ -88,6 +88,13 @@ def test_drop_names_what_there_is(drop, words):
         ({"timeout": 5.0}, "timeout is 5.0, but 'sync' has no workers"),
         ({"env_options": ["gravity"]}, "env_options is \\['gravity'\\], but must be a dict"),
         ({"env_options": {1: 2}}, "env_options is .*, but must be a dict"),
+        ({"images": "no"}, "images is 'no', but must be True or False"),
+        ({"first_task": {"y": 0.5}}, r"first_task is \{'y': 0.5\}, but must be a dict of x"),
+        ({"first_task": {"x": 0.5, "y": 0.5}}, "first_task is .* but must be a dict of x"),
+        ({"first_task": 0.5}, "first_task is 0.5, but must be a dict of x"),
+        ({"first_task": {"x": 2.0}}, r"first_task\['x'\] is 2.0, outside its space Box"),
+        ({"first_task": {"x": [0.5]}}, r"first_task\['x'\] is \[0.5\], outside its space Box"),
+        ({"first_task": {"x": "a"}}, "first_task is .* but its fields must be numbers"),
     ],
 )
 def test_options_of_what_there_is_not(options, words):

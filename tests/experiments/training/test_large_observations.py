@@ -12,7 +12,7 @@ from gymnasium.spaces import Box
 import envs
 from experiments import train
 from experiments.training import memory, memory_terms
-from experiments.training.config import family_of, resolve, train_config
+from experiments.training.config import chosen, family_of, resolve, train_config
 from metarl import advantages
 from tests.agents.probe import Guess
 from tests.experiments.conftest import small_run
@@ -49,11 +49,31 @@ def test_what_is_asked_for_is_taken(tmp_path, capsys):
     assert settings(run)["baseline"] == "linear" and "--baseline" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("size", [advantages.MOST_OBSERVED, advantages.MOST_OBSERVED + 1])
-def test_from_python_the_choice_is_the_same(size):
-    target, mask = jnp.arange(6.0).reshape(2, 3), jnp.ones((2, 3))
-    observation = jnp.zeros((2, 3, size))
-    expected = advantages.time_baseline if size > advantages.MOST_OBSERVED else advantages.linear_baseline
+class FewPixels(Pictures):
+    """A picture of 192 numbers, for which the linear baseline has 388 unknowns."""
+
+    observation_space = Box(0, 255, (8, 8, 3), np.uint8)
+    observation = lambda self, state, rng, params: jnp.full((8, 8, 3), 7, jnp.uint8)
+
+
+envs.register("test/FewPixels-v0", FewPixels)
+
+
+@pytest.mark.parametrize(("num_episodes", "baseline"), [(4, "time"), (200, "linear")])
+def test_steps_of_a_batch_count_too(num_episodes, baseline, tmp_path):
+    given = train_config(run_dir=tmp_path, env="test/FewPixels-v0", num_episodes=num_episodes)
+    resolved = resolve(given)
+    assert resolved.own.baseline == baseline
+    said = "observations have 192 numbers; the linear one would have 388 unknowns for the 8 steps of a batch unless asked for."
+    assert chosen(given, resolved) == (f"--baseline is time, since {said}" if baseline == "time" else None)
+
+
+@pytest.mark.parametrize(("size", "steps"), [(3, 3), (100, 3), (101, 3), (101, 103), (1000, 1002), (1001, 1010)])
+def test_from_python_the_choice_is_the_same(size, steps):
+    target, mask = jnp.arange(2.0 * steps).reshape(2, steps), jnp.ones((2, steps))
+    observation = jnp.zeros((2, steps, size))
+    timely = size > 1000 or (size > 100 and 2 * size + 4 > 2 * steps)
+    expected = advantages.time_baseline if timely else advantages.linear_baseline
     found = jax.jit(advantages.auto_baseline)(observation, target, mask)
     np.testing.assert_allclose(found, expected(observation, target, mask), rtol=1e-4)
 
