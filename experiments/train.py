@@ -158,11 +158,15 @@ def refuse_without_effect(config: TrainConfig, given: dict[str, str]) -> None:
     """Refuse flags that were given for what another one leaves out.
 
     Raises:
-        UserError: of an evaluation that there is not, or of processes where there is one.
+        UserError: of an evaluation that there is not, of another run, or of processes where there is one.
     """
     for name in ("eval_steps", "eval_episodes"):
         if name in given and not config.eval_tasks:
             raise UserError(f"{flag(name)} is {given[name]}, but --eval-tasks is 0: nothing is evaluated; leave one out.")
+    if "trust" in given and not (config.resume or config.start_from):
+        raise UserError(
+            f"--trust is {given['trust']}, but no other run is read without --resume or --start-from; leave it out."
+        )
     if "hosts_wait" in given and config.hosts is None:
         raise UserError(f"--hosts-wait is {given['hosts_wait']}, but there is no --hosts to wait for; leave it out.")
 

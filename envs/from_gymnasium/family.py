@@ -140,7 +140,7 @@ class HostFamily(TaskFamily):
         return self.pool.not_finite()
 
     def unrepeatable(self) -> str | None:
-        """What differs when the first steps of an episode are played twice in one environment, or None: a line for a warning.
+        """What differs where the first steps of an episode are played twice, in a line for a warning; None if nothing.
 
         Episodes must follow from seed, task and actions, and not from what was played before them.
         """
@@ -150,8 +150,9 @@ class HostFamily(TaskFamily):
                 break
         else:
             return None
+        before, after = first[other][0], second[other][0]
         return (
-            f"{self.pool.recipe.name}: the same seed, task and actions give {first[other][0]:.6g} at first and {second[other][0]:.6g} again; use no "
+            f"{self.pool.recipe.name}: the same seed, task and actions give {before:.6g} first and {after:.6g} again; use no "
             "random numbers but the environment's np_random, and nothing that outlives an episode, such as running statistics."
         )
 
@@ -263,7 +264,8 @@ def from_gymnasium(
         timeout: of "async": seconds for one step of a batch, ten times that for a reset, before the workers count as hanging;
             60 if None. With "sync" an environment that hangs is not noticed.
         drop: field or fields of a Dict observation that agents are not to see, such as "desired_goal"; "camera.left" is a field
-            of a field. Fields that cannot be flattened to numbers are left out anyway, with a warning where not named here.
+            of a field, "pair.0" an item of a Tuple. Fields that cannot be flattened to numbers are left out anyway, with a
+            warning where not named here.
         measures: entries of ``info`` to report beside the return, and how an episode's number is made of its steps':
             ``{"success": "any", "distance": "last"}``; see `TaskFamily`. Every step's info must have them.
         images: leave observations, a Box of several axes, in their shape and type, so that agents read them by convolutions;

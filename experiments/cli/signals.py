@@ -121,6 +121,8 @@ def ended_by_sigterm() -> Iterator[None]:
         yield
         return
     outermost = _watch is None and experiments.is_command  # anybody else's process is not ours to end
+    if signal.getsignal(signal.SIGINT) is experiments.ended_before_it_began:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.signal(signal.SIGTERM, end)
     if outermost:
         _watch = Watch()

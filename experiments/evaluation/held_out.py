@@ -136,7 +136,10 @@ def held_out(family: Any, num_tasks: int) -> tuple[Any, np.ndarray | None]:
     of_task = repeats(family, num_tasks)
     tasks = envs.held_out_tasks(family, num_tasks if of_task is None else min(num_tasks, len(np.unique(of_task))))
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(numbers(tasks))]
-    first = list({b"".join(leaf[i].tobytes() for leaf in leaves): i for i in reversed(range(len(leaves[0])))}.values())[::-1]
+    seen: dict[bytes, int] = {}
+    for i in range(len(leaves[0])):
+        seen.setdefault(b"".join(leaf[i].tobytes() for leaf in leaves), i)
+    first = list(seen.values())
     if of_task is None and len(first) == num_tasks:
         return tasks, None
     of_task = np.arange(num_tasks - num_tasks % len(first)) % len(first)
@@ -200,8 +203,9 @@ def evaluate_into(folder: Path, agent: Trained, config: EvaluateConfig, settings
     write_json(folder / "evaluation.json", result)
     if "not_finite" in found:
         which = found["not_finite"]
+        total = len(which) + found["num_tasks"]
         checkpoint.warn(
-            f"{len(which)} of {len(which) + found['num_tasks']} held-out tasks gave returns that are not finite and are left out: "
+            f"{len(which)} of {total} held-out tasks gave returns that are not finite and are left out: "
             f"{', '.join(map(str, which))} of the family's list."
         )
     with luxury("the table"):  # on a screen that nobody reads any more
