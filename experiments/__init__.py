@@ -63,9 +63,8 @@ def _asked_for() -> bool:
     return module.partition(".")[0] in ("", "experiments", "envs", "metarl")
 
 
-if (
-    is_command and _asked_for() and threading.current_thread() is threading.main_thread()
-):  # until `experiments.cli.signals` takes over
+# Until `experiments.cli.signals` takes over.
+if is_command and _asked_for() and threading.current_thread() is threading.main_thread():
     for _number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(_number) in (signal.SIG_DFL, signal.default_int_handler):  # and not ignored, as under nohup
             signal.signal(_number, ended_before_it_began)

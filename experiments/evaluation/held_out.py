@@ -286,7 +286,7 @@ def summarise(
         returns: [M, K+1], of sampled actions.
         greedy_returns: [M, K+1], of the policy's mode.
         gain_error: [M, K+1], standard errors of each return minus the first, over episodes.
-        of_task: see `repeats`.
+        of_task: see `held_out`.
     """
     return {
         "return_mean": returns.mean(axis=0).tolist(),
