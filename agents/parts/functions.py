@@ -46,7 +46,7 @@ def refuse_unfit(family: Any) -> None:
     if _layout(state) != _layout(after):
         raise ValueError(f"{name}.transition returns {_layout(after)}, but initial returns {_layout(state)}; they must agree.")
     observation, space = shapes("observation", state, key, task), family.observation_space
-    if jax.tree.structure(observation) != jax.tree.structure(_value_of(space)):
+    if jax.tree.structure(observation) != jax.tree.structure(_value_of(space)):  # type: ignore[operator]
         raise ValueError(
             f"{name}.observation returns {_layout(observation)}, but observation_space is {space}; make them agree."
         )

@@ -195,9 +195,8 @@ def test_the_part_of_a_state_to_blame(part):
     """A step in JAX gives all of them at once, and each is a part of the family's state."""
 
     def step(key, place, action, task):
-        spoiled = {name: jnp.where(place > 0.3, jnp.nan, place) for name in ("inner", "observation", "reward") if name == part}
-        place = place + 0.2 * action[0]
-        given = {"inner": place, "observation": place, "reward": place} | spoiled
+        moved = place + 0.2 * action[0]
+        given = {"inner": moved, "observation": moved, "reward": moved} | {part: jnp.where(place > 0.3, jnp.nan, moved)}
         return given["inner"], given["observation"][None], given["reward"], False
 
     reset = lambda key, task: (jnp.float32(0.0), jnp.zeros(1))
