@@ -46,11 +46,12 @@ def refuse_unfit(family: Any) -> None:
     if _layout(state) != _layout(after):
         raise ValueError(f"{name}.transition returns {_layout(after)}, but initial returns {_layout(state)}; they must agree.")
     observation, space = shapes("observation", state, key, task), family.observation_space
-    if jax.tree.structure(observation) != jax.tree.structure(_value_of(space)):  # type: ignore[operator]
+    seen = _seen(space, observation)
+    if seen is None:
         raise ValueError(
             f"{name}.observation returns {_layout(observation)}, but observation_space is {space}; make them agree."
         )
-    for (path, part), value in zip(parts(space), values(space, observation), strict=True):
+    for (path, part), value in zip(parts(space), seen, strict=True):
         if value.shape != (part.shape or ()):
             raise ValueError(
                 f"{name}.observation{path} has shape {value.shape}, but observation_space{path} has {part.shape or ()}; make "
@@ -65,6 +66,15 @@ def refuse_unfit(family: Any) -> None:
             if not isinstance(info, dict) or measure not in info:
                 raise ValueError(f"{name}.measures has {measure!r}, but transition_info gives {_layout(info)}; add it.")
             _refuse_other(f"{name}.transition_info, {measure!r},", info[measure], "fiub", "one number or bool")
+
+
+def _seen(space: spaces.Space, observation: Any) -> list[Any] | None:
+    """The arrays of an observation, in the order of the `parts` of its space; None where it is made of other parts."""
+    try:
+        found = list(values(space, observation))
+    except (KeyError, IndexError, TypeError):
+        return None
+    return found if all(hasattr(value, "shape") for value in found) else None
 
 
 def _traced(called: str, function: Callable[..., Any], *args: Any) -> Any:
