@@ -70,7 +70,7 @@ class Adaptation:
     test_step_scale: Annotated[tuple[float, ...], Bounds(1e-9)] = (1.0,)  # ours; Finn et al. 2017 have 1 0.5
     """How far each inner step goes at test, relative to training: 1 0.5 halves it after the first, as MAML's papers do."""
     baseline: Annotated[Literal["auto", "linear", "time"], Only("reinforcement")] = "auto"  # linear: Finn et al. 2017, A.2
-    """linear (in observation and time, fitted to each batch), time (mean of other episodes), auto: linear to 1,000 numbers."""
+    """linear (in observation and time, fitted to each batch), time (mean of other episodes), auto: time if they are large."""
     step_weight: Annotated[Literal["equal", "discounted"], Only("reinforcement")] = "equal"  # maml_rl, and ProMP
     """How much step t counts: equal, as published; discounted, gamma^t: then gradients are those of the discounted return."""
 

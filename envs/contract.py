@@ -18,6 +18,12 @@ from envs.values import fits, refuse_unknown, shapes_of
 
 FRAME = re.compile(r'File "(.+?)", line (\d+)')
 LIBRARIES = ("site-packages", "importlib")
+NEEDS_VALUES = (  # what JAX raises where Python asks for the value of a traced array
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+    jax.errors.NonConcreteBooleanIndexError,
+)
 METHODS = ("sample_task", "initial", "transition", "observation", "reward", "terminal")
 
 

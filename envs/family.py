@@ -63,6 +63,8 @@ class TaskFamily(FuncEnv):
 
     ``written_as``: what its author calls a function, where that is something else, such as {"transition": "step"}; for errors.
 
+    ``checked``: whether `envs.make` has looked at what the functions give; agents look themselves otherwise.
+
     Two flags tell training where the family runs. ``calls_host``: a function leaves the compiled program, through
     `jax.pure_callback` or `jax.experimental.io_callback`; training then uses one device unless asked for more. ``on_host``:
     episodes live in this process, not in the states, so that one device is all there can be.
@@ -83,6 +85,7 @@ class TaskFamily(FuncEnv):
     calls_host: bool = False
     on_host: bool = False
     written_as: Mapping[str, str] = {}
+    checked: bool = False
 
     def __init__(self, horizon: int | None = None):
         """Set another ``horizon`` than the family's own, in steps; checked here, so call this before using it."""

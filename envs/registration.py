@@ -40,10 +40,12 @@ def build_family(family: Any, **options: Any) -> TaskFamily:
         known, spelled = _CHECKED.setdefault(maker, set()), json.dumps([options, jax.dtypes.canonicalize_dtype(float).name])
     except TypeError:  # a maker that cannot be a key, or options that JSON cannot spell: checked every time
         check_functions(built)
+        vars(built)["checked"] = True
         return built
     if spelled not in known:
         check_functions(built)
         known.add(spelled)
+    vars(built)["checked"] = True
     return built
 
 

@@ -15,7 +15,7 @@ from gymnasium import spaces
 from envs.family import Task, TaskFamily, check_task, pick
 from envs.keys import numbers
 
-MOST = 1000  # combinations of Discrete fields that still count as a list
+MOST = 1000  # combinations of whole numbers that still count as a list
 
 
 class Progress(NamedTuple):
@@ -186,14 +186,26 @@ def stacked(family: TaskFamily, name: str, tasks: Sequence[Task]) -> Task:
 
 
 def all_of(space: spaces.Dict) -> dict[str, np.ndarray] | None:
-    """Every task of a space of Discrete fields, leaves [L]; None for other fields, and above `MOST` tasks.
+    """Every task of a space of fields of whole numbers, leaves [L, ...]; None for other fields, and above `MOST` tasks.
 
     >>> {name: values.tolist() for name, values in all_of(spaces.Dict({"row": spaces.Discrete(2, start=6)})).items()}
     {'row': [6, 7]}
     """
-    fields = dict(space.spaces)
-    ranges = [range(int(part.start), int(part.start + part.n)) for part in fields.values() if isinstance(part, spaces.Discrete)]
-    if len(ranges) < len(fields) or np.prod([len(values) for values in ranges], dtype=float) > MOST:
+    numbers_of = {name: _ranges(part) for name, part in space.spaces.items()}
+    ranges = [each for found in numbers_of.values() for each in found or ()]
+    if None in numbers_of.values() or np.prod([len(values) for values in ranges], dtype=float) > MOST:
         return None
-    columns = zip(*itertools.product(*ranges), strict=True)
-    return {name: np.array(column, np.int32) for name, column in zip(fields, columns, strict=True)}
+    rows = np.array(list(itertools.product(*ranges)), np.int32)
+    columns = np.split(rows, np.cumsum([len(found or ()) for found in numbers_of.values()])[:-1], axis=1)
+    shapes = [part.shape or () for part in space.spaces.values()]
+    return {name: column.reshape(-1, *shape) for name, column, shape in zip(numbers_of, columns, shapes, strict=True)}
+
+
+def _ranges(space: spaces.Space) -> list[range] | None:
+    """The numbers that each entry of a space of whole numbers may be; None for another space."""
+    if isinstance(space, spaces.Discrete):
+        return [range(int(space.start), int(space.start + space.n))]
+    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.integer):
+        bounds = zip(np.ravel(space.low), np.ravel(space.high), strict=True)
+        return [range(int(low), int(high) + 1) for low, high in bounds]
+    return None

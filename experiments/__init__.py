@@ -5,9 +5,12 @@ Run them with ``metarl train`` or ``python -m experiments.train`` and the like, 
 
 import os
 import platform
+import signal
 import sys
+import threading
 import zlib
 from pathlib import Path
+from types import FrameType
 
 MAX_CPU_DEVICES = 32
 CACHE_BYTES = 2**30
@@ -46,6 +49,26 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Started as a command, and not imported by somebody's program, which then would find its settings or its path changed.
 _STARTED_AS = Path(sys.argv[0]).stem if sys.argv else ""
 is_command = _STARTED_AS in ("-m", "metarl")
+
+
+def ended_before_it_began(number: int, frame: FrameType | None) -> None:
+    """Ends a command that is still importing: what Ctrl-C raises inside a library's C code is a traceback, or crashes there."""
+    os._exit(128 + number)
+
+
+def _asked_for() -> bool:
+    """Whether ``python -m`` was given a module of ours, and not somebody's whose package imports this one on the way."""
+    words = sys.orig_argv
+    module = words[words.index("-m") + 1] if "-m" in words[:-1] else ""
+    return module.partition(".")[0] in ("", "experiments", "envs", "metarl")
+
+
+# Until `experiments.cli.signals` takes over.
+if is_command and _asked_for() and threading.current_thread() is threading.main_thread():
+    for _number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(_number) in (signal.SIG_DFL, signal.default_int_handler):  # and not ignored, as under nohup
+            signal.signal(_number, ended_before_it_began)
+
 # What a command refuses to start with, in one line; None if nothing.
 refused: str | None = None
 

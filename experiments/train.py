@@ -1,5 +1,6 @@
 """``python -m experiments.train --env ID --agent NAME --seed S --run-dir DIR``: any task family with any agent."""
 
+import contextlib
 import dataclasses
 import functools
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from envs.from_gymnasium.family import HostFamily
 from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.family_errors import explained
@@ -15,6 +17,7 @@ from experiments.distributed import group
 from experiments.evaluation.held_out import EvaluateConfig, evaluate_run
 from experiments.evaluation.source import settings_of, starts
 from experiments.reporting import sweep_report
+from experiments.runs.checkpoint import warn
 from experiments.training import loop, memory_terms, sweep
 from experiments.training.config import KIND, TrainConfig, build, chosen, family_of, resolve
 from experiments.training.devices import choose_batch, choose_devices, spread
@@ -52,6 +55,16 @@ def refuse_hosts(config: TrainConfig) -> None:
     """Refuse a sweep by several processes, before anybody waits for the others."""
     if config.sweep and config.hosts is not None:
         raise UserError("--sweep is given with --hosts, but a sweep is trained by one process; leave one of them out.")
+
+
+def warn_of_chance(config: TrainConfig) -> None:
+    """One line, where episodes of an ordinary environment do not follow from their seeds, as `envs.check` refuses."""
+    family, said = family_of(config), None
+    with contextlib.suppress(Exception):  # what fails here is told where the run begins
+        said = family.unrepeatable() if isinstance(family, HostFamily) else None
+    if said is not None:
+        further = f"training goes on, but cannot be repeated ({command_line('check')} {config.env} looks further)"
+        warn(f"{said.rstrip('.')}; {further}.")
 
 
 def _resolve_aloud(given: TrainConfig) -> TrainConfig:
@@ -145,11 +158,15 @@ def refuse_without_effect(config: TrainConfig, given: dict[str, str]) -> None:
     """Refuse flags that were given for what another one leaves out.
 
     Raises:
-        UserError: of an evaluation that there is not, or of processes where there is one.
+        UserError: of an evaluation that there is not, of another run, or of processes where there is one.
     """
     for name in ("eval_steps", "eval_episodes"):
         if name in given and not config.eval_tasks:
             raise UserError(f"{flag(name)} is {given[name]}, but --eval-tasks is 0: nothing is evaluated; leave one out.")
+    if "trust" in given and not (config.resume or config.start_from):
+        raise UserError(
+            f"--trust is {given['trust']}, but no other run is read without --resume or --start-from; leave it out."
+        )
     if "hosts_wait" in given and config.hosts is None:
         raise UserError(f"--hosts-wait is {given['hosts_wait']}, but there is no --hosts to wait for; leave it out.")
 
@@ -173,6 +190,7 @@ def main(args: Sequence[str] | None = None) -> None:
             swept = dict.fromkeys(map(swept_name, config.sweep), "")
             for line in told(swept | given, config.env, config.agent, taken):
                 print(line, flush=True)
+            warn_of_chance(config)
         _train(config, processes)
 
 

@@ -12,6 +12,7 @@ from metarl.interfaces import known
 from metarl.surrogates import decay_matrix
 
 MOST_OBSERVED = 1000  # numbers of an observation that a linear baseline still reads; a humanoid has 376
+FEW_OBSERVED = 100  # numbers that it reads however few steps a batch has, as published codes do
 
 
 def discounted_sum(x: jax.Array, factor: float) -> jax.Array:
@@ -152,18 +153,35 @@ def time_baseline(observation: jax.Array, target: jax.Array, mask: jax.Array) ->
 
 
 def auto_baseline(observation: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:
-    """`linear_baseline`, or `time_baseline` where an observation has more than `MOST_OBSERVED` numbers.
+    """`linear_baseline`, or `time_baseline` where observations are too large for it; see `is_large`.
 
     The linear system has 2 * O + 4 unknowns, O numbers of an observation: of images it costs gigabytes, and with more unknowns
     than steps in a batch it repeats the returns that it should predict, which leaves no advantage.
     """
-    baseline = time_baseline if is_large(observation.shape[2:]) else linear_baseline
+    num_steps = math.prod(observation.shape[:2])
+    baseline = time_baseline if is_large(observation.shape[2:], num_steps) else linear_baseline
     return baseline(observation, target, mask)
 
 
-def is_large(shape: Sequence[int]) -> bool:
-    """Whether observations of this shape are too large for `linear_baseline`."""
-    return math.prod(shape) > MOST_OBSERVED
+def is_large(shape: Sequence[int], num_steps: int) -> bool:
+    """Whether observations of this shape are too large for `linear_baseline` on a batch of ``num_steps`` steps.
+
+    They have more than `MOST_OBSERVED` numbers, or more than `FEW_OBSERVED` and more unknowns than there are steps.
+
+    >>> is_large((20, 20, 2), 1000), is_large((20, 20, 2), 2000), is_large((4,), 6)
+    (True, False, False)
+    """
+    size = math.prod(shape)
+    return size > MOST_OBSERVED or (size > FEW_OBSERVED and num_unknowns(size) > num_steps)
+
+
+def num_unknowns(size: int) -> int:
+    """Of `linear_baseline`'s system, for observations of ``size`` numbers.
+
+    >>> num_unknowns(3) == linear_features(jnp.zeros((5, 3))).shape[-1]
+    True
+    """
+    return 2 * size + 4
 
 
 def explained_variance(value: jax.Array, target: jax.Array, mask: jax.Array) -> jax.Array:

@@ -10,6 +10,7 @@ inner step sizes (`meta_sgd`, `per_step`).
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +47,11 @@ def optax(transformation: GradientTransformation) -> InnerRule:
     an entry that has never had a gradient moves neither itself nor the meta-gradient.
 
     Args:
-        transformation: such as ``optax.adam(0.01)`` or ``optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1))``.
+        transformation: such as ``optax.adam(0.01)`` or ``optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1))``. Not
+            those that ask for the loss besides gradients, such as ``optax.lbfgs()``.
+
+    Raises:
+        ValueError: it is no transformation, or asks for more than gradients, state and parameters.
 
     >>> from optax import sgd as plain
     >>> rule = optax(plain(0.5, momentum=0.9))
@@ -57,18 +62,49 @@ def optax(transformation: GradientTransformation) -> InnerRule:
     >>> rule.read(theta, fast)  # steps of 0.5 and of 0.5 * (1 + 0.9)
     Array([-0.45,  3.45], dtype=float32)
     """
+    _refuse_unfit(transformation)
+
+    def begin(theta):
+        return Carried(theta, _told(transformation.init, theta))
 
     def step(theta, fast, grads, k):
         del theta, k
-        return Carried(*_updated(transformation, grads, fast.state, fast.moving))
+        return Carried(*_told(_updated, transformation, grads, fast.state, fast.moving))
 
     return InnerRule(
         init=_same,
-        begin=lambda theta: Carried(theta, transformation.init(theta)),
+        begin=begin,
         step=step,
         read=lambda theta, fast: fast.moving,
         whole=True,
     )
+
+
+def _refuse_unfit(transformation: Any) -> None:
+    """Refuse what is no transformation, and those that ask for more than inner steps have; tried on a parameter."""
+    if not all(callable(getattr(transformation, part, None)) for part in ("init", "update")):
+        hint = "; call it, as in optax.adam(0.01)" if callable(transformation) else ""
+        raise ValueError(f"rules.optax: {transformation!r} is no optax transformation, with init and update{hint}.")
+    try:
+        one = jnp.ones(2)
+        jax.eval_shape(lambda: transformation.update({"w": one}, transformation.init({"w": one}), {"w": one}))
+    except TypeError as error:
+        if "required keyword-only argument" in str(error):
+            asked = str(error).partition("missing ")[2] or error
+            raise ValueError(
+                f"rules.optax: this transformation is missing {asked}, but inner steps give gradients and parameters alone; "
+                "take one that needs no more."
+            ) from error
+    except Exception:  # made for parameters of another structure, such as optax.masked with a tree; see `_told`
+        return
+
+
+def _told(call: Callable, *args: Any) -> Any:
+    try:
+        return call(*args)
+    except Exception as error:  # whatever a transformation raises, on parameters that it was not made for
+        said = " ".join(str(error).split())[:300]
+        raise ValueError(f"rules.optax: the transformation fails: {type(error).__name__}: {said}") from error
 
 
 def _updated(transformation: GradientTransformation, grads: Tree, state: Tree, params: Tree) -> tuple[Tree, Tree]:

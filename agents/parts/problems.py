@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from agents.parts.networks import Network, Policy, one_line
+from agents.parts.functions import told
+from agents.parts.networks import Network, Policy
 from agents.parts.normalization import merged, seen_in
 from metarl import advantages, gains
 from metarl.interfaces import Experience, Outcome, Problem, Trajectory
@@ -259,7 +260,7 @@ def points_of(sample: Callable[[Any, jax.Array], Any], sample_task: Callable, nu
     try:
         drawn = jax.eval_shape(lambda key: sample(sample_task(key), key), jax.random.key(0))
     except Exception as error:  # whatever a user's function raises becomes one line
-        raise ValueError(f"{called} fails: {type(error).__name__}: {one_line(error)}") from error
+        raise ValueError(f"{called} fails: {told(error)}") from error
     if not isinstance(drawn, tuple | list) or len(drawn) != 2:
         raise ValueError(f"{called} gives {type(drawn).__name__}, but must give a pair (x, y).")
     for name, letter, values in zip("xy", "FO", drawn, strict=True):

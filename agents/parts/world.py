@@ -10,7 +10,8 @@ from flax import linen as nn
 
 from agents.agent import Kind, RegressionSettings, ReinforcementSettings
 from agents.parts.action_units import InPolicyUnits, ToAction, has_gaussian, policy_space, to_action
-from agents.parts.encoding import read_space, reader, trunk_of
+from agents.parts.encoding import read_space, reader, refuse_unknown, trunk_of
+from agents.parts.functions import refuse_unfit
 from agents.parts.networks import (
     ACTIVATIONS,
     LECUN,
@@ -130,6 +131,8 @@ def policy_gradient_world(
     _check(settings, num_episodes=1, gamma=(0, 1), gae_lambda=(0, 1), initial_std=(1e-6, float("inf")))
     _check(settings, action_scale=(1e-6, float("inf")))
     seen_space, read = read_space(family.observation_space), reader(family.observation_space)
+    refuse_unknown("action_space", family.action_space)
+    refuse_unfit(family)
     own_layers = network is not None and not remembers(network)  # a memory of one's own comes after the trunk
     trunk = trunk_of(seen_space, "mlp" if own_layers and settings.trunk == "auto" else settings.trunk)
     if own_layers and trunk == "conv":

@@ -88,7 +88,7 @@ def held_out_tasks_are_others(evidence: Evidence) -> str | None:
         )
     rows = np.unique(held_out, axis=0)
     if len(rows) < NUM_SAMPLES:
-        advice = "if there are no others, list them in held_out_list, or evaluation takes repeats for different tasks"
+        advice = "list them in held_out_list if there are no others: evaluation knows only those that it happens to draw"
         return f"{counted(len(rows), 'held-out task')} in {NUM_SAMPLES} draws; {shared(rows, train)}; {advice}"
     return f"{num_train} different training tasks in {NUM_SAMPLES} draws" if num_train < NUM_SAMPLES else None
 

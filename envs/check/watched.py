@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import keystr, tree_leaves_with_path
 
 from envs.family import TaskFamily, told
 from envs.keys import is_key, numbers
@@ -24,18 +25,18 @@ def watched(family: TaskFamily) -> tuple[TaskFamily, list[str]]:
     """
     notes: list[str] = []
 
-    def look(functions: Sequence[str], bad: np.ndarray, values: np.ndarray, task: Any) -> None:
+    def look(functions: Sequence[tuple[str, str]], bad: np.ndarray, values: np.ndarray, task: Any) -> None:
         if notes or not np.any(bad):
             return
         *episode, which = np.argwhere(bad)[0].tolist()
         one = jax.tree.map(lambda x: np.asarray(x)[tuple(episode)], task)
         given = np.asarray(values)[tuple(episode)].ravel()
-        of_state = functions[which] in ("initial", "transition")
-        found = "a state with nan" if of_state else f"{given[~np.isfinite(given)][0]}"
-        function = told(family, functions[which])
+        name, part = functions[which]
+        found = f"a state with nan{part}" if name in ("initial", "transition") else f"{given[~np.isfinite(given)][0]}"
+        function = told(family, name)
         notes.append(f"{function} gives {found} on task {one}, where all that it is given is finite; mend it.")
 
-    def through(functions: Sequence[str], bad: Sequence[jax.Array], values: Any, task: Any) -> jax.Array:
+    def through(functions: Sequence[tuple[str, str]], bad: Sequence[jax.Array], values: Any, task: Any) -> jax.Array:
         """``values`` by way of the host."""
 
         def on_host(bad, values, task):
@@ -51,35 +52,46 @@ def watched(family: TaskFamily) -> tuple[TaskFamily, list[str]]:
         leaves, structure = jax.tree.flatten(state)
         for i, leaf in enumerate(leaves):
             if not is_key(leaf):
-                leaves[i] = through(["initial"], [_any_nan(state) & ~_any_nan(params)], leaf, params)
+                functions, bad = nan_in("initial", state, ~_any_nan(params))
+                leaves[i] = through(functions, bad, leaf, params)
                 break
         return jax.tree.unflatten(structure, leaves)
 
     def observation(state, rng, params):
         seen = family.observation(state, rng, params)
         sound = ~_any_nan((state, params))
-        look_at = lambda leaf: through(["observation"], [~jnp.all(jnp.isfinite(leaf)) & sound], leaf, params)
+        look_at = lambda leaf: through([("observation", "")], [~jnp.all(jnp.isfinite(leaf)) & sound], leaf, params)
         return jax.tree.map(look_at, seen)
 
     def reward(state, action, next_state, rng, params):
         earned = family.reward(state, action, next_state, rng, params)
         sound = ~_any_nan((state, action, params))
-        moved = sound & _any_nan(next_state)
+        functions, moved = nan_in("transition", next_state, sound)
         bad = sound & ~_any_nan(next_state) & ~jnp.all(jnp.isfinite(earned))
-        return through(["transition", "reward"], [moved, bad], earned, params)
+        return through([*functions, ("reward", "")], [*moved, bad], earned, params)
 
     def transition_info(state, action, next_state, params):
         info = dict(family.transition_info(state, action, next_state, params))
         sound = ~_any_nan((state, action, next_state, params))
         for measure in family.measures:
             bad = sound & ~jnp.all(jnp.isfinite(info[measure]))
-            info[measure] = through([f"transition_info, {measure!r},"], [bad], info[measure], params)
+            info[measure] = through([(f"transition_info, {measure!r},", "")], [bad], info[measure], params)
         return info
 
     copied = copy.copy(family)
     for function in (initial, observation, reward, *([transition_info] if family.measures else [])):
         setattr(copied, function.__name__, function)
     return copied, notes
+
+
+def nan_in(function: str, state: Any, sound: jax.Array) -> tuple[list[tuple[str, str]], list[jax.Array]]:
+    """Of each part of a state that holds floats: (function, where it is) and whether it has NaN where ``sound``."""
+    found = [
+        ((function, f" in its {keystr(path)}" if path else ""), sound & _any_nan(leaf))
+        for path, leaf in tree_leaves_with_path(numbers(state))
+        if jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.inexact)
+    ]
+    return [each for each, _ in found] or [(function, "")], [bad for _, bad in found] or [jnp.asarray(False)]
 
 
 def _any_nan(tree: Any) -> jax.Array:

@@ -63,7 +63,7 @@ def arrays(
     if (y is None) == (label is None):
         what = "neither" if y is None else "both"
         raise ValueError(f"{source} has {what} y (targets, regression) and label (classes); give one of them.")
-    x = _numbers(source, "x", x)
+    x, y = _numbers(source, "x", x), y if y is None else _array(source, "y", y)
     if label is not None:
         if task is not None:
             raise ValueError(f"{source} has both label and task, but tasks are drawn from classes; leave task out.")
@@ -93,7 +93,7 @@ def arrays(
     if len(names) < 2:
         noun = "class" if y is None else "task"
         raise ValueError(f"{source} has one {noun} only, {str(names[0])!r}; some must be trained on and some held out.")
-    chosen = np.ravel(held_out)
+    chosen = np.ravel(_array(source, "held_out", held_out))
     held_out = tuple(dict.fromkeys(map(str, chosen.astype(np.int64) if _whole(chosen) else chosen)))
     return Arrays(x, y, group.astype(np.int32), tuple(map(str, names)), input_shape, held_out, source)
 
@@ -104,9 +104,16 @@ def _rows(source: str, x: np.ndarray) -> int:
     return len(x)
 
 
+def _array(source: str, name: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{source} has rows of different lengths in {name}; give every example as many numbers.") from error
+
+
 def _numbers(source: str, name: str, values: Any) -> np.ndarray:
     """Finite real numbers, as float32."""
-    array = np.asarray(values)
+    array = _array(source, name, values)
     if array.dtype.kind not in "fiu":
         raise ValueError(f"{source} has {name} of {array.dtype}, but it must hold real numbers.")
     with np.errstate(over="ignore"):  # what is too large is told below
@@ -125,7 +132,7 @@ def _whole(array: np.ndarray) -> bool:
 
 def _names(source: str, name: str, values: Any, count: int) -> np.ndarray:
     """[R] integers, also where they came as text, or text."""
-    array = np.asarray(values)
+    array = _array(source, name, values)
     if _whole(array):
         array = array.astype(np.int64)
     if array.dtype.kind not in "iuU":

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.contract import NEEDS_VALUES, explain
 from envs.family import HELD_OUT_STREAM
 from envs.few_shot.family import FewShotFamily
 
@@ -79,8 +80,10 @@ def _shapes(draw: Draw, shots: int, held_out: bool, called: str) -> Any:
     try:
         found = jax.eval_shape(lambda key: draw(key, shots, held_out), jax.random.key(0))
     except Exception as error:  # whatever a user's function raises becomes one line
-        told = " ".join(str(error).split())[:300]
-        raise ValueError(f"{called}(key, {shots}, {held_out}) fails: {type(error).__name__}: {told}") from error
+        advice = ""
+        if isinstance(error, NEEDS_VALUES):
+            advice = " Write it in jax.numpy; NumPy tables that it indexes are to be jax.numpy.asarray(...)."
+        raise ValueError(f"{called}(key, {shots}, {held_out}) fails: {explain(error)}.{advice}") from error
     pairs = isinstance(found, tuple | list) and len(found) == 2
     if not pairs or not all(isinstance(part, tuple | list) and len(part) == 2 for part in found):
         raise ValueError(f"{called} must give two pairs, (x, y) of the support set and (x, y) of the query set.")

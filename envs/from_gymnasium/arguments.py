@@ -52,6 +52,32 @@ def read_drop(drop: Any) -> tuple[str, ...]:
     return names
 
 
+def check_images(images: Any) -> None:
+    """True or False; a text from the command line, such as "no", would count as True."""
+    if not isinstance(images, bool):
+        raise ValueError(f"from_gymnasium: images is {images!r}, but must be True or False (true or false on a command line).")
+
+
+def read_first_task(first_task: Any, tasks: spaces.Dict, held_out: spaces.Dict | None) -> dict[str, np.ndarray]:
+    """The task to try out, as arrays of the spaces' types: the fields of ``task_space``, inside it or the held-out one."""
+    if not isinstance(first_task, Mapping) or set(first_task) != set(tasks):
+        raise ValueError(f"from_gymnasium: first_task is {first_task!r}, but must be a dict of {', '.join(tasks)}.")
+    wheres = [tasks] if held_out is None else [tasks, held_out]
+    try:
+        found = {name: np.asarray(first_task[name]).astype(space.dtype) for name, space in tasks.items()}
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"from_gymnasium: first_task is {first_task!r}, but its fields must be numbers.") from error
+
+    def lies_in(name: str, space: spaces.Space) -> bool:
+        cut = np.issubdtype(found[name].dtype, np.integer) and not np.array_equal(found[name], first_task[name])
+        return not cut and bool(space.contains(found[name]))
+
+    if not any(all(lies_in(name, space) for name, space in where.items()) for where in wheres):
+        name = next(name for name, space in tasks.items() if not lies_in(name, space))
+        raise ValueError(f"from_gymnasium: first_task[{name!r}] is {first_task[name]!r}, outside its space {tasks[name]}.")
+    return found
+
+
 def check_held_out(held_out: spaces.Dict, tasks: spaces.Dict, owner: str = "from_gymnasium") -> None:
     """Held-out tasks must look like training tasks: the same fields, and each a space of the same kind and shape."""
     if set(held_out) != set(tasks):

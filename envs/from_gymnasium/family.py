@@ -1,6 +1,7 @@
 """Any ordinary Gymnasium environment as a task family: `from_gymnasium`."""
 
 import contextlib
+import copy
 import functools
 import logging
 import re
@@ -24,8 +25,10 @@ from envs.from_gymnasium.processes import Processes
 from envs.from_gymnasium.worker import Environments, HostError, Recipe, task_of
 from envs.measures import read_measures
 from envs.processors import num_processors
+from envs.values import stacked
 
 TIMEOUT = 60.0  # seconds
+TRIED = 3  # steps played twice by `HostFamily.unrepeatable`
 
 
 class HostState(NamedTuple):
@@ -47,7 +50,7 @@ class HostFamily(TaskFamily):
     """An ordinary, stateful Gymnasium environment behind the functions of a family; made by `from_gymnasium`.
 
     - Task: a dict of arrays, uniform in ``task_space``; held-out tasks uniform in ``held_out_task_space``, if there is one.
-      Where all their fields are Discrete, evaluation goes through the held-out tasks one by one.
+      Where all their fields are whole numbers, up to 1,000 tasks in all, evaluation goes through the held-out tasks one by one.
     - Observation: the environment's, flattened to float32; whole numbers become floats, Discrete fields one-hot. With
       ``images`` it keeps shape and type.
     - Action: the environment's: Discrete, Box, MultiDiscrete, MultiBinary, or Dict and Tuple of these; what lies outside a Box
@@ -135,6 +138,43 @@ class HostFamily(TaskFamily):
     def not_finite(self) -> str | None:
         """First observation, reward or measure that was not finite since this was last asked, with task and seed, or None."""
         return self.pool.not_finite()
+
+    def unrepeatable(self) -> str | None:
+        """What differs where the first steps of an episode are played twice, in a line for a warning; None if nothing.
+
+        Episodes must follow from seed, task and actions, and not from what was played before them.
+        """
+        for first, second in zip(*self._twice(), strict=False):
+            other = ~np.isclose(first, second, rtol=1e-4, atol=1e-4, equal_nan=True)
+            if other.any():
+                break
+        else:
+            return None
+        before, after = first[other][0], second[other][0]
+        return (
+            f"{self.pool.recipe.name}: the same seed, task and actions give {before:.6g} first and {after:.6g} again; use no "
+            "random numbers but the environment's np_random, and nothing that outlives an episode, such as running statistics."
+        )
+
+    def _twice(self) -> list[list[np.ndarray]]:
+        """Observations and rewards of the same `TRIED` steps, begun twice."""
+        environments, rows = Environments(self.pool.recipe), layouts.action_record(self.action_space, TRIED)
+        task = {name: np.asarray(leaf)[None] for name, leaf in jax.device_get(self.default_params).items()}
+        space = copy.deepcopy(self.action_space)
+        space.seed(0)
+        sampled = [space.sample() for _ in range(TRIED)]
+        actions = layouts.action_rows(self.action_space, stacked(space, sampled), TRIED).astype(rows.dtype)
+        found = []
+        with contextlib.closing(environments):
+            for _ in range(2):
+                seen = [environments.reset([0], np.zeros(1, np.int64), task)]
+                for action in actions:
+                    observation, reward, terminated, truncated, _ = environments.step([0], action[None])
+                    seen += [observation, reward]
+                    if terminated[0] or truncated[0]:
+                        break
+                found.append(seen)
+        return found
 
     @property
     def observed_space(self):
@@ -224,7 +264,8 @@ def from_gymnasium(
         timeout: of "async": seconds for one step of a batch, ten times that for a reset, before the workers count as hanging;
             60 if None. With "sync" an environment that hangs is not noticed.
         drop: field or fields of a Dict observation that agents are not to see, such as "desired_goal"; "camera.left" is a field
-            of a field. Fields that cannot be flattened to numbers are left out anyway, with a warning where not named here.
+            of a field, "pair.0" an item of a Tuple. Fields that cannot be flattened to numbers are left out anyway, with a
+            warning where not named here.
         measures: entries of ``info`` to report beside the return, and how an episode's number is made of its steps':
             ``{"success": "any", "distance": "last"}``; see `TaskFamily`. Every step's info must have them.
         images: leave observations, a Box of several axes, in their shape and type, so that agents read them by convolutions;
@@ -244,13 +285,15 @@ def from_gymnasium(
     arguments.check_apply_task(apply_task)
     arguments.check_env_options(env_options)
     arguments.check_workers(vectorization, num_workers, timeout)
+    arguments.check_images(images)
     drop = arguments.read_drop(drop)
     measures = read_measures("from_gymnasium", {} if measures is None else measures)
 
     source = sources.find(env)
     name = env if isinstance(env, str) else getattr(env, "__name__", type(env).__name__)
     options = dict(env_options or {})
-    tried = sample_from(tasks, jax.random.key(0)) if first_task is None else first_task
+    tried: Mapping[str, Any] = sample_from(tasks, jax.random.key(0))
+    tried = tried if first_task is None else arguments.read_first_task(first_task, tasks, held_out)
     tried = {field: np.asarray(value)[None] for field, value in tried.items()}
     one = sources.try_out(name, source, options, apply_task, task_of(tried, 0))
     with contextlib.closing(one):

@@ -17,7 +17,7 @@ class Observed(NamedTuple):
     """An environment's observation -> [O] float32; leaves out fields that cannot be numbers or are not to be seen.
 
     Attributes:
-        space: of the environment, without those fields.
+        space: of the environment, without those fields; a Tuple that has lost some is a Dict of the others by their numbers.
         size: O.
         dropped: names of the fields left out because they cannot be numbers.
         whole: whether no field was left out.
@@ -37,7 +37,7 @@ class Observed(NamedTuple):
         _refuse_misshapen(self.space, observation, "")
         if isinstance(self.space, spaces.Box):  # most environments; gymnasium's general function takes longer
             return np.asarray(observation, np.float32).reshape(-1)
-        if not self.whole and isinstance(self.space, spaces.Dict):
+        if not self.whole:
             observation = _without(self.space, observation)
         return np.asarray(spaces.utils.flatten(self.space, observation), np.float32)
 
@@ -47,7 +47,7 @@ def _refuse_misshapen(space: spaces.Space, value: Any, path: str) -> None:
     what = f"observation{path}" if path else "an observation"
     if isinstance(space, spaces.Dict):
         for name, part in space.spaces.items():
-            _refuse_misshapen(part, value[name], f"{path}[{name!r}]")
+            _refuse_misshapen(part, _item(value, name), f"{path}[{name!r}]")
     elif isinstance(space, spaces.Tuple):
         if len(value) != len(space.spaces):
             raise Misshapen(f"{what} of {len(value)} items, expected {len(space.spaces)}")
@@ -98,36 +98,54 @@ def image_space(name: str, observed: Observed) -> spaces.Box:
     return space
 
 
-def _fields(space: spaces.Space, path: str) -> Iterator[str]:
-    """Names of all fields, those of fields as "outer.inner"."""
+def _inside(space: spaces.Space) -> dict[str, spaces.Space]:
+    """The parts of a Dict by name, of a Tuple by number; none of another space."""
     if isinstance(space, spaces.Dict):
-        for name, part in space.spaces.items():
-            field = f"{path}.{name}" if path else name
-            yield field
-            yield from _fields(part, field)
+        return dict(space.spaces)
+    return {str(i): part for i, part in enumerate(space.spaces)} if isinstance(space, spaces.Tuple) else {}
+
+
+def _of(space: spaces.Space, kept: Mapping[str, spaces.Space]) -> spaces.Space | None:
+    """A Dict or Tuple with these parts alone; None without any."""
+    if dict(kept) == _inside(space):
+        return space
+    return spaces.Dict(dict(kept)) if kept else None
+
+
+def _item(value: Any, name: str) -> Any:
+    return value[name] if isinstance(value, Mapping) else value[int(name)]
+
+
+def _fields(space: spaces.Space, path: str) -> Iterator[str]:
+    """Names of all fields, those of fields as "outer.inner", and of the items of a Tuple as "outer.0"."""
+    for name, part in _inside(space).items():
+        field = f"{path}.{name}" if path else name
+        yield field
+        yield from _fields(part, field)
 
 
 def _left(space: spaces.Space, path: str, drop: Sequence[str]) -> spaces.Space | None:
     """What is left of a space without these fields; None if nothing is."""
     if path in drop:
         return None
-    if not isinstance(space, spaces.Dict):
+    inside = _inside(space)
+    if not inside:
         return space
-    parts = {name: _left(part, f"{path}.{name}" if path else name, drop) for name, part in space.spaces.items()}
-    kept = {name: part for name, part in parts.items() if part is not None}
-    return spaces.Dict(kept) if kept else None
+    parts = {name: _left(part, f"{path}.{name}" if path else name, drop) for name, part in inside.items()}
+    return _of(space, {name: part for name, part in parts.items() if part is not None})
 
 
 def _numbers(space: spaces.Space, path: str) -> tuple[spaces.Space | None, list[str]]:
     """What is left of a space without fields that cannot be flattened, and the names of those."""
-    if isinstance(space, spaces.Dict):
+    inside = _inside(space)
+    if inside:
         kept, dropped = {}, []
-        for name, part in space.spaces.items():
+        for name, part in inside.items():
             left, lost = _numbers(part, f"{path}.{name}" if path else name)
             dropped += lost
             if left is not None:
                 kept[name] = left
-        return (spaces.Dict(kept) if kept else None), dropped
+        return _of(space, kept), dropped
     try:
         if isinstance(space, spaces.Text):  # codes of letters would pass, and mean nothing
             raise NotImplementedError
@@ -138,11 +156,11 @@ def _numbers(space: spaces.Space, path: str) -> tuple[spaces.Space | None, list[
     return None, [path or "observation"]
 
 
-def _without(space: spaces.Dict, observation: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: _without(part, observation[name]) if isinstance(part, spaces.Dict) else observation[name]
-        for name, part in space.spaces.items()
-    }
+def _without(space: spaces.Space, observation: Any) -> Any:
+    """An observation without what its space has lost."""
+    if isinstance(space, spaces.Dict):
+        return {name: _without(part, _item(observation, name)) for name, part in space.spaces.items()}
+    return observation  # a Tuple is whole, or would be a Dict
 
 
 def suitable_actions(name: str, space: spaces.Space) -> spaces.Space:

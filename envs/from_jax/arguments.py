@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from gymnasium import spaces
 
-from envs.contract import explain
+from envs.contract import NEEDS_VALUES, explain
 from envs.family import TaskFamily, check_task_space
 from envs.keys import is_key
 from envs.options import whole_number
@@ -24,12 +24,6 @@ TAKES = {
     "params_of": ("task",),
 }
 GIVES = {"reset": "(state, observation)", "step": "(state, observation, reward, terminated)"}
-NEEDS_VALUES = (  # what JAX raises where Python asks for the value of a traced array
-    jax.errors.ConcretizationTypeError,
-    jax.errors.TracerArrayConversionError,
-    jax.errors.TracerIntegerConversionError,
-    jax.errors.NonConcreteBooleanIndexError,
-)
 
 
 def check_functions(reset: Any, step: Any, sample_task: Any, sample_held_out_task: Any, params_of: Any) -> None:

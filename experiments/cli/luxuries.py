@@ -26,4 +26,5 @@ def luxury(what: str, *written: Path) -> Iterator[None]:
         line = f"warning: {what} is left out ({type(error).__name__}{': ' * bool(reason)}{reason}); the numbers are safe."
         if line not in _said:
             _said.add(line)
-            print(line, file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+                print(line, file=sys.stderr, flush=True)

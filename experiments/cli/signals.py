@@ -16,7 +16,8 @@ from typing import Any, NoReturn
 import experiments
 
 GO_ON = "a training run goes on from its last checkpoint with --resume, other commands when given again"
-GRACE = 1.0  # seconds between a signal that ends a command and the end of its process, if it has not ended by itself
+GRACE = 0.7  # seconds between a signal that ends a command and the end of its process, if it has not ended by itself
+READING = 0.3  # seconds that a line may take to be read; with `GRACE` well within the two seconds that are promised
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -72,10 +73,10 @@ class Watch:
 
 
 def _say(line: str) -> None:
-    """Write to stderr, but wait no longer than half a second for somebody to read it."""
+    """Write to stderr, but wait no longer than `READING` seconds for somebody to read it."""
     writing = threading.Thread(target=print, args=(f"\n{line}",), kwargs={"file": sys.stderr, "flush": True}, daemon=True)
     writing.start()
-    writing.join(0.5)
+    writing.join(READING)
 
 
 def _flush() -> None:
@@ -88,7 +89,7 @@ def _flush() -> None:
 
     handing = threading.Thread(target=flush, daemon=True)
     handing.start()
-    handing.join(0.5)
+    handing.join(READING)
 
 
 _watch: Watch | None = None
@@ -120,6 +121,8 @@ def ended_by_sigterm() -> Iterator[None]:
         yield
         return
     outermost = _watch is None and experiments.is_command  # anybody else's process is not ours to end
+    if signal.getsignal(signal.SIGINT) is experiments.ended_before_it_began:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.signal(signal.SIGTERM, end)
     if outermost:
         _watch = Watch()

@@ -12,6 +12,7 @@ import numpy as np
 
 import envs
 from agents.agent import hyperparameters
+from envs.keys import numbers
 from experiments.cli.errors import UserError
 from experiments.cli.family_errors import NotFinite, explained
 from experiments.cli.flags import at_least, between, with_paths
@@ -94,9 +95,8 @@ def _evaluated(agent: Trained, num_tasks: int, num_steps: int) -> tuple[dict[str
     for name, value, least in (("num_tasks", num_tasks, 1), ("num_steps", num_steps, 0)):
         if value < least:
             raise UserError(f"{name} is {value}, but must be at least {least}.")
-    of_task = repeats(agent.family, num_tasks)
-    num_tasks = num_tasks if of_task is None else len(of_task)
-    tasks = envs.held_out_tasks(agent.family, num_tasks)
+    tasks, of_task = held_out(agent.family, num_tasks)
+    num_tasks = len(jax.tree.leaves(tasks)[0])
     curves = adapt_all(agent, tasks, num_steps)
     digest = task_hash(tasks)  # of all that were asked for, or runs that lost others could not be compared
     sound = np.all([np.isfinite(curves[name]).all(axis=1) for name in ("returns", "greedy_returns")], axis=0)
@@ -125,6 +125,26 @@ def repeats(family: Any, num_tasks: int) -> np.ndarray | None:
     """
     listed = None if family.held_out_list is None else len(jax.tree.leaves(family.held_out_list)[0])
     return None if listed is None or listed >= num_tasks else np.arange(num_tasks - num_tasks % listed) % listed
+
+
+def held_out(family: Any, num_tasks: int) -> tuple[Any, np.ndarray | None]:
+    """Held-out tasks to evaluate, leaves [M, ...], and the number of the task of each, [M]; None where all differ.
+
+    M is ``num_tasks``, or less: where some are the same, since the family lists fewer, or lists or draws one twice, those that
+    differ are all there are, and each is evaluated as often as the others.
+    """
+    of_task = repeats(family, num_tasks)
+    tasks = envs.held_out_tasks(family, num_tasks if of_task is None else min(num_tasks, len(np.unique(of_task))))
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(numbers(tasks))]
+    seen: dict[bytes, int] = {}
+    for i in range(len(leaves[0])):
+        seen.setdefault(b"".join(leaf[i].tobytes() for leaf in leaves), i)
+    first = list(seen.values())
+    if of_task is None and len(first) == num_tasks:
+        return tasks, None
+    of_task = np.arange(num_tasks - num_tasks % len(first)) % len(first)
+    which = np.asarray(first)[of_task]
+    return jax.tree.map(lambda leaf: leaf[which], tasks), of_task
 
 
 def evaluate_run(config: EvaluateConfig, run_config: dict[str, Any]) -> None:
@@ -183,15 +203,17 @@ def evaluate_into(folder: Path, agent: Trained, config: EvaluateConfig, settings
     write_json(folder / "evaluation.json", result)
     if "not_finite" in found:
         which = found["not_finite"]
+        total = len(which) + found["num_tasks"]
         checkpoint.warn(
-            f"{len(which)} of {config.num_tasks} held-out tasks gave returns that are not finite and are left out: "
+            f"{len(which)} of {total} held-out tasks gave returns that are not finite and are left out: "
             f"{', '.join(map(str, which))} of the family's list."
         )
-    show(table_of(result))
-    if "measures" in result:
-        show(table_of_measures(result))
-    if "classes" in result:
-        show(table_of_classes(result))
+    with luxury("the table"):  # on a screen that nobody reads any more
+        show(table_of(result))
+        if "measures" in result:
+            show(table_of_measures(result))
+        if "classes" in result:
+            show(table_of_classes(result))
     picture, video = folder / "adaptation.png", folder / "rollout.gif"
     with luxury(picture.name, picture):
         draw(picture, agent.family, tasks, result, curves)
@@ -264,7 +286,7 @@ def summarise(
         returns: [M, K+1], of sampled actions.
         greedy_returns: [M, K+1], of the policy's mode.
         gain_error: [M, K+1], standard errors of each return minus the first, over episodes.
-        of_task: see `repeats`.
+        of_task: see `held_out`.
     """
     return {
         "return_mean": returns.mean(axis=0).tolist(),

@@ -82,7 +82,8 @@ def evaluate(
         }
     result["task_hash"] = task_hash(tasks) if digest is None else digest
     write_json(run_dir / "evaluation.json", result)
-    print_table(result, measures[0])
+    with luxury("the table"):
+        print_table(result, measures[0])
     picture = run_dir / "adaptation.png"
     with luxury(picture.name, picture):
         draw(picture, result)

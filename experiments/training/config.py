@@ -20,7 +20,7 @@ from experiments.cli.errors import UserError
 from experiments.cli.flags import MAX_SEED, at_least, between, flag, with_paths
 from experiments.training import settings
 from experiments.training.settings import find_users_modules
-from metarl.advantages import MOST_OBSERVED, is_large
+from metarl.advantages import MOST_OBSERVED, is_large, num_unknowns
 from metarl.interfaces import MetaLearner
 from metarl.tasks import ONE_BATCH, TaskMap
 
@@ -152,7 +152,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
     except ValueError as error:
         raise UserError(f"{config.env}: {error}") from error
     if getattr(config.own, "baseline", None) == "auto":
-        baseline = "time" if is_large(seen.shape) else "linear"
+        baseline = "time" if is_large(seen.shape, config.num_episodes * family.horizon) else "linear"
         config = dataclasses.replace(config, own=dataclasses.replace(config.own, baseline=baseline))
     if has_gaussian(family.action_space):
         return config if config.initial_std is not None else dataclasses.replace(config, initial_std=1.0)
@@ -167,11 +167,12 @@ def resolve(config: TrainConfig) -> TrainConfig:
 def chosen(given: TrainConfig, resolved: TrainConfig) -> str | None:
     """One line about a choice of `resolve` that changes what is learned, or None."""
     if getattr(given.own, "baseline", None) == "auto" and resolved.own.baseline == "time":
-        size = num_read(family_of(resolved).observation_space)
-        return (
-            f"--baseline is time, since observations have {size:,} numbers; the linear one reads up to {MOST_OBSERVED:,} "
-            "unless asked for."
-        )
+        family = family_of(resolved)
+        size, num_steps = num_read(family.observation_space), resolved.num_episodes * family.horizon
+        why = f"the linear one reads up to {MOST_OBSERVED:,}"
+        if size <= MOST_OBSERVED:
+            why = f"the linear one would have {num_unknowns(size):,} unknowns for the {num_steps:,} steps of a batch"
+        return f"--baseline is time, since observations have {size:,} numbers; {why} unless asked for."
     return None
 
 

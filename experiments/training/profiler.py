@@ -6,6 +6,8 @@ from pathlib import Path
 
 import jax
 
+from experiments.cli.luxuries import luxury
+
 
 @contextlib.contextmanager
 def profiled(folder: Path | None) -> Iterator[None]:
@@ -19,6 +21,12 @@ def profiled(folder: Path | None) -> Iterator[None]:
         return
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0  # the work is in the compiled program
-    with jax.profiler.trace(str(folder), profiler_options=options):
+    trace = contextlib.ExitStack()
+    with luxury("the trace"):
+        trace.enter_context(jax.profiler.trace(str(folder), profiler_options=options))
+    try:
         yield
-    print(f"wrote a trace of one compiled call to {folder}")
+    finally:
+        with luxury("the trace"):
+            trace.close()
+            print(f"wrote a trace of one compiled call to {folder}")

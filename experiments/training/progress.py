@@ -7,6 +7,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from experiments.cli.luxuries import luxury
+
+SHOWN = "the progress"  # which nobody may read any more, as in ``train | head``: no reason to end a training
 LONGEST_SILENCE = 30.0  # seconds between plain lines, or a twentieth of the run if that is sooner
 
 
@@ -31,20 +34,24 @@ class Progress:
         )
         self._task = self._bar.add_task("train", total=total, completed=completed, scores="compiling ...")
         if not self._live and completed < total:
-            print(f"{label} {completed}/{total}  compiling ...", flush=True)
+            with luxury(SHOWN):
+                print(f"{label} {completed}/{total}  compiling ...", flush=True)
 
     def __enter__(self) -> "Progress":
         """Start drawing."""
-        self._bar.start()
+        with luxury(SHOWN):
+            self._bar.start()
         return self
 
     def __exit__(self, *exception: Any) -> None:
         """Stop drawing."""
-        self._bar.stop()
+        with luxury(SHOWN):
+            self._bar.stop()
 
     def tell(self, line: str) -> None:
         """Print a line; training begins after it."""
-        self._bar.console.print(line, highlight=False, soft_wrap=True)
+        with luxury(SHOWN):
+            self._bar.console.print(line, highlight=False, soft_wrap=True)
         self._began = (time.monotonic(), self._plain_from)
 
     def update(self, iteration: int, row: dict[str, Any] | None = None) -> None:
@@ -55,11 +62,13 @@ class Progress:
             scores += f"{row['time/steps_per_second'] / 1000:,.0f}k env steps/s"
             self._skipped += row["outer/skipped"]
             scores += f" {self._skipped} skipped" if self._skipped else ""
-        self._bar.update(self._task, completed=iteration, scores=scores)
+        with luxury(SHOWN):
+            self._bar.update(self._task, completed=iteration, scores=scores)
         silent = time.monotonic() - self._spoke
         due = iteration - self._plain_from >= self._total / 20 or silent >= LONGEST_SILENCE or iteration == self._total
         if not self._live and due:
-            print(f"{self._label} {iteration}/{self._total}  {scores}{self._left(iteration)}".rstrip(), flush=True)
+            with luxury(SHOWN):
+                print(f"{self._label} {iteration}/{self._total}  {scores}{self._left(iteration)}".rstrip(), flush=True)
             self._plain_from, self._spoke = iteration, time.monotonic()
 
     def _left(self, iteration: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError
 from experiments.cli.flags import MAX_SEED, at_least
+from experiments.cli.luxuries import luxury
 from experiments.cli.signals import Stopped
 from experiments.runs import checkpoint
 from experiments.runs.folder import CONFIG, EVALUATION, EXECUTION, load_json, prepare, refuse_parent, write_json
@@ -103,7 +104,8 @@ def train_and_evaluate(
         for each, run_config in pairs:
             if _evaluated(each.run_dir) != checkpoint.newest(each.run_dir) or OUTDATED in run_config:
                 if len(pairs) > 1:
-                    print(f"{each.run_dir}:")
+                    with luxury("the name of the run"):
+                        print(f"{each.run_dir}:")
                 evaluate(each, run_config)
                 if run_config.pop(OUTDATED, False):
                     write_json(each.run_dir / CONFIG, run_config)

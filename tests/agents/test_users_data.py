@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import agents
+import envs
 from agents.agent import RegressionSettings, ReinforcementSettings, Training
 from agents.parts.problems import mean_squared_error
 from agents.parts.world import classification_world, policy_gradient_world, regression_world
 from envs.families.regression import RegressionFamily
-from tests.agents.probe import Guess
+from tests.agents.probe import Guess, GuessDiscrete
 from tests.few import few
 
 NUM_SHOTS = 5
@@ -159,3 +160,62 @@ def test_an_outer_loss_without_a_score_is_told():
     learner = agents.build("maml", silent, training())
     with pytest.raises(ValueError, match="outer_loss gives no 'score' among its metrics"):
         jax.eval_shape(learner.step, jax.eval_shape(learner.init, jax.random.key(0)), jax.random.key(0))
+
+
+TABLE_OF_NUMPY = np.ones((12, 5, 1), np.float32)
+
+
+def test_numpy_under_a_trace_is_told_what_to_do():
+    plain = machines()
+    with pytest.raises(ValueError, match=r"^sample fails: TracerArrayConversionError; .* jnp\.asarray[^\n]*$"):
+        agents.make("maml", plain._replace(sample=lambda task, key, n: (TABLE_OF_NUMPY[task], TABLE_OF_NUMPY[task])))
+
+
+WRONG_FAMILIES = {
+    "a reward for every axis": (
+        {"reward": lambda self, s, a, n, rng, p: -((a - p.value) ** 2)},
+        r"\.reward returns float32\[1\]",
+    ),
+    "an end for every axis": ({"terminal": lambda self, s, rng, p: jnp.zeros(1, bool)}, r"\.terminal returns bool\[1\]"),
+    "an end in floats": (
+        {"terminal": lambda self, s, rng, p: 0.0 * s},
+        r"\.terminal returns float32\[\], but must return one bool",
+    ),
+    "an observation with an axis more": (
+        {"observation": lambda self, s, rng, p: jnp.ones((1, 1))},
+        r"\.observation has shape \(1, 1\), but observation_space has \(1,\); make them agree",
+    ),
+    "parts of an observation": ({"observation": lambda self, s, rng, p: {"x": jnp.ones(1)}}, r"\.observation returns \{'x'"),
+    "a state that grows": ({"transition": lambda self, s, a, rng, p: s + a}, r"\.transition returns float32\[1\], but initial"),
+    "no horizon": ({"horizon": 0}, "horizon is 0, but must be a whole number"),
+    "half a step": ({"horizon": 2.5}, "horizon is 2.5, but must be a whole number"),
+    "a measure that nobody gives": ({"measures": {"near": "last"}}, r"measures has 'near', but transition_info gives \{\}"),
+    "a measure of every axis": (
+        {"measures": {"near": "last"}, "transition_info": lambda self, s, a, n, p: {"near": a}},
+        r"transition_info, 'near', returns float32\[1\], but must return one number or bool",
+    ),
+    "a failure": ({"initial": lambda self, rng, p: p.nothing}, r"\.initial fails: AttributeError: "),
+    "a value of Python": ({"reward": lambda self, s, a, n, rng, p: float(a[0])}, r"\.reward fails: Concretization.*jax\.numpy"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_FAMILIES)
+@pytest.mark.parametrize("agent", ["maml", "rl2"])
+def test_a_family_that_nobody_checked_is_refused_in_one_line(name, agent):
+    """`envs.make` checks those it makes; this one comes straight from a user's program."""
+    changes, message = WRONG_FAMILIES[name]
+    with pytest.raises(ValueError, match=f"^Wrong[^\n]*{message}[^\n]*$"):
+        agents.make(agent, type("Wrong", (Guess,), changes)())
+
+
+@pytest.mark.parametrize("family", [Guess, GuessDiscrete])
+def test_a_family_that_is_sound_is_asked_once(family):
+    """Of one that `envs.make` has made nothing is traced again."""
+    made, calls = family(), []
+    count = lambda *args: calls.append(args) or type(made).reward(made, *args)
+    made.reward = count
+    agents.make("maml", made)
+    assert len(calls) == 1
+    made.checked = True
+    agents.make("maml", made)
+    assert len(calls) == 1 and envs.make("probe/Guess-v0").checked

@@ -5,7 +5,7 @@ import warnings
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict
+from gymnasium.spaces import Box, Dict, Text, Tuple
 
 import envs
 from envs.families.navigation import Navigation2D
@@ -64,6 +64,41 @@ def test_dropped_fields_are_not_seen():
     np.testing.assert_array_equal(first_observation(goals(drop=("eyes", "desired_goal"))), np.zeros(4))
 
 
+class Pair(Goals):
+    """The same in tuples, with a text among them."""
+
+    observation_space = Tuple((PLACE, Dict({"goal": PLACE, "here": PLACE}), Tuple((PLACE, Text(9)))))
+
+    def seen(self):
+        seen = super().seen()
+        return (
+            seen["observation"],
+            {"goal": seen["desired_goal"], "here": seen["eyes"]["left"]},
+            (seen["desired_goal"], "north"),
+        )
+
+
+def pair(**options):
+    space = {"goal": Box(0.5, 0.9, (2,))}
+    return envs.from_gymnasium(Pair, task_space=space, apply_task="attributes", horizon=5, **options)
+
+
+def test_fields_inside_tuples_are_dropped_too():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        family = pair(drop=("1.goal", "2"))
+    np.testing.assert_array_equal(first_observation(family), [0, 0, 1, 1])
+    np.testing.assert_array_equal(
+        family.read_observation(((0.5, 0.5), {"goal": (9, 9), "here": (1, 2)}, None)), [0.5, 0.5, 1, 2]
+    )
+    with pytest.warns(UserWarning, match=r"agents do not see 2\.1 of Pair, which cannot be flattened to numbers"):
+        assert first_observation(pair(drop="1")).size == 4
+    with pytest.raises(
+        ValueError, match=r"drop names 'goal', but Pair has no such .* its fields: 0, 1, 1\.goal, 1\.here, 2, 2\.0, 2\.1"
+    ):
+        pair(drop="goal")
+
+
 @pytest.mark.parametrize(
     ("drop", "words"),
     [
@@ -88,6 +123,13 @@ def test_drop_names_what_there_is(drop, words):
         ({"timeout": 5.0}, "timeout is 5.0, but 'sync' has no workers"),
         ({"env_options": ["gravity"]}, "env_options is \\['gravity'\\], but must be a dict"),
         ({"env_options": {1: 2}}, "env_options is .*, but must be a dict"),
+        ({"images": "no"}, "images is 'no', but must be True or False"),
+        ({"first_task": {"y": 0.5}}, r"first_task is \{'y': 0.5\}, but must be a dict of x"),
+        ({"first_task": {"x": 0.5, "y": 0.5}}, "first_task is .* but must be a dict of x"),
+        ({"first_task": 0.5}, "first_task is 0.5, but must be a dict of x"),
+        ({"first_task": {"x": 2.0}}, r"first_task\['x'\] is 2.0, outside its space Box"),
+        ({"first_task": {"x": [0.5]}}, r"first_task\['x'\] is \[0.5\], outside its space Box"),
+        ({"first_task": {"x": "a"}}, "first_task is .* but its fields must be numbers"),
     ],
 )
 def test_options_of_what_there_is_not(options, words):
@@ -128,6 +170,7 @@ def test_a_family_that_draws_needs_no_more_than_that():
         (["--eval-tasks", "0", "--eval-steps", "2"], "--eval-steps is 2, but --eval-tasks is 0"),
         (["--eval-tasks", "0", "--eval-episodes", "2"], "--eval-episodes is 2, but --eval-tasks is 0"),
         (["--hosts-wait", "9"], "--hosts-wait is 9, but there is no --hosts"),
+        (["--trust", "theirs"], "--trust is theirs, but no other run is read without --resume or --start-from"),
     ],
 )
 def test_flags_for_what_is_left_out(flags, words, tmp_path, capsys):

@@ -100,7 +100,9 @@ def test_the_check_compares_the_two_sets_before_it_says_something():
     )
     assert "; none of them among" in notes(type("Apart", (Six,), {"held_out_list": Target(jnp.array([7.0]))})())
     unlisted = type("Unlisted", (Six,), {"held_out_list": None})()
-    assert "list them in held_out_list, or evaluation takes repeats for different tasks" in notes(unlisted)
+    assert "list them in held_out_list if there are no others: evaluation knows only those that it happens to draw" in notes(
+        unlisted
+    )
     assert notes(FAMILY) is None
 
 
@@ -170,6 +172,15 @@ def test_discrete_spaces_of_ordinary_environments_are_lists():
         "CartPole-v1", task_space={"a": Discrete(2), "b": Box(0.0, 1.0, ())}, apply_task=lambda env, task: None, horizon=5
     )
     assert mixed.held_out_list is None
+
+
+def test_boxes_of_whole_numbers_are_lists_too():
+    fields = {"cell": Box(np.array([0, 3]), np.array([1, 5]), (2,), np.int32), "kind": Discrete(2)}
+    found = discrete(**fields).held_out_list
+    rows = {(*cell, kind) for cell, kind in zip(found["cell"].tolist(), found["kind"].tolist(), strict=True)}
+    assert rows == {(a, b, kind) for a in (0, 1) for b in (3, 4, 5) for kind in (0, 1)} and len(found["kind"]) == 12
+    assert found["cell"].dtype == np.int32
+    assert discrete(cell=Box(0, 2000, (), np.int64)).held_out_list is None
 
 
 def test_regression_families_have_no_list():

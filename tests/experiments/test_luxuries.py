@@ -1,8 +1,12 @@
 """Pictures, films and wandb come when the numbers are safe, and what goes wrong with them costs a warning."""
 
+import contextlib
+import io
 import json
 import shutil
+import sys
 
+import jax
 import pytest
 
 from experiments import compare, evaluate, sinusoid, train
@@ -10,6 +14,7 @@ from experiments.cli import luxuries
 from experiments.evaluation import held_out, rollout_video, wandb_evaluation
 from experiments.reporting import figures
 from experiments.runs import wandb_run
+from experiments.training.profiler import profiled
 from tests.experiments.conftest import read_lines, small_run
 
 
@@ -96,3 +101,45 @@ def test_what_is_half_written_is_removed_and_the_interrupt_is_none(tmp_path, cap
     assert not path.exists() and "No space left on device" in capsys.readouterr().err
     with pytest.raises(KeyboardInterrupt), luxuries.luxury("film.gif"):
         raise KeyboardInterrupt
+
+
+class Closed(io.StringIO):
+    """The output of a command whose reader has gone, as in ``train | head -1``."""
+
+    lines = 0
+
+    def write(self, text):
+        self.lines += text.count("\n")
+        if self.lines > 1:
+            raise BrokenPipeError(32, "Broken pipe")
+        return len(text)
+
+
+def test_nobody_needs_to_read_what_is_printed(tmp_path, monkeypatch):
+    luxuries._said.clear()
+    monkeypatch.setattr(sys, "stdout", Closed())
+    monkeypatch.setattr(sys, "stderr", Closed())
+    small_run(tmp_path / "run")
+    assert len(read_lines(tmp_path / "run")) == 4 and (tmp_path / "run/adaptation.png").is_file()
+    assert len(json.loads((tmp_path / "run/evaluation.json").read_text())["returns"]) > 1
+
+
+@pytest.mark.parametrize("when", ["enters", "leaves"])
+def test_a_trace_that_cannot_be_written_ends_no_training(when, tmp_path, monkeypatch, capsys):
+    luxuries._said.clear()
+
+    @contextlib.contextmanager
+    def trace(folder, **options):
+        if when == "enters":
+            raise NoOpenGL("only one profile may be run at a time")
+        yield
+        raise NoOpenGL("No space left on device")
+
+    monkeypatch.setattr(jax.profiler, "trace", trace)
+    done = []
+    with profiled(tmp_path / "profile"):
+        done.append(True)
+    assert done and "warning: the trace is left out (NoOpenGL" in capsys.readouterr().err
+    monkeypatch.undo()
+    with pytest.raises(ZeroDivisionError), profiled(tmp_path / "profile"):
+        raise ZeroDivisionError  # of the training itself

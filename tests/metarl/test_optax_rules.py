@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import pytest
 
 import agents
@@ -193,3 +194,39 @@ def test_every_agent_that_takes_inner_rules_takes_these(name, kind):
     state, metrics, score = trained(jax.random.key(0))
     assert score.shape == (4,) and np.isfinite(score).all() and np.isfinite(metrics["outer/loss"])
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.theta))
+
+
+@pytest.mark.parametrize(
+    ("transformation", "said"),
+    [
+        (optax.adam, r"is no optax transformation, with init and update; call it, as in optax\.adam\(0\.01\)"),
+        (0.1, "0.1 is no optax transformation"),
+        (optax.lbfgs(), "is missing 3 required keyword-only arguments: 'value', 'grad', and 'value_fn', but inner steps give"),
+        (optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau()), "missing 1 required keyword-only argument: 'value'"),
+    ],
+)
+def test_what_inner_steps_cannot_follow_is_refused_when_the_rule_is_made(transformation, said):
+    with pytest.raises(ValueError, match=said) as error:
+        rules.optax(transformation)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "transformation",
+    [
+        optax.inject_hyperparams(optax.adam)(learning_rate=optax.linear_schedule(0.1, 0.01, 5)),
+        optax.masked(optax.adam(0.1), {"w": True, "never": False}),
+        optax.multi_transform({"a": optax.adam(0.1), "b": optax.set_to_zero()}, {"w": "a", "never": "b"}),
+        optax.MultiSteps(optax.adam(0.1), 2),
+        optax.apply_if_finite(optax.adam(0.1), 3),
+    ],
+)
+def test_transformations_of_transformations(transformation):
+    found = jax.grad(lambda start: jnp.sum(jnp.sin(path_of(rules.optax(transformation), start)["w"][-1])))(jnp.asarray(START))
+    assert np.isfinite(found).all() and np.any(found != 0)
+
+
+def test_one_made_for_other_parameters_is_told_in_a_line():
+    rule = rules.optax(optax.masked(optax.adam(0.1), {"weights": True}))
+    with pytest.raises(ValueError, match=r"^rules\.optax: the transformation fails: ValueError[^\n]*$"):
+        path_of(rule)

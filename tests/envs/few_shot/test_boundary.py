@@ -37,6 +37,9 @@ WRONG = {
     "fewer labels": ({"label": LABEL[:5]}, r"label of shape \(5,\), but must have one entry for each of 6 rows"),
     "one-hot": ({"label": np.eye(6, dtype=int)}, r"label of shape \(6, 6\)"),
     "one class": ({"label": [1] * 6}, "has one class only, '1'"),
+    "ragged inputs": ({"x": [[1, 2], [3]], "label": [0, 1]}, "has rows of different lengths in x; give every example as many"),
+    "ragged targets": ({"x": X, "y": [[1], [1, 2]] * 3, "task": LABEL}, "has rows of different lengths in y"),
+    "ragged labels": ({"label": [[1], [1, 2]] * 3}, "has rows of different lengths in label"),
     "one task": ({"y": np.ones(6), "task": [1] * 6}, "has one task only"),
     "flat without task": (
         {"y": np.ones(6)},
@@ -185,6 +188,7 @@ FUNCTIONS = {
     ),
     "floats": (lambda *given: [(SUPPORT[0], SUPPORT[1] + 0.5)] * 2, r"y of float32\[4\], but classes are integers"),
     "a class more": (lambda *given: [(SUPPORT[0], SUPPORT[1] + 1)] * 2, "a class 2, but the classes of 2 ways are 0 to 1"),
+    "NumPy": (lambda key, *more: np.ones(9)[jax.random.randint(key, (), 0, 9)], "fails: Tracer.* Write it in jax.numpy"),
     "not finite": (lambda *given: [(SUPPORT[0] / 0, SUPPORT[1])] * 2, "numbers that are not finite"),
 }
 

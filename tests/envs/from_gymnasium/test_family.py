@@ -581,3 +581,47 @@ def test_statistics_that_outlive_an_episode_are_refused(wrapper):
     with pytest.raises(ValueError, match=f"is wrapped in {wrapper.__name__}, whose statistics change") as error:
         envs.from_gymnasium(env, task_space={"g": Box(5.0, 15.0, ())}, apply_task="attributes", horizon=5)
     assert "\n" not in str(error.value)
+
+
+class Averages(gymnasium.ObservationWrapper):
+    """Statistics of a user's own, which go on from one episode to the next."""
+
+    count, mean = 0, 0.0
+
+    def observation(self, observation):
+        self.count += 1
+        self.mean = self.mean + (observation - self.mean) / self.count
+        return (observation - self.mean).astype(np.float32)
+
+
+class Dice(gymnasium.Env):
+    """Rewards by chance: the environment's own, which follows from the seed, or NumPy's."""
+
+    observation_space, g = Box(-1.0, 1.0, (1,), np.float32), 0.0
+    action_space = gymnasium.spaces.Dict(jump=gymnasium.spaces.Discrete(3, start=1), push=Box(-1.0, 1.0, (2,), np.float32))
+
+    def __init__(self, own):
+        self.own = own
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        chance = self.np_random if self.own else np.random
+        return np.zeros(1, np.float32), float(chance.random()), False, False, {}
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: gymnasium.make("Pendulum-v1"), None),
+        (lambda: Averages(gymnasium.make("Pendulum-v1")), "the same seed, task and actions give"),
+        (lambda: Dice(own=True), None),
+        (lambda: Dice(own=False), "use no random numbers but the environment's np_random"),
+    ],
+)
+def test_episodes_that_do_not_follow_from_their_seed_are_told(make, said):
+    family = envs.from_gymnasium(make, task_space={"g": Box(5.0, 15.0, ())}, apply_task="attributes", horizon=5)
+    found = family.unrepeatable()
+    assert (found is None) == (said is None) and (said is None or (said in found and "\n" not in found))

@@ -100,6 +100,30 @@ def test_one_signal_ends_other_commands():
     assert status == 143 and "Traceback" not in errors
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_still_imports_ends_without_a_traceback(number):
+    """Also where a library would crash: here it is in the midst of a module that takes long."""
+    slow = """
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which the tests' own parent may ignore
+sys.argv[0] = "-m"
+import experiments
+print("at work", flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", slow],
+        cwd=HOME,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "at work\n"
+        process.send_signal(number)
+        status, errors = ended(process, 2.0)
+    assert status == 128 + number and not errors
+
+
 def test_in_a_program_of_somebody_else_a_signal_is_theirs():
     """The watch that ends a command at once would end a server that trains in a thread of its work."""
     assert not experiments.is_command

@@ -12,7 +12,7 @@ from gymnasium.spaces import Box
 import envs
 from experiments import train
 from experiments.training import memory, memory_terms
-from experiments.training.config import family_of, resolve, train_config
+from experiments.training.config import chosen, family_of, resolve, train_config
 from metarl import advantages
 from tests.agents.probe import Guess
 from tests.experiments.conftest import small_run
@@ -49,13 +49,38 @@ def test_what_is_asked_for_is_taken(tmp_path, capsys):
     assert settings(run)["baseline"] == "linear" and "--baseline" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("size", [advantages.MOST_OBSERVED, advantages.MOST_OBSERVED + 1])
-def test_from_python_the_choice_is_the_same(size):
-    target, mask = jnp.arange(6.0).reshape(2, 3), jnp.ones((2, 3))
-    observation = jnp.zeros((2, 3, size))
-    expected = advantages.time_baseline if size > advantages.MOST_OBSERVED else advantages.linear_baseline
+class FewPixels(Pictures):
+    """A picture of 192 numbers, for which the linear baseline has 388 unknowns."""
+
+    observation_space = Box(0, 255, (8, 8, 3), np.uint8)
+    observation = lambda self, state, rng, params: jnp.full((8, 8, 3), 7, jnp.uint8)
+
+
+envs.register("test/FewPixels-v0", FewPixels)
+
+
+@pytest.mark.parametrize(("num_episodes", "baseline"), [(4, "time"), (200, "linear")])
+def test_steps_of_a_batch_count_too(num_episodes, baseline, tmp_path):
+    given = train_config(run_dir=tmp_path, env="test/FewPixels-v0", num_episodes=num_episodes)
+    resolved = resolve(given)
+    assert resolved.own.baseline == baseline
+    said = "observations have 192 numbers; the linear one would have 388 unknowns for the 8 steps of a batch unless asked for."
+    assert chosen(given, resolved) == (f"--baseline is time, since {said}" if baseline == "time" else None)
+
+
+@pytest.mark.parametrize(("size", "steps"), [(3, 3), (100, 3), (101, 3), (101, 103), (1001, 3)])
+def test_from_python_the_choice_is_the_same(size, steps):
+    target, mask = jnp.arange(2.0 * steps).reshape(2, steps), jnp.ones((2, steps))
+    observation = jnp.zeros((2, steps, size))
+    timely = (size, steps) in ((101, 3), (1001, 3))  # 206 unknowns of 6 steps, and of 206
+    expected = advantages.time_baseline if timely else advantages.linear_baseline
     found = jax.jit(advantages.auto_baseline)(observation, target, mask)
     np.testing.assert_allclose(found, expected(observation, target, mask), rtol=1e-4)
+
+
+def test_where_large_begins():
+    assert not advantages.is_large((10, 100), 2004) and advantages.is_large((10, 100), 2003)
+    assert not advantages.is_large((100,), 1) and advantages.is_large((7, 11, 13), 10**9)
 
 
 def test_more_unknowns_than_steps_leave_no_advantage():

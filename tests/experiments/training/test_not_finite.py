@@ -190,6 +190,23 @@ def test_states_of_nan_in_any_type_are_seen(dtype):
     assert len(notes) == 1 and notes[0].startswith("Broken.transition gives a state with nan")
 
 
+@pytest.mark.parametrize("part", ["inner", "observation", "reward"])
+def test_the_part_of_a_state_to_blame(part):
+    """A step in JAX gives all of them at once, and each is a part of the family's state."""
+
+    def step(key, place, action, task):
+        moved = place + 0.2 * action[0]
+        given = {"inner": moved, "observation": moved, "reward": moved} | {part: jnp.where(place > 0.3, jnp.nan, moved)}
+        return given["inner"], given["observation"][None], given["reward"], False
+
+    reset = lambda key, task: (jnp.float32(0.0), jnp.zeros(1))
+    draw = lambda key: Target(jax.random.uniform(key))
+    made = envs.from_jax(reset, step, draw, 4, Flaky.observation_space, Flaky.action_space)
+    family, notes = watched(made)
+    play(family, 1.0)
+    assert len(notes) == 1 and notes[0].startswith(f"JaxFamily.step gives a state with nan in its .{part} on task Target(")
+
+
 @pytest.mark.parametrize("action", [1.0, jnp.nan])
 def test_a_policy_that_diverged_and_a_sound_family_blame_nobody(action):
     family, notes = watched(Flaky(rarely=0.0))
