@@ -159,6 +159,7 @@ class AdaptationCurve(NamedTuple):
             where scores are not noisy.
         measures: name -> [K+1], what else the family measures of the same episodes, such as success; mean over N.
         greedy_measures: the same of acting greedily.
+        gain_freedom: degrees of freedom of ``gain_error``, which follow from the number of episodes; None if there are many.
     """
 
     score: jax.Array
@@ -169,6 +170,7 @@ class AdaptationCurve(NamedTuple):
     gain_error: jax.Array | None = None
     measures: Metrics = {}  # noqa: RUF012 - never changed
     greedy_measures: Metrics = {}  # noqa: RUF012 - the same
+    gain_freedom: int | jax.Array | None = None
 
 
 class MetaState(NamedTuple):

@@ -192,7 +192,8 @@ def adaptation(inner: Inner, theta: Theta, task: Task, key: Key, num_steps: int)
     gain_error = metrics.get("gain_error")
     if not resample:
         (score, measures), gain_error = sampled, gains.error_of_means(error)
-    return AdaptationCurve(score, path, experience, used, greedy.score, gain_error, measures, greedy.measures)
+    freedom = gains.freedom_of_batches(num_shots)
+    return AdaptationCurve(score, path, experience, used, greedy.score, gain_error, measures, greedy.measures, freedom)
 
 
 def predictions(network: Network) -> Callable[[Path, Task, jax.Array], jax.Array]:

@@ -175,6 +175,7 @@ def curve_of_trials(
         gain_error=gains.error_of_trials(episodes.episode_return),
         measures=jax.tree.map(lambda x: jnp.mean(x, axis=1), episodes.measures),
         greedy_measures=jax.tree.map(lambda x: jnp.mean(x, axis=0), measures_of(rollouts.family, greedy.trajectory)),
+        gain_freedom=episodes.episode_return.shape[1] - 1,
     )
 
 

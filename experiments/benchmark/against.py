@@ -138,5 +138,5 @@ def table(found: Sequence[dict[str, Any]], folder: Path) -> Table:
         low, high = each["ci95"]
         said = "slower" if each["slower"] else "faster" if high < 1 / TOLERATED else "as fast"
         rows.append([each["name"], f"{mine:.3g}", f"{other:.3g}", f"{each['ratio']:.3f} [{low:.3f}, {high:.3f}]", said])
-    caption = f"Of a meta-iteration: medians, mean ratio with its 95 % t interval over rounds. Slower: above {TOLERATED}."
+    caption = f"Of a meta-iteration: medians, mean ratio with its t interval over rounds. Slower: above {TOLERATED}."
     return Table(["", "ms here", f"ms in {folder}", "ratio", ""], rows, words=(0, 4), caption=caption)

@@ -20,7 +20,7 @@ from experiments.cli.luxuries import luxury
 from experiments.evaluation import film, rollout_video, wandb_evaluation
 from experiments.evaluation.trained import Trained, load
 from experiments.reporting import figures
-from experiments.reporting.intervals import bootstrap_ci95, hurt_over_seeds, iqm, task_hash
+from experiments.reporting.intervals import bootstrap_ci95, hurt_over_seeds, iqm, share_by_chance, task_hash
 from experiments.reporting.measures import SHARE, mean_intervals, share_intervals
 from experiments.reporting.tables import Table, number, show, tasks_of
 from experiments.reporting.tails import tails
@@ -110,7 +110,7 @@ def _evaluated(agent: Trained, num_tasks: int, num_steps: int) -> tuple[dict[str
     tasks, curves = jax.tree.map(lambda leaf: leaf[sound], (tasks, curves)) if left_out else (tasks, curves)
     num_tasks, of_task = int(sound.sum()), None if of_task is None else of_task[sound]
     returns, greedy, error = (curves[name].astype(np.float64) for name in ("returns", "greedy_returns", "gain_error"))
-    summary = summarise(returns, greedy, error, of_task)
+    summary = summarise(returns, greedy, error, of_task, freedom=float(np.min(curves["gain_freedom"])))
     measures = summarise_measures(agent.family, curves["measures"], curves["greedy_measures"], of_task)
     result = {"iteration": agent.iteration, "num_tasks": num_tasks, "episodes": curves["used"][0].tolist()}
     result |= {} if of_task is None else {"of_task": of_task.tolist()}
@@ -234,11 +234,11 @@ def adapt_all(agent: Trained, tasks: Any, num_steps: int) -> dict[str, Any]:
 
     Returns:
         "returns" [M, K+1], mean over N episodes after 0..K inner steps; "greedy_returns" [M, K+1], the same without
-        sampling; "gain_error" [M, K+1], the standard error of each return minus the first; "measures" and
-        "greedy_measures", name -> [M, K+1], what else the family measures of both; "used" [M, K+1], episodes used
-        by then; "before" and "after", the first episode with the unadapted and with the last parameters: (observation
-        [M, T, ...], mask [M, T], last observation [M, ...]); "actions", those of both, as the family took them; "keys", the
-        words of those that both were drawn with.
+        sampling; "gain_error" [M, K+1], the standard error of each return minus the first; "gain_freedom" [M], its
+        degrees of freedom; "measures" and "greedy_measures", name -> [M, K+1], what else the family measures of both;
+        "used" [M, K+1], episodes used by then; "before" and "after", the first episode with the unadapted and with the last
+        parameters: (observation [M, T, ...], mask [M, T], last observation [M, ...]); "actions", those of both, as the family
+        took them; "keys", the words of those that both were drawn with.
     """
     return jax.device_get(adapter(agent.learner, num_steps)(agent.state, tasks))
 
@@ -259,7 +259,8 @@ def adapter(learner: MetaLearner, num_steps: int) -> Callable[[Any, Any], dict[s
         measured = {"measures": curve.measures, "greedy_measures": curve.greedy_measures}
         error = jnp.zeros_like(curve.score) if curve.gain_error is None else curve.gain_error
         found = {"returns": curve.score, "greedy_returns": curve.greedy_score, "gain_error": error}
-        return found | {"used": curve.used} | measured | episodes
+        freedom = jnp.asarray(jnp.inf if curve.gain_freedom is None else curve.gain_freedom, float)
+        return found | {"used": curve.used, "gain_freedom": freedom} | measured | episodes
 
     def first_episode(batch: Any) -> tuple[jax.Array, ...]:
         trajectory = batch.trajectory
@@ -275,19 +276,26 @@ def adapter(learner: MetaLearner, num_steps: int) -> Callable[[Any, Any], dict[s
 
 
 def summarise(
-    returns: np.ndarray, greedy_returns: np.ndarray, gain_error: np.ndarray, of_task: np.ndarray | None = None
+    returns: np.ndarray,
+    greedy_returns: np.ndarray,
+    gain_error: np.ndarray,
+    of_task: np.ndarray | None = None,
+    freedom: float = np.inf,
 ) -> dict[str, Any]:
     """Means, intervals and the share of tasks hurt, under the names of evaluation.json.
 
     A task is hurt where its gain, the last return minus the first, lies 1.96 standard errors below zero. Where adaptation does
-    nothing that is a share of "hurt_by_chance". None where a task's single episode does not tell a standard error.
+    nothing that is a share of "hurt_by_chance", more where episodes are few. None where
+    a task's single episode does not tell a standard error.
 
     Args:
         returns: [M, K+1], of sampled actions.
         greedy_returns: [M, K+1], of the policy's mode.
         gain_error: [M, K+1], standard errors of each return minus the first, over episodes.
         of_task: see `held_out`.
+        freedom: degrees of freedom of each standard error.
     """
+    times = 1 if of_task is None else int(np.min(np.unique(of_task, return_counts=True)[1]))  # a task is one with its repeats
     return {
         "return_mean": returns.mean(axis=0).tolist(),
         "return_ci95": bootstrap_ci95([returns], of_task).tolist(),
@@ -296,6 +304,7 @@ def summarise(
         "greedy_mean": greedy_returns.mean(axis=0).tolist(),
         "greedy_ci95": bootstrap_ci95([greedy_returns], of_task).tolist(),
         **{name: value for name, value in hurt_over_seeds([returns], [gain_error], of_task).items() if name != "hurt_by_step"},
+        "hurt_by_chance": share_by_chance(times * freedom),
         "returns": returns.tolist(),
         "greedy_returns": greedy_returns.tolist(),
         "gain_se": gain_error.tolist() if np.all(np.isfinite(gain_error)) else None,

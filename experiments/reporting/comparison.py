@@ -16,6 +16,7 @@ from experiments.reporting.tails import improvement, tails
 from experiments.runs.folder import EXECUTION, NOT_SETTINGS, load_json, read_config
 from experiments.runs.metrics_file import sound_lines
 from experiments.runs.sweep_folder import combination_folders, combination_of, runs_in
+from metarl.gains import BY_CHANCE
 
 # What must be the same for a comparison to mean anything, and how to say it.
 MUST_AGREE = {
@@ -262,6 +263,7 @@ def over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
         "greedy_mean": np.mean([m.mean(axis=0) for m in modes], axis=0).tolist() if has_modes else None,
         "greedy_ci95": bootstrap_ci95(modes, of_task).tolist() if has_modes else None,
         **hurt_over_seeds(per_seed, errors, of_task),
+        "hurt_by_chance": float(np.mean([result.get("hurt_by_chance", BY_CHANCE) for result in results])),
         "seed_means": seed_means.tolist(),
         "seed_spread": seed_means.std(axis=0, ddof=1).tolist() if len(results) > 1 else None,
         "measures": measures_over_seeds(results),

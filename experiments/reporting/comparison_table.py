@@ -5,14 +5,14 @@ from typing import Any, NamedTuple
 
 from experiments.reporting.comparison import SUPERVISED_STEPS, Comparison
 from experiments.reporting.tables import LINE, NONE, Table, interval, markdown, number, percent, percents, share
-from metarl.gains import BY_CHANCE, CLEARLY
+from metarl.gains import CLEARLY
 
 NOTES = {
     "95 % interval": "bootstrap over held-out tasks, for these seeds",
     "algorithm": "the same over seeds and tasks, for other seeds, too: the algorithm's",
     "IQM": "interquartile mean over tasks and seeds",
     "mode": "mean return when the policy takes its most likely action",
-    "hurt": f"share of tasks worse than before by {CLEARLY} standard errors ({BY_CHANCE:.1%} by chance)",
+    "hurt": f"share of tasks worse than before by {CLEARLY} standard errors",
     "seed sd": "standard deviation of the seeds' means",
     "CVaR 5 %": "mean over the worst 5 % of tasks, mean over seeds",
     "CVaR 20 %": "the same of the worst 20 %",
@@ -56,8 +56,15 @@ def cells(comparison: Comparison) -> Cells:
     headings = ("agent", "seeds", "episodes", "mean", "95 % interval", "algorithm", "IQM", "mode", "hurt", "seed sd", *TAILS)
     measures = list(dict.fromkeys(name for row in comparison.rows.values() for name in row["measures"]))
     groups = {agent: _return_rows(agent, row, measures) for agent, row in comparison.rows.items()}
-    told = {name: "measured beside the return: mean and 95 % interval" for name in measures}
+    told = {"hurt": f"{NOTES['hurt']} ({_by_chance(comparison)})"}
+    told |= {name: "measured beside the return: mean and 95 % interval" for name in measures}
     return Cells(comparison.title, (*headings, *measures), groups, NOTES | told, tuple(measures))
+
+
+def _by_chance(comparison: Comparison) -> str:
+    """The share of tasks that chance alone makes worse, which differs with the number of episodes."""
+    shares = [row["hurt_by_chance"] for row in comparison.rows.values()]
+    return " to ".join(dict.fromkeys(f"{share:.1%}" for share in (min(shares), max(shares)))) + " by chance"
 
 
 def _error_rows(agent: str, row: dict[str, Any], measure: str) -> list[tuple[str, ...]]:

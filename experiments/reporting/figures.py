@@ -130,7 +130,7 @@ def sweep(path: Path, found: Sequence[tuple[dict[str, Any], float, float, float]
         axis.plot(range(len(values)), [np.mean(each) if each else np.nan for each in means], color="C1", label="mean")
         axis.set_xticks(range(len(values)), [str(value) for value in values])
         axis.set_xlabel(name)
-    axes[0, 0].set_ylabel("score on training tasks\n(mean over seeds, 95 % interval)")
+    axes[0, 0].set_ylabel("score on training tasks\n(mean and t interval over seeds)")
     axes[0, 0].legend(loc="best", fontsize=8)
     figure.tight_layout()
     save(figure, path)

@@ -97,7 +97,8 @@ def _figure(name: str, svg: str, caption: str) -> str:
 def _adaptation_figures(comparison: Comparison) -> str:
     if not comparison.supervised:
         caption = (
-            "Return per episode on held-out tasks against episodes used on them; mean over seeds and tasks, 95 % interval."
+            "Return per episode on held-out tasks against episodes used on them; mean over seeds and tasks, 95 % "
+            "interval over tasks, for these seeds."
         )
         return _figure("adaptation", figures.adaptation(comparison.rows), caption)
     what, points = ("Accuracy", "examples per class") if comparison.measure == "accuracy" else ("Error", "points")
@@ -105,7 +106,8 @@ def _adaptation_figures(comparison: Comparison) -> str:
         _figure(
             f"errors-{shots}",
             figures.errors(comparison.rows, shots, comparison.measure),
-            f"{what} on held-out tasks given {shots} {points}, against inner steps; mean over seeds and tasks, 95 % interval.",
+            f"{what} on held-out tasks given {shots} {points}, against inner steps; mean over seeds and "
+            "tasks, 95 % interval over tasks, for these seeds.",
         )
         for shots in next(iter(comparison.rows.values()))[f"{comparison.measure}_mean"]
     ]

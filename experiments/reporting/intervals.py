@@ -9,7 +9,7 @@ import numpy as np
 
 from envs.keys import numbers
 from experiments.cli.later import Later
-from metarl.gains import BY_CHANCE, clearly_worse
+from metarl.gains import BY_CHANCE, CLEARLY, clearly_worse
 
 if TYPE_CHECKING:
     from scipy import stats
@@ -138,11 +138,10 @@ def hurt_over_seeds(
         of_task: see `bootstrap_ci95`: a task that was evaluated several times is one task, with its mean gain.
 
     Returns:
-        hurt, of the last step, with hurt_ci95; hurt_by_step [K+1]; hurt_by_chance, the share expected where adaptation does
-        nothing. The first three are None where some standard error is not known.
+        hurt, of the last step, with hurt_ci95; hurt_by_step [K+1]. None where some standard error is not known.
     """
     if not all(np.all(np.isfinite(error)) for error in gain_error):
-        return {"hurt": None, "hurt_ci95": None, "hurt_by_step": None, "hurt_by_chance": BY_CHANCE}
+        return {"hurt": None, "hurt_ci95": None, "hurt_by_step": None}
     which = range(len(returns[0])) if of_task is None else of_task
     rows = [np.asarray(which) == task for task in np.unique(which)]
     gains = [np.stack([(seed - seed[:, :1])[row].mean(axis=0) for row in rows]) for seed in returns]
@@ -153,8 +152,19 @@ def hurt_over_seeds(
         "hurt": float(by_step[-1]),
         "hurt_ci95": share_ci95([hit[:, -1] for hit in worse]),
         "hurt_by_step": by_step.tolist(),
-        "hurt_by_chance": BY_CHANCE,
     }
+
+
+def share_by_chance(freedom: float) -> float:
+    """The share of tasks that are clearly worse where adaptation does nothing, if returns are normal; see `metarl.gains`.
+
+    Args:
+        freedom: degrees of freedom of the standard errors: the fewer the episodes, the more often they are too small.
+
+    >>> [round(share_by_chance(freedom), 4) for freedom in (2, 38, np.inf)]  # 2 episodes on either side, 20, many
+    [0.0945, 0.0287, 0.025]
+    """
+    return float(stats.t.cdf(-CLEARLY, freedom) if freedom > 0 else BY_CHANCE)
 
 
 def t_interval95(values: Sequence[float]) -> tuple[float, float, float]:

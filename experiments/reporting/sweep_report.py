@@ -84,14 +84,14 @@ def best_of(rows: list[Row]) -> Row | None:
 def table_of(rows: list[Row]) -> Table:
     """A row per combination, the best one marked."""
     best, skipped = best_of(rows), any(row.skipped for row in rows)
-    headings = [*rows[0].values, "training score", "95 % over seeds", "seeds", *["updates skipped"] * skipped, ""]
+    headings = [*rows[0].values, "training score", "t interval over seeds", "seeds", *["updates skipped"] * skipped, ""]
     cells = []
     for row in rows:
         mean, low, high = t_interval95(row.scores)
         settled = [number(mean) if math.isfinite(mean) else NONE, interval((low, high)) if math.isfinite(low) else NONE]
         counts = [str(len(row.scores)), *[str(row.skipped)] * skipped]
         cells.append([*map(shown, row.values.values()), *settled, *counts, "best" if row is best else ""])
-    caption = f"Score after adaptation on training tasks, mean of the last {SHARE:.0%} of the meta-iterations; t intervals."
+    caption = f"Score after adaptation on training tasks, mean of the last {SHARE:.0%} of the meta-iterations."
     if not same_sums(rows):
         caption += " None is called best: returns of other horizons are sums over other numbers of steps."
     return Table(headings, cells, title="Sweep", words=(len(headings) - 1,), caption=caption)

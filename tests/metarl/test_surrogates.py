@@ -4,6 +4,8 @@ The truth comes from the expected return as a function of the policy (a product 
 all trajectories with their exact probabilities (`experiments.studies.surrogates`). Neither route uses the other's formula.
 """
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -97,6 +99,13 @@ def test_table_of_bias_and_variance(capsys, monkeypatch):
             assert (row["hessian bias"] < 1e-12) == (name == "lam=1.0") == (row["meta-gradient bias, 2 steps"] < 1e-12)
         spread = [rows[f"lam={lam}"]["hessian std"] for lam in (0.0, 0.5, 1.0)]
         assert spread == sorted(spread) and spread[0] > 0
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    columns = ("gradient bias", "hessian bias", "hessian std", "meta-gradient bias, 1 step", "meta-gradient bias, 2 steps")
+    for rows, shown in zip(tables, text.split("<!-- end of surrogate tables -->")[0].split("| surrogate |")[1:], strict=True):
+        for name, row in rows.items():
+            cells = " | ".join("0" if row[column] < 1e-12 else f"{row[column]:.3f}" for column in columns)
+            label = f"`{name}`" if name == "reinforce" else f"`loaded_dice`, {name}"
+            assert f"| {label} | {cells} |" in shown, "what the README prints is what the command computes"
 
 
 @ENDS

@@ -186,6 +186,12 @@ def test_none_is_best_among_returns_of_other_horizons(tmp_path):
     assert "None is called best" in sweep_report.table_of(rows).caption
 
 
+def test_intervals_over_a_few_seeds_are_not_called_95_percent():
+    """Student's holds that of normal values, which two or three seeds cannot show."""
+    table = sweep_report.table_of([sweep_report.Row({"gamma": 0.9}, "gamma=0.9", [1.0, 2.0, 4.0], 0)])
+    assert "t interval over seeds" in table.headings and "95" not in f"{table.headings} {table.caption}"
+
+
 def test_compare_takes_the_combinations_of_a_sweep_as_agents(tmp_path, finished_run, capsys):
     parent = tmp_path / "parent"
     for seed in (0, 1):
