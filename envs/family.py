@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import Space
 from gymnasium.experimental.functional import FuncEnv
 
+from envs.forks import refuse_fork
 from envs.keys import as_key, is_key, numbers
 from envs.measures import reduced
 from envs.options import whole_number
@@ -162,6 +163,7 @@ def held_out_tasks(family: Any, num_tasks: int) -> Task:
     >>> bool((tasks.position == envs.held_out_tasks(family, 5).position[:3]).all())
     True
     """
+    refuse_fork()
     if family.held_out_list is not None:
         return jax.tree.map(lambda leaf: jax.numpy.asarray(leaf)[np.arange(num_tasks) % len(leaf)], family.held_out_list)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(HELD_OUT_STREAM), np.arange(num_tasks))
@@ -204,6 +206,7 @@ def check_task(family: TaskFamily, task: Task, leading: tuple[int, ...] = ()) ->
             `task_by_names` gives it.
         leading: axes expected in front of every leaf, such as (num_envs,).
     """
+    refuse_fork()
     like = family.default_params
     name, structure = type(family).__name__, jax.tree.structure(like)
     leaves, converted = task_leaves(family, task), []

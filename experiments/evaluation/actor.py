@@ -11,6 +11,7 @@ import numpy as np
 
 import envs
 from agents.parts.trials import act_by_sampling, act_greedily
+from envs.forks import refuse_fork
 from envs.to_gymnasium.task_vector_env import NEXT_EPISODE
 from experiments.cli.errors import UserError
 from metarl.interfaces import Acting, MetaLearner, Trajectory, unchanged
@@ -194,6 +195,7 @@ class Actor:
         """
         if where is not None and self._batch is None:
             raise UserError("where is given, but this actor plays in a single environment; leave it out.")
+        refuse_fork()
         begins = np.ones(self._over.shape, bool) if where is None else np.asarray(where)
         if begins.shape != self._over.shape or begins.dtype != bool:
             raise UserError(f"where is {where}, but must be {self._batch} truth values.")
@@ -216,6 +218,7 @@ class Actor:
             raise UserError(
                 f"act: {'the episode is over' if self._key is not None else 'no episode'}; call reset to begin one."
             )
+        refuse_fork()
         functions = self._functions
         seen = read_observation(self._family, observation, self._over.shape, functions.read)
         act = functions.act if self._batch is None else functions.act_all
@@ -229,6 +232,7 @@ class Actor:
 
         An agent with memory takes an episode cut off before the horizon of training for one that ended, as it learned to.
         """
+        refuse_fork()
         if self._decided is None:
             raise UserError("observe: there is no action that this came of; call act first.")
         memory, step, seen = self._decided

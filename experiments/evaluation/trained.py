@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 import envs
+from envs.forks import refuse_fork
 from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, host_errors
 from experiments.cli.flags import at_least
@@ -105,6 +106,7 @@ def trained(
             return jax.block_until_ready(adapted(state, task, jax.random.key(seed), num_steps))
 
     def act(curve: AdaptationCurve, observation: Any, step: int = -1) -> Any:
+        refuse_fork()
         functions = compiled(learner)
         if acting is not None and acting.remembers:
             raise UserError("this agent acts by what it remembers; step it with an actor: agent.actor(curve), see Actor.")
@@ -122,6 +124,7 @@ def trained(
         return Actor(family, compiled(learner), acting, start, greedy=greedy, seed=seed, batch=batch, record=record)
 
     def adapt_from(episodes: Sequence[Episode], *, before: tuple[Trajectory, ...] = ()) -> Adapted:
+        refuse_fork()
         functions = compiled(learner)
         if functions.learn is None or acting is None:
             raise UserError("this agent does not adapt, so there is nothing to learn from episodes.")
@@ -141,6 +144,7 @@ def standing(
     family: envs.TaskFamily, learner: MetaLearner, state: MetaState, curve: AdaptationCurve | None, step: int, task: Task
 ) -> Standing:
     """Where an agent stands after a step of a curve, or without a curve before any adaptation; see `Trained.actor`."""
+    refuse_fork()
     functions, acting = compiled(learner), learner.acting
     task = None if task is None else envs.check_task(family, task)
     if curve is not None:
@@ -176,6 +180,7 @@ def load(
     Raises:
         UserError: not such a run, or a family whose spaces differ.
     """
+    refuse_fork()
     run_dir = Path(run_dir)
     inside = seed_folders(run_dir)
     if inside and not (run_dir / CONFIG).is_file():
@@ -234,6 +239,7 @@ def restore(folder: str | Path, family: envs.TaskFamily, learner: MetaLearner) -
     Raises:
         UserError: there is nothing, or it does not fit the learner.
     """
+    refuse_fork()
     _, state, env_steps = checkpoint.load(Path(folder), learner)
     return trained(family, learner, state, env_steps=env_steps)
 
