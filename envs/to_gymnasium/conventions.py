@@ -163,7 +163,7 @@ SPEC: Any = property(_spec, _set_spec, doc="As Gymnasium's; ``max_episode_steps`
 
 
 def _by_name(maker: Any, id: str) -> Any:
-    """The "module:name" of a class or function that can be found there, else the id under which it is registered, else itself."""
+    """The "module:name" of a class or function that can be found there, else the id it is registered under, else itself."""
     module, name = getattr(maker, "__module__", None), getattr(maker, "__qualname__", None)
     if module and name and module != "__main__":
         with contextlib.suppress(ImportError):

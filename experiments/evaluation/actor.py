@@ -164,8 +164,11 @@ class Actor:
         batch: int | None,
         record: bool,
     ):
-        if batch is not None and (batch < 1 or batch != int(batch)):
-            raise UserError(f"batch is {batch}, but must be a whole number, at least 1, or None.")
+        if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int | np.integer) or batch < 1):
+            raise UserError(f"batch is {batch!r}, but must be a whole number, at least 1, or None.")
+        for name, value in (("greedy", greedy), ("record", record)):
+            if not isinstance(value, bool | np.bool_):
+                raise UserError(f"{name} is {_short(value)}, but must be True or False.")
         if record and greedy:
             raise UserError("record is True, but greedy too: agents adapt to sampled actions; give greedy=False.")
         self.num_steps = start.num_steps
@@ -231,27 +234,32 @@ class Actor:
         """Say what came of the action: the reward, and whether the episode ended by itself or was cut off.
 
         An agent with memory takes an episode cut off before the horizon of training for one that ended, as it learned to.
+
+        Raises:
+            UserError: no action has been asked for, or what came of it is not of its type, or no finite reward.
         """
         refuse_fork()
         if self._decided is None:
             raise UserError("observe: there is no action that this came of; call act first.")
         memory, step, seen = self._decided
-        self._decided = None
         shape, before = self._over.shape, self._over
         try:
-            reward = np.broadcast_to(np.asarray(reward, np.float32), shape)
-            terminated, truncated = (np.broadcast_to(np.asarray(end, bool), shape) for end in (terminated, truncated))
+            rewards = np.broadcast_to(np.asarray(reward, np.float32), shape)
         except (TypeError, ValueError) as error:
             wanted = f"{self._batch} numbers" if self._batch else "one number"
-            raise UserError(f"observe: reward is {reward!r}, but must be {wanted}, as must both ends.") from error
+            raise UserError(f"observe: reward is {_short(reward)}, but must be {wanted}.") from error
+        if not np.isfinite(rewards[~before]).all():
+            raise UserError(f"observe: reward is {_short(reward)}, which is not finite; the agent would learn from it.")
+        terminated, truncated = (self._ends(name, end) for name, end in (("terminated", terminated), ("truncated", truncated)))
+        self._decided = None
         self._t = self._t + np.int32(1)
         ended = terminated | (truncated & (self._t < self._family.horizon))
         if self._remembers:
             observe = self._functions.observe if self._batch is None else self._functions.observe_all
-            memory = observe(memory, step.action, reward, ended)
+            memory = observe(memory, step.action, rewards, ended)
             self._memory = memory if not before.any() else _where(before, self._memory, memory)
         if self._record:
-            self._note(seen, step, reward, ended, ~before)
+            self._note(seen, step, rewards, ended, ~before)
         self._over = (terminated | truncated) & ~before
         if before.any():  # these copies have just begun anew by themselves
             self._finish(before)
@@ -263,6 +271,14 @@ class Actor:
             raise UserError("nothing is recorded; make the actor with record=True.")
         running = [self._episode(steps, bool(over)) for steps, over in zip(self._played, np.ravel(self._over), strict=True)]
         return self._finished + [episode for episode in running if len(episode.reward)]
+
+    def _ends(self, name: str, end: Any) -> np.ndarray:
+        """Whether episodes ended so, as truth values; 0 and 1 will do."""
+        given = np.asarray(end)
+        if given.dtype.kind not in "biuf" or not np.isin(given, (0, 1)).all() or given.shape not in ((), self._over.shape):
+            wanted = f"{self._batch} truth values" if self._batch else "True or False"
+            raise UserError(f"observe: {name} is {_short(end)}, but must be {wanted}.")
+        return np.broadcast_to(given.astype(bool), self._over.shape)
 
     def _each(self, memory: Any) -> Any:
         if self._batch is None:

@@ -110,6 +110,10 @@ def trained(
         functions = compiled(learner)
         if acting is not None and acting.remembers:
             raise UserError("this agent acts by what it remembers; step it with an actor: agent.actor(curve), see Actor.")
+        if not isinstance(curve, AdaptationCurve):
+            raise UserError(
+                f"act takes a curve, as agent.adapt(task) gives, and an observation; got {type(curve).__name__} first."
+            )
         seen = read_observation(family, observation, read=functions.read)
         action = functions.act_at(curve.path, index_of(curve, step), seen)
         return in_space(family.action_space, action)
@@ -148,6 +152,8 @@ def standing(
     functions, acting = compiled(learner), learner.acting
     task = None if task is None else envs.check_task(family, task)
     if curve is not None:
+        if not isinstance(curve, AdaptationCurve):
+            raise UserError(f"curve is {' '.join(repr(curve).split())[:80]}, but must be what agent.adapt(task) gives.")
         k = index_of(curve, step)
         params, memory = functions.after(curve.path, k)
         return Standing(params, memory, int(k), on_curve=True)

@@ -300,7 +300,8 @@ def test_a_specification_of_what_no_module_holds_goes_through_json(make):
         pass
 
     id = f"conventions/{make}-v0"
-    envs.register(id, {"function": lambda horizon=30: Navigation2D(horizon), "class": Local, "instance": Navigation2D(30)}[make])
+    makers = {"function": lambda horizon=30: Navigation2D(horizon), "class": Local, "instance": Navigation2D(30)}
+    envs.register(id, makers[make])
     limit = {} if make == "instance" else {"max_episode_steps": 40}
     for one in (gymnasium.make, lambda *about, **how: gymnasium.make_vec(*about, num_envs=2, **how)):
         spec = one(id, task=FAR, **limit).spec

@@ -391,6 +391,12 @@ def begun(agent, **how):
     return actor
 
 
+def acted(agent, batch=None):
+    actor = begun(agent, batch=batch)
+    actor.act(np.zeros((*([batch] if batch else []), 2)))
+    return actor
+
+
 REFUSED = {
     "act before reset": (lambda agent: agent.actor().act([0.0, 0.0]), "act: no episode; call reset"),
     "observe before act": (lambda agent: begun(agent).observe(0.0, False), "there is no action that this came of"),
@@ -398,6 +404,22 @@ REFUSED = {
     "words": (lambda agent: begun(agent).act("left"), "the observation is 'left', but must be numbers"),
     "nan": (lambda agent: begun(agent).act([0.0, np.nan]), r"the observation is nan at place \[1\]"),
     "batch": (lambda agent: agent.actor(batch=0), "batch is 0"),
+    "a batch in words": (lambda agent: agent.actor(batch="2"), "batch is '2', but must be a whole number"),
+    "greedy in words": (lambda agent: agent.actor(greedy="no"), "greedy is 'no', but must be True or False"),
+    "no curve": (lambda agent: agent.actor([0.0]), r"curve is \[0.0\], but must be what agent.adapt\(task\) gives"),
+    "no curve to act on": (lambda agent: agent.act([0.0, 0.0], 1), "act takes a curve, as .* got list first"),
+    "no reward": (lambda agent: acted(agent).observe(None, False), "reward is None, which is not finite"),
+    "nan reward": (lambda agent: acted(agent).observe(np.nan, False), "reward is nan, which is not finite"),
+    "rewards": (lambda agent: acted(agent).observe([1.0, 2.0], False), r"reward is \[1.0, 2.0\], but must be one number"),
+    "terminated in words": (lambda agent: acted(agent).observe(0.0, "no"), "terminated is 'no', but must be True or False"),
+    "terminated as number": (
+        lambda agent: acted(agent).observe(0.0, False, 0.5),
+        "truncated is 0.5, but must be True or False",
+    ),
+    "ends of another batch": (
+        lambda agent: acted(agent, batch=2).observe(0.0, [True] * 3),
+        r"terminated is \[True, True, True\], but must be 2 truth values",
+    ),
     "batch of observations": (lambda agent: begun(agent, batch=2).act([0.0, 0.0]), r"must have \(2, 2\)"),
     "where": (lambda agent: begun(agent).reset(where=np.array([True])), "plays in a single environment"),
     "where of a batch": (lambda agent: begun(agent, batch=2).reset(where=[True]), "must be 2 truth values"),
@@ -424,6 +446,30 @@ def test_an_episode_that_is_over():
     actor.observe(0.0, True)
     with pytest.raises(UserError, match="the episode is over; call reset"):
         actor.act([0.0, 0.0])
+
+
+def test_what_was_refused_leaves_an_actor_as_it_was():
+    """It waits for what really came, and its memory has seen none of the other."""
+    agent = agent_on("rl2", drift)
+    told, once = begun(agent), begun(agent)
+    for actor in (told, once):
+        actor.act([0.1, 0.2])
+    for reward, terminated in ((np.nan, False), (np.inf, False), (1.0, "no"), ("one", False)):
+        with pytest.raises(UserError):
+            told.observe(reward, terminated)
+    for actor in (told, once):
+        actor.observe(1.0, False)
+    np.testing.assert_array_equal(told.act([0.3, 0.2]), once.act([0.3, 0.2]))
+
+
+def test_rewards_of_copies_that_begin_anew_are_not_looked_at():
+    actor = acted(agent_on("maml", drift), batch=2)
+    actor.observe([0.0, 0.0], [True, False])
+    actor.act(np.zeros((2, 2)))
+    actor.observe([np.nan, 0.0], [False, False])
+    actor.act(np.zeros((2, 2)))
+    with pytest.raises(UserError, match="not finite"):
+        actor.observe([np.nan, 0.0], [False, False])
 
 
 def test_agents_that_remember_or_see_the_task_say_what_they_need():
