@@ -1,5 +1,6 @@
 """Stepping a trained agent by hand: `Actor`, what it has played, and the compiled functions under it."""
 
+import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from agents.parts.trials import act_by_sampling, act_greedily
 from envs.forks import refuse_fork
 from envs.to_gymnasium.task_vector_env import NEXT_EPISODE
 from experiments.cli.errors import UserError
-from metarl.interfaces import Acting, MetaLearner, Trajectory, unchanged
+from metarl.interfaces import Acting, MetaLearner, MetaState, Trajectory, unchanged
 
 
 class Episode(NamedTuple):
@@ -413,8 +414,64 @@ def in_space(space: gymnasium.Space, action: Any) -> Any:
     return action
 
 
-def as_batch(episodes: Sequence[Episode], num_steps: int, horizon: int, remembers: bool) -> Trajectory:
+def recorded_step(family: envs.TaskFamily, functions: Compiled, state: MetaState) -> dict[str, Any]:
+    """What an actor records of one step, by the fields of `Episode` that have a time axis: leaves with shape and dtype."""
+    params, memory = jax.eval_shape(functions.begin, state, None)
+    space = copy.deepcopy(family.observation_space)  # whose own random numbers are the user's
+    seen = read_observation(family, space.sample(), read=functions.read)
+    _, step = jax.eval_shape(lambda *given: functions.act(*given, 0, False), params, memory, seen, jax.random.key(0))
+    number, end = jax.ShapeDtypeStruct((), np.float32), jax.ShapeDtypeStruct((), np.bool_)
+    told = {"observation": jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), seen), "action": step.action}
+    return told | {"log_prob": step.log_prob, "distribution": step.distribution, "reward": number, "terminated": end}
+
+
+def checked(i: int, episode: Episode, like: dict[str, Any]) -> Episode:
+    """The i-th of some episodes in NumPy arrays; lists are welcome.
+
+    Args:
+        i: for messages.
+        episode: as an actor recorded it, or as a file holds that.
+        like: see `recorded_step`.
+
+    Raises:
+        UserError: it is not what an actor of this agent records.
+    """
+    if np.ndim(episode.reward) != 1:
+        raise UserError(f"episode {i}: reward has shape {np.shape(episode.reward)}, but must have one number for each step.")
+    steps, found = len(episode.reward), {}
+    if not steps:
+        raise UserError(f"episode {i} has no steps; leave it out.")
+    for name, one_step in like.items():
+        given = getattr(episode, name)
+        try:
+            leaves = [np.asarray(leaf) for leaf in jax.tree.structure(one_step).flatten_up_to(given)]  # type: ignore[attr-defined]
+            kinds = {leaf.dtype.kind for leaf in leaves}
+        except (TypeError, ValueError):
+            kinds = {"O"}
+        if not kinds <= set("biuf"):
+            raise UserError(f"episode {i}: {name} is {_short(given)}, which no actor of this agent records.")
+        for leaf, expected in zip(leaves, jax.tree.leaves(one_step), strict=True):
+            if leaf.shape != (steps, *expected.shape):
+                raise UserError(
+                    f"episode {i}: {name} has shape {leaf.shape}, but actors of this agent record {(steps, *expected.shape)} "
+                    f"in {steps} steps."
+                )
+            if np.isnan(leaf).any() or (name != "distribution" and not np.isfinite(leaf).all()):
+                raise UserError(f"episode {i} has a {name} that is not finite.")
+        arrays = [leaf.astype(expected.dtype) for leaf, expected in zip(leaves, jax.tree.leaves(one_step), strict=True)]
+        found[name] = jax.tree.unflatten(jax.tree.structure(one_step), arrays)
+    return episode._replace(**found)
+
+
+def as_batch(episodes: Sequence[Episode], num_steps: int, horizon: int, remembers: bool, like: dict[str, Any]) -> Trajectory:
     """Episodes as one batch [N, T, ...], T being ``horizon`` or their greatest length, zero after their ends.
+
+    Args:
+        episodes: N of them.
+        num_steps: adaptation steps that the agent has taken.
+        horizon: of training.
+        remembers: whether the agent has a memory, which reads what it played itself.
+        like: see `recorded_step`.
 
     Raises:
         UserError: there are none, or they are not what an agent after ``num_steps`` adaptation steps plays.
@@ -422,17 +479,13 @@ def as_batch(episodes: Sequence[Episode], num_steps: int, horizon: int, remember
     several = isinstance(episodes, list | tuple) and not isinstance(episodes, Episode)
     if not several or not episodes or not all(isinstance(episode, Episode) for episode in episodes):
         raise UserError(f"episodes is {_short(episodes)}, but must be a list of what Actor.episodes() gives, at least one.")
+    episodes = [checked(i, episode, like) for i, episode in enumerate(episodes)]
     for i, episode in enumerate(episodes):
-        if not len(episode.reward):
-            raise UserError(f"episode {i} has no steps; leave it out.")
         if episode.num_steps != num_steps and not remembers:
             raise UserError(
                 f"episode {i} was played after {episode.num_steps} inner steps, but this agent has taken {num_steps}; play new "
                 "ones with its own actor."
             )
-        for name in ("reward", "observation", "action"):
-            if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(getattr(episode, name))):
-                raise UserError(f"episode {i} has a {name} that is not finite.")
     steps = max(horizon, *(len(episode.reward) for episode in episodes))
 
     def padded(leaf: np.ndarray, repeat: bool = False) -> Any:
@@ -451,10 +504,7 @@ def as_batch(episodes: Sequence[Episode], num_steps: int, horizon: int, remember
             last_observation=episode.observation[-1],
         )
 
-    try:
-        return jax.tree.map(lambda *leaves: np.stack(leaves), *map(one, episodes))
-    except ValueError as error:
-        raise UserError(f"the episodes differ in their shapes: {' '.join(str(error).split())[:150]}") from error
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *map(one, episodes))
 
 
 def _where(condition: np.ndarray, first: Any, second: Any) -> Any:

@@ -14,7 +14,16 @@ from envs.forks import refuse_fork
 from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, host_errors
 from experiments.cli.flags import at_least
-from experiments.evaluation.actor import Actor, Episode, Standing, as_batch, compiled, in_space, read_observation
+from experiments.evaluation.actor import (
+    Actor,
+    Episode,
+    Standing,
+    as_batch,
+    compiled,
+    in_space,
+    read_observation,
+    recorded_step,
+)
 from experiments.runs import checkpoint
 from experiments.runs.folder import CONFIG, read_config
 from experiments.runs.seed_folders import seed_folders
@@ -134,7 +143,8 @@ def trained(
             raise UserError("this agent does not adapt, so there is nothing to learn from episodes.")
         if before and acting.one_batch:
             raise UserError("this agent takes all inner steps on one batch of episodes and has taken them; begin anew.")
-        batches = (*before, as_batch(episodes, len(before), family.horizon, acting.remembers))
+        like = recorded_step(family, functions, state)
+        batches = (*before, as_batch(episodes, len(before), family.horizon, acting.remembers, like))
         params, memory = jax.block_until_ready(functions.learn(state, batches))
         num_steps = sum(len(batch.reward) for batch in batches) if acting.remembers else len(batches)
         start = Standing(params, memory, num_steps)

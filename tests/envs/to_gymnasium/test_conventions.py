@@ -299,7 +299,7 @@ def test_a_specification_of_what_no_module_holds_goes_through_json(make):
     class Local(Navigation2D):
         pass
 
-    id = f"conventions/{make}-v0"
+    id = f"conventions/Local-{make}-v0"
     makers = {"function": lambda horizon=30: Navigation2D(horizon), "class": Local, "instance": Navigation2D(30)}
     envs.register(id, makers[make])
     limit = {} if make == "instance" else {"max_episode_steps": 40}

@@ -261,6 +261,62 @@ def test_adapting_to_episodes_played_by_hand_is_adapting(name):
         adapted.adapt_from(actor.episodes())
 
 
+def another(part, change):
+    """Episodes of which one has another part."""
+    return lambda episodes: [episodes[0], episodes[1]._replace(**{part: change(getattr(episodes[1], part))})]
+
+
+WRONG = {
+    "reward, cut": (another("reward", lambda x: x[:-1]), r"episode 1: observation has shape \(4, 2\), .* record \(3, 2\)"),
+    "reward, a column": (another("reward", lambda x: x[:, None]), r"episode 1: reward has shape \(4, 1\)"),
+    "no reward": (another("reward", lambda x: x[:0]), "episode 1: observation|episode 1 has no steps"),
+    "action, one number": (another("action", lambda x: x[:, :1]), r"action has shape \(4, 1\), .* record \(4, 2\)"),
+    "action, words": (another("action", lambda x: "left"), "action is 'left', which no actor"),
+    "observation": (another("observation", lambda x: x[:, :1]), r"observation has shape \(4, 1\)"),
+    "log_prob": (another("log_prob", lambda x: x[:, None]), r"log_prob has shape \(4, 1\)"),
+    "log_prob, nan": (another("log_prob", lambda x: x * np.nan), "episode 1 has a log_prob that is not finite"),
+    "reward, infinite": (another("reward", lambda x: x + np.inf), "episode 1 has a reward that is not finite"),
+    "distribution": (another("distribution", lambda x: None), "distribution is None, which no actor"),
+    "distribution, nan": (another("distribution", lambda x: {k: v * np.nan for k, v in x.items()}), "not finite"),
+    "terminated": (another("terminated", lambda x: x[:2]), r"terminated has shape \(2,\)"),
+    "a dictionary": (lambda episodes: [episodes[0]._asdict()], "must be a list of what Actor.episodes"),
+}
+
+
+@functools.cache
+def two_episodes():
+    class Long(Drift):
+        def terminal(self, state, rng, params):
+            return False
+
+    agent = agent_on("maml", drift)
+    env = envs.TaskEnv(Long(horizon=HORIZON), agent.family.default_params)
+    actor = agent.actor(greedy=False, record=True)
+    for seed in range(2):
+        actor.reset()
+        play(actor, env, env.reset(seed=seed)[0])
+    return actor.episodes()
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_episodes_that_no_actor_recorded_are_refused(case):
+    """Arrays of other shapes would be broadcast to a wrong loss."""
+    change, message = WRONG[case]
+    with pytest.raises(UserError, match=message) as refused:
+        agent_on("maml", drift).adapt_from(change(two_episodes()))
+    assert "\n" not in str(refused.value)
+
+
+def test_episodes_from_a_file():
+    """As lists, and in other types of numbers."""
+    agent, episodes = agent_on("maml", drift), two_episodes()
+    plain = [jax.tree.map(lambda x: x.tolist() if isinstance(x, np.ndarray) else x, episode) for episode in episodes]
+    wide = [jax.tree.map(lambda x: x.astype(np.float64) if np.ndim(x) else x, episode) for episode in episodes]
+    for same in (plain, wide, tuple(episodes)):
+        given, again = agent.adapt_from(episodes).params, agent.adapt_from(same).params
+        jax.tree.map(np.testing.assert_array_equal, given, again)
+
+
 def test_a_memory_reads_episodes_played_by_hand():
     """And goes on as the actor that lived through them."""
     agent = agent_on("rl2", drift)
