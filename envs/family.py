@@ -50,7 +50,8 @@ class TaskFamily(FuncEnv):
 
     ``measures`` names what else is reported of an episode beside its return: ``{"success": "any", "distance": "last"}``, names
     in ``transition_info(state, action, next_state, params) -> {name: scalar}``, and how an episode's number is made of its
-    steps: "any" (1 if it was other than zero at some step, else 0), "last", "mean", "sum", "max" or "min".
+    steps: "any" (1 if it was other than zero at some step, else 0), "end" (the same of the last step), "last", "mean", "sum",
+    "max" or "min".
 
     ``training_settings`` says how agents learn here, for those who do not say it themselves: ``{"any": {"action_scale": 10.0},
     "memory": {"num_episodes": 1}, "promp": {"outer_lr": 2e-3}}``, for all agents, for those that adapt alike, for one. Keys
