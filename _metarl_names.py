@@ -100,7 +100,8 @@ class _Taken(_Finder):
         if os.path.join(inside, first) in there or not (os.path.isdir(ours) or os.path.isfile(f"{ours}.py")):
             return None
         where = next(iter(there), first)
-        command = f"start it as metarl {rest.replace('_', '-')}" if first == "experiments" else f"write metarl.{name}"
+        inner = ".COMMAND" if os.path.isdir(ours) and not os.path.isfile(os.path.join(ours, "__main__.py")) else ""
+        command = f"start it as metarl {rest.replace('_', '-')}{inner}" if first == "experiments" else f"write metarl.{name}"
         who = f"{where} comes first under the name {first!r}"
         raise ModuleNotFoundError(f"No module named {name!r}: {who}. To have metarl's, {command}, or rename yours", name=name)
 

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import Space
 from gymnasium.experimental.functional import FuncEnv
 
+from envs.forks import refuse_fork
 from envs.keys import as_key, is_key, numbers
 from envs.measures import reduced
 from envs.options import whole_number
@@ -49,7 +50,8 @@ class TaskFamily(FuncEnv):
 
     ``measures`` names what else is reported of an episode beside its return: ``{"success": "any", "distance": "last"}``, names
     in ``transition_info(state, action, next_state, params) -> {name: scalar}``, and how an episode's number is made of its
-    steps: "any" (1 if it was other than zero at some step, else 0), "last", "mean", "sum", "max" or "min".
+    steps: "any" (1 if it was other than zero at some step, else 0), "end" (the same of the last step), "last", "mean", "sum",
+    "max" or "min".
 
     ``training_settings`` says how agents learn here, for those who do not say it themselves: ``{"any": {"action_scale": 10.0},
     "memory": {"num_episodes": 1}, "promp": {"outer_lr": 2e-3}}``, for all agents, for those that adapt alike, for one. Keys
@@ -165,6 +167,7 @@ def held_out_tasks(family: Any, num_tasks: int) -> Task:
     >>> bool((tasks.position == envs.held_out_tasks(family, 5).position[:3]).all())
     True
     """
+    refuse_fork()
     if family.held_out_list is not None:
         return jax.tree.map(lambda leaf: jax.numpy.asarray(leaf)[np.arange(num_tasks) % len(leaf)], family.held_out_list)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(HELD_OUT_STREAM), np.arange(num_tasks))
@@ -207,6 +210,7 @@ def check_task(family: TaskFamily, task: Task, leading: tuple[int, ...] = ()) ->
             `task_by_names` gives it.
         leading: axes expected in front of every leaf, such as (num_envs,).
     """
+    refuse_fork()
     like = family.default_params
     name, structure = type(family).__name__, jax.tree.structure(like)
     leaves, converted = task_leaves(family, task), []

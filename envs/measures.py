@@ -13,6 +13,12 @@ def any_step(value: jax.Array, mask: jax.Array) -> jax.Array:
     return jnp.where(jnp.isnan(largest), largest, (largest > 0).astype(value.dtype))
 
 
+def end_step(value: jax.Array, mask: jax.Array) -> jax.Array:
+    """1.0 if it was other than zero at the episode's last step, else 0.0; NaN if it was NaN there."""
+    last = last_step(value, mask)
+    return jnp.where(jnp.isnan(last), last, (last != 0).astype(value.dtype))
+
+
 def last_step(value: jax.Array, mask: jax.Array) -> jax.Array:
     """The value at the episode's last step."""
     place = jnp.sum(mask, axis=-1, keepdims=True).astype(int) - 1
@@ -42,13 +48,14 @@ def smallest_step(value: jax.Array, mask: jax.Array) -> jax.Array:
 # How an episode's number is made of its steps': (value [..., T], mask [..., T]) -> [...]. The first step always counts.
 REDUCTIONS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
     "any": any_step,
+    "end": end_step,
     "last": last_step,
     "mean": mean_step,
     "sum": sum_steps,
     "max": largest_step,
     "min": smallest_step,
 }
-SHARE = "any"  # the reduction that makes a measure a share of episodes, between 0 and 1
+SHARES = ("any", "end")  # the reductions that make a measure a share of episodes, between 0 and 1
 
 
 def read_measures(owner: str, measures: Any) -> dict[str, str]:

@@ -81,10 +81,15 @@ def _refuse_unknown_options(family: Any, name: str, options: dict[str, Any]) -> 
 
 
 def imported(family: Any) -> Any:
-    """What makes a family, given it or its "module:name"; ValueError in one line if there is no such thing."""
+    """What makes a family, given it, its "module:name" or its id; ValueError in one line if there is no such thing."""
     if not isinstance(family, str):
         return family
-    module, _, name = family.partition(":")
+    module, colon, name = family.partition(":")
+    if not colon:
+        known = gymnasium.registry.get(family)
+        if known is None or known.kwargs.get("family") in (None, family):
+            raise ValueError(f"no family is registered as {family!r} here; import what registers it, or give 'module:name'.")
+        return imported(known.kwargs["family"])
     try:
         return getattr(importlib.import_module(module), name)
     except (AttributeError, ImportError) as error:  # such as an optional dependency that is not installed

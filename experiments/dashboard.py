@@ -14,7 +14,7 @@ import tyro
 
 from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
-from experiments.cli.flags import parse
+from experiments.cli.flags import parse, with_paths
 from experiments.cli.later import Later
 from experiments.compare import write_page
 from experiments.reporting.comparison import Comparison, gather
@@ -60,6 +60,10 @@ class DashboardConfig:
     """wandb user or team; WANDB_ENTITY or the account's own if not given."""
     project: str | None = None
     """wandb project; the runs' own if not given."""
+
+    def __post_init__(self) -> None:
+        """Folders may be given as text."""
+        with_paths(self, "runs", "out")
 
 
 def dashboard(config: DashboardConfig) -> None:

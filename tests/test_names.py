@@ -93,6 +93,8 @@ def test_our_own_copy_is_not_overwritten():
 TAKEN = {
     "experiments.train": "start it as metarl train",
     "experiments.step_function": "start it as metarl step-function",
+    "experiments.benchmark": "start it as metarl benchmark,",
+    "experiments.studies": "start it as metarl studies.COMMAND,",  # a folder of commands, and none itself
     "envs.registration": "write metarl.envs.registration",
 }
 

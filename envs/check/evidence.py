@@ -10,6 +10,7 @@ import numpy as np
 
 from envs.contract import explain
 from envs.family import Task, TaskFamily, can_render
+from envs.forks import refuse_fork
 from envs.keys import is_key, numbers
 from envs.mujoco import compiled
 from envs.to_gymnasium.task_env import TaskEnv
@@ -58,6 +59,7 @@ class Evidence:
     """Samples and episodes of one family, each computed when a check first needs it."""
 
     def __init__(self, family: TaskFamily):
+        refuse_fork()
         self.family = family
         self.name = type(family).__name__
 

@@ -1,5 +1,6 @@
 """What Gymnasium asks of its environments beside the functions of a family: actions, info, specifications, time limits."""
 
+import contextlib
 import copy
 import dataclasses
 import importlib
@@ -7,6 +8,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import gymnasium
 import numpy as np
 from gymnasium import Space
 from gymnasium.envs import registration
@@ -23,7 +25,7 @@ def read_action(space: Space, action: Any, leading: tuple[int, ...] = ()) -> Any
     """An action, or one each with ``leading`` axes, as an array; lists are welcome. What lies outside a Box is clipped.
 
     Raises:
-        ValueError: another shape, no numbers, or a discrete action that there is not.
+        ValueError: another shape, no numbers, NaN, or a discrete action that there is not.
     """
     if isinstance(space, Dict):
         if not isinstance(action, Mapping) or set(action) != set(space.spaces):
@@ -53,6 +55,8 @@ def read_action(space: Space, action: Any, leading: tuple[int, ...] = ()) -> Any
     if isinstance(space, MultiBinary) and np.any((array != 0) & (array != 1)):
         raise ValueError(f"step: the action is {_shown(action)}, but actions are of 0 and 1 ({space}).")
     if isinstance(space, Box):
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            raise ValueError(f"step: the action is {_shown(action)}, which is not a number ({space}).")
         array = np.clip(array, space.low, space.high)
     return array if array.dtype.kind == "f" else array.astype(space.dtype)
 
@@ -76,7 +80,7 @@ def check_render_mode(family: TaskFamily, render_mode: Any) -> None:
 
 
 def limited(family: Any, limit: int | None, options: dict[str, Any]) -> TaskFamily:
-    """A family whose horizon is ``limit``, where there is one: what Gymnasium calls max_episode_steps.
+    """A family whose horizon is ``limit``, where there is one: what Gymnasium calls max_episode_steps; -1 is as none.
 
     It is made with that horizon where what makes it takes one. Else it can be cut short, but not prolonged.
 
@@ -84,7 +88,7 @@ def limited(family: Any, limit: int | None, options: dict[str, Any]) -> TaskFami
         ValueError: as `build_family`; ``options`` have another horizon; or the family cannot be prolonged.
     """
     given = options.get("horizon")
-    if limit is None or limit == given:
+    if limit is None or limit == -1 or limit == given:
         return build_family(family, **options)
     maker = imported(family)
     name = getattr(maker, "__name__", type(maker).__name__)
@@ -128,19 +132,21 @@ def limit_of_make(env: Any) -> int | None:
     if maker is None or maker.f_code is not registration.make.__code__:
         return None
     given = maker.f_locals.get("max_episode_steps")
-    given = getattr(maker.f_locals.get("env_spec"), "max_episode_steps", None) if given is None else given
-    return None if given is None or given == -1 else given  # -1: as long as the environment says
+    return getattr(maker.f_locals.get("env_spec"), "max_episode_steps", None) if given is None else given
 
 
 def told_spec(spec: EnvSpec | None, family: TaskFamily, task: Any) -> EnvSpec | None:
-    """A specification that says how long episodes are, and that `EnvSpec.to_json` can write: a task as plain lists by name."""
+    """A specification that says how long episodes are, and that `EnvSpec.to_json` can write.
+
+    A task stands there as plain lists by name, what makes the family as its "module:name", or else as its id.
+    """
     if spec is None:
         return None
     kwargs = dict(spec.kwargs)
     if kwargs.get("task") is not None:
         kwargs["task"] = task_by_names(task)
     return dataclasses.replace(
-        spec, max_episode_steps=family.horizon, kwargs=kwargs | {"family": _by_name(kwargs.get("family"))}
+        spec, max_episode_steps=family.horizon, kwargs=kwargs | {"family": _by_name(kwargs.get("family"), spec.id)}
     )
 
 
@@ -156,13 +162,13 @@ def _set_spec(env: Any, value: EnvSpec | None) -> None:
 SPEC: Any = property(_spec, _set_spec, doc="As Gymnasium's; ``max_episode_steps`` is the horizon.")
 
 
-def _by_name(maker: Any) -> Any:
-    """The "module:name" of a class or function that can be found there, else itself."""
+def _by_name(maker: Any, id: str) -> Any:
+    """The "module:name" of a class or function that can be found there, else the id it is registered under, else itself."""
     module, name = getattr(maker, "__module__", None), getattr(maker, "__qualname__", None)
-    if not module or not name or module == "__main__":
-        return maker
-    try:
-        found = getattr(importlib.import_module(module), name, None)
-    except ImportError:
-        return maker
-    return f"{module}:{name}" if found is maker else maker
+    if module and name and module != "__main__":
+        with contextlib.suppress(ImportError):
+            if getattr(importlib.import_module(module), name, None) is maker:
+                return f"{module}:{name}"
+    known = gymnasium.registry[id].kwargs.get("family") if id in gymnasium.registry else None
+    copied = isinstance(maker, TaskFamily) and type(known) is type(maker)  # as gymnasium.make does with arguments
+    return id if copied or known is maker else maker

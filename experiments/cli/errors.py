@@ -10,9 +10,24 @@ import envs
 import experiments
 from experiments.cli.signals import GO_ON, Stopped, Terminated, ended_by_sigterm, leave
 
+MAX_LINE = 1000  # characters; what a user or a file says may be longer
+
 
 class UserError(Exception):
-    """A mistake the user can mend; the message says what is wrong and what to do."""
+    """A mistake the user can mend; the message says what is wrong and what to do, in one line."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
+
+
+def one_line(text: str) -> str:
+    """A message without line breaks, whatever it quotes; the middle of a long one is left out.
+
+    >>> len(one_line("x" * 100_000))
+    1000
+    """
+    text = " ".join(text.splitlines())
+    return text if len(text) <= MAX_LINE else f"{text[: MAX_LINE // 2 - 5]} ... {text[-MAX_LINE // 2 :]}"
 
 
 def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
@@ -29,7 +44,7 @@ def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
             with ended_by_sigterm(), host_errors():
                 main(*args, **kwargs)
         except (UserError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {one_line(str(error))}", file=sys.stderr)
             sys.exit(2)
         except Stopped as stopped:
             print(stopped)

@@ -1,5 +1,6 @@
 """Stepping a trained agent by hand: `Actor`, what it has played, and the compiled functions under it."""
 
+import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,9 +12,10 @@ import numpy as np
 
 import envs
 from agents.parts.trials import act_by_sampling, act_greedily
+from envs.forks import refuse_fork
 from envs.to_gymnasium.task_vector_env import NEXT_EPISODE
 from experiments.cli.errors import UserError
-from metarl.interfaces import Acting, MetaLearner, Trajectory, unchanged
+from metarl.interfaces import Acting, MetaLearner, MetaState, Trajectory, unchanged
 
 
 class Episode(NamedTuple):
@@ -163,8 +165,11 @@ class Actor:
         batch: int | None,
         record: bool,
     ):
-        if batch is not None and (batch < 1 or batch != int(batch)):
-            raise UserError(f"batch is {batch}, but must be a whole number, at least 1, or None.")
+        if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int | np.integer) or batch < 1):
+            raise UserError(f"batch is {batch!r}, but must be a whole number, at least 1, or None.")
+        for name, value in (("greedy", greedy), ("record", record)):
+            if not isinstance(value, bool | np.bool_):
+                raise UserError(f"{name} is {_short(value)}, but must be True or False.")
         if record and greedy:
             raise UserError("record is True, but greedy too: agents adapt to sampled actions; give greedy=False.")
         self.num_steps = start.num_steps
@@ -194,6 +199,7 @@ class Actor:
         """
         if where is not None and self._batch is None:
             raise UserError("where is given, but this actor plays in a single environment; leave it out.")
+        refuse_fork()
         begins = np.ones(self._over.shape, bool) if where is None else np.asarray(where)
         if begins.shape != self._over.shape or begins.dtype != bool:
             raise UserError(f"where is {where}, but must be {self._batch} truth values.")
@@ -216,6 +222,7 @@ class Actor:
             raise UserError(
                 f"act: {'the episode is over' if self._key is not None else 'no episode'}; call reset to begin one."
             )
+        refuse_fork()
         functions = self._functions
         seen = read_observation(self._family, observation, self._over.shape, functions.read)
         act = functions.act if self._batch is None else functions.act_all
@@ -228,26 +235,32 @@ class Actor:
         """Say what came of the action: the reward, and whether the episode ended by itself or was cut off.
 
         An agent with memory takes an episode cut off before the horizon of training for one that ended, as it learned to.
+
+        Raises:
+            UserError: no action has been asked for, or what came of it is not of its type, or no finite reward.
         """
+        refuse_fork()
         if self._decided is None:
             raise UserError("observe: there is no action that this came of; call act first.")
         memory, step, seen = self._decided
-        self._decided = None
         shape, before = self._over.shape, self._over
         try:
-            reward = np.broadcast_to(np.asarray(reward, np.float32), shape)
-            terminated, truncated = (np.broadcast_to(np.asarray(end, bool), shape) for end in (terminated, truncated))
+            rewards = np.broadcast_to(np.asarray(reward, np.float32), shape)
         except (TypeError, ValueError) as error:
             wanted = f"{self._batch} numbers" if self._batch else "one number"
-            raise UserError(f"observe: reward is {reward!r}, but must be {wanted}, as must both ends.") from error
+            raise UserError(f"observe: reward is {_short(reward)}, but must be {wanted}.") from error
+        if not np.isfinite(rewards[~before]).all():
+            raise UserError(f"observe: reward is {_short(reward)}, which is not finite; the agent would learn from it.")
+        terminated, truncated = (self._ends(name, end) for name, end in (("terminated", terminated), ("truncated", truncated)))
+        self._decided = None
         self._t = self._t + np.int32(1)
         ended = terminated | (truncated & (self._t < self._family.horizon))
         if self._remembers:
             observe = self._functions.observe if self._batch is None else self._functions.observe_all
-            memory = observe(memory, step.action, reward, ended)
+            memory = observe(memory, step.action, rewards, ended)
             self._memory = memory if not before.any() else _where(before, self._memory, memory)
         if self._record:
-            self._note(seen, step, reward, ended, ~before)
+            self._note(seen, step, rewards, ended, ~before)
         self._over = (terminated | truncated) & ~before
         if before.any():  # these copies have just begun anew by themselves
             self._finish(before)
@@ -259,6 +272,14 @@ class Actor:
             raise UserError("nothing is recorded; make the actor with record=True.")
         running = [self._episode(steps, bool(over)) for steps, over in zip(self._played, np.ravel(self._over), strict=True)]
         return self._finished + [episode for episode in running if len(episode.reward)]
+
+    def _ends(self, name: str, end: Any) -> np.ndarray:
+        """Whether episodes ended so, as truth values; 0 and 1 will do."""
+        given = np.asarray(end)
+        if given.dtype.kind not in "biuf" or not np.isin(given, (0, 1)).all() or given.shape not in ((), self._over.shape):
+            wanted = f"{self._batch} truth values" if self._batch else "True or False"
+            raise UserError(f"observe: {name} is {_short(end)}, but must be {wanted}.")
+        return np.broadcast_to(given.astype(bool), self._over.shape)
 
     def _each(self, memory: Any) -> Any:
         if self._batch is None:
@@ -393,8 +414,64 @@ def in_space(space: gymnasium.Space, action: Any) -> Any:
     return action
 
 
-def as_batch(episodes: Sequence[Episode], num_steps: int, horizon: int, remembers: bool) -> Trajectory:
+def recorded_step(family: envs.TaskFamily, functions: Compiled, state: MetaState) -> dict[str, Any]:
+    """What an actor records of one step, by the fields of `Episode` that have a time axis: leaves with shape and dtype."""
+    params, memory = jax.eval_shape(functions.begin, state, None)
+    space = copy.deepcopy(family.observation_space)  # whose own random numbers are the user's
+    seen = read_observation(family, space.sample(), read=functions.read)
+    _, step = jax.eval_shape(lambda *given: functions.act(*given, 0, False), params, memory, seen, jax.random.key(0))
+    number, end = jax.ShapeDtypeStruct((), np.float32), jax.ShapeDtypeStruct((), np.bool_)
+    told = {"observation": jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), seen), "action": step.action}
+    return told | {"log_prob": step.log_prob, "distribution": step.distribution, "reward": number, "terminated": end}
+
+
+def checked(i: int, episode: Episode, like: dict[str, Any]) -> Episode:
+    """The i-th of some episodes in NumPy arrays; lists are welcome.
+
+    Args:
+        i: for messages.
+        episode: as an actor recorded it, or as a file holds that.
+        like: see `recorded_step`.
+
+    Raises:
+        UserError: it is not what an actor of this agent records.
+    """
+    if np.ndim(episode.reward) != 1:
+        raise UserError(f"episode {i}: reward has shape {np.shape(episode.reward)}, but must have one number for each step.")
+    steps, found = len(episode.reward), {}
+    if not steps:
+        raise UserError(f"episode {i} has no steps; leave it out.")
+    for name, one_step in like.items():
+        given = getattr(episode, name)
+        try:
+            leaves = [np.asarray(leaf) for leaf in jax.tree.structure(one_step).flatten_up_to(given)]  # type: ignore[attr-defined]
+            kinds = {leaf.dtype.kind for leaf in leaves}
+        except (TypeError, ValueError):
+            kinds = {"O"}
+        if not kinds <= set("biuf"):
+            raise UserError(f"episode {i}: {name} is {_short(given)}, which no actor of this agent records.")
+        for leaf, expected in zip(leaves, jax.tree.leaves(one_step), strict=True):
+            if leaf.shape != (steps, *expected.shape):
+                raise UserError(
+                    f"episode {i}: {name} has shape {leaf.shape}, but actors of this agent record {(steps, *expected.shape)} "
+                    f"in {steps} steps."
+                )
+            if np.isnan(leaf).any() or (name != "distribution" and not np.isfinite(leaf).all()):
+                raise UserError(f"episode {i} has a {name} that is not finite.")
+        arrays = [leaf.astype(expected.dtype) for leaf, expected in zip(leaves, jax.tree.leaves(one_step), strict=True)]
+        found[name] = jax.tree.unflatten(jax.tree.structure(one_step), arrays)
+    return episode._replace(**found)
+
+
+def as_batch(episodes: Sequence[Episode], num_steps: int, horizon: int, remembers: bool, like: dict[str, Any]) -> Trajectory:
     """Episodes as one batch [N, T, ...], T being ``horizon`` or their greatest length, zero after their ends.
+
+    Args:
+        episodes: N of them.
+        num_steps: adaptation steps that the agent has taken.
+        horizon: of training.
+        remembers: whether the agent has a memory, which reads what it played itself.
+        like: see `recorded_step`.
 
     Raises:
         UserError: there are none, or they are not what an agent after ``num_steps`` adaptation steps plays.
@@ -402,17 +479,13 @@ def as_batch(episodes: Sequence[Episode], num_steps: int, horizon: int, remember
     several = isinstance(episodes, list | tuple) and not isinstance(episodes, Episode)
     if not several or not episodes or not all(isinstance(episode, Episode) for episode in episodes):
         raise UserError(f"episodes is {_short(episodes)}, but must be a list of what Actor.episodes() gives, at least one.")
+    episodes = [checked(i, episode, like) for i, episode in enumerate(episodes)]
     for i, episode in enumerate(episodes):
-        if not len(episode.reward):
-            raise UserError(f"episode {i} has no steps; leave it out.")
         if episode.num_steps != num_steps and not remembers:
             raise UserError(
                 f"episode {i} was played after {episode.num_steps} inner steps, but this agent has taken {num_steps}; play new "
                 "ones with its own actor."
             )
-        for name in ("reward", "observation", "action"):
-            if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(getattr(episode, name))):
-                raise UserError(f"episode {i} has a {name} that is not finite.")
     steps = max(horizon, *(len(episode.reward) for episode in episodes))
 
     def padded(leaf: np.ndarray, repeat: bool = False) -> Any:
@@ -431,10 +504,7 @@ def as_batch(episodes: Sequence[Episode], num_steps: int, horizon: int, remember
             last_observation=episode.observation[-1],
         )
 
-    try:
-        return jax.tree.map(lambda *leaves: np.stack(leaves), *map(one, episodes))
-    except ValueError as error:
-        raise UserError(f"the episodes differ in their shapes: {' '.join(str(error).split())[:150]}") from error
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *map(one, episodes))
 
 
 def _where(condition: np.ndarray, first: Any, second: Any) -> Any:

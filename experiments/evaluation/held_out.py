@@ -21,7 +21,7 @@ from experiments.evaluation import film, rollout_video, wandb_evaluation
 from experiments.evaluation.trained import Trained, load
 from experiments.reporting import figures
 from experiments.reporting.intervals import bootstrap_ci95, hurt_over_seeds, iqm, share_by_chance, task_hash
-from experiments.reporting.measures import SHARE, mean_intervals, share_intervals
+from experiments.reporting.measures import SHARES, mean_intervals, share_intervals
 from experiments.reporting.tables import Table, number, show, tasks_of
 from experiments.reporting.tails import tails
 from experiments.runs import checkpoint
@@ -324,7 +324,7 @@ def summarise_measures(
             checkpoint.warn(f"{name} is left out of the evaluation: it is not finite on {unsound.sum()} held-out tasks.")
             continue
         values, modes = sampled[name].astype(np.float64), greedy[name].astype(np.float64)
-        ci95 = share_intervals if reduction == SHARE else mean_intervals
+        ci95 = share_intervals if reduction in SHARES else mean_intervals
         found[name] = {
             "reduction": reduction,
             "mean": values.mean(axis=0).tolist(),

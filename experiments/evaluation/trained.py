@@ -10,10 +10,20 @@ import jax
 import numpy as np
 
 import envs
+from envs.forks import refuse_fork
 from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, host_errors
 from experiments.cli.flags import at_least
-from experiments.evaluation.actor import Actor, Episode, Standing, as_batch, compiled, in_space, read_observation
+from experiments.evaluation.actor import (
+    Actor,
+    Episode,
+    Standing,
+    as_batch,
+    compiled,
+    in_space,
+    read_observation,
+    recorded_step,
+)
 from experiments.runs import checkpoint
 from experiments.runs.folder import CONFIG, read_config
 from experiments.runs.seed_folders import seed_folders
@@ -105,9 +115,14 @@ def trained(
             return jax.block_until_ready(adapted(state, task, jax.random.key(seed), num_steps))
 
     def act(curve: AdaptationCurve, observation: Any, step: int = -1) -> Any:
+        refuse_fork()
         functions = compiled(learner)
         if acting is not None and acting.remembers:
             raise UserError("this agent acts by what it remembers; step it with an actor: agent.actor(curve), see Actor.")
+        if not isinstance(curve, AdaptationCurve):
+            raise UserError(
+                f"act takes a curve, as agent.adapt(task) gives, and an observation; got {type(curve).__name__} first."
+            )
         seen = read_observation(family, observation, read=functions.read)
         action = functions.act_at(curve.path, index_of(curve, step), seen)
         return in_space(family.action_space, action)
@@ -122,12 +137,14 @@ def trained(
         return Actor(family, compiled(learner), acting, start, greedy=greedy, seed=seed, batch=batch, record=record)
 
     def adapt_from(episodes: Sequence[Episode], *, before: tuple[Trajectory, ...] = ()) -> Adapted:
+        refuse_fork()
         functions = compiled(learner)
         if functions.learn is None or acting is None:
             raise UserError("this agent does not adapt, so there is nothing to learn from episodes.")
         if before and acting.one_batch:
             raise UserError("this agent takes all inner steps on one batch of episodes and has taken them; begin anew.")
-        batches = (*before, as_batch(episodes, len(before), family.horizon, acting.remembers))
+        like = recorded_step(family, functions, state)
+        batches = (*before, as_batch(episodes, len(before), family.horizon, acting.remembers, like))
         params, memory = jax.block_until_ready(functions.learn(state, batches))
         num_steps = sum(len(batch.reward) for batch in batches) if acting.remembers else len(batches)
         start = Standing(params, memory, num_steps)
@@ -141,9 +158,12 @@ def standing(
     family: envs.TaskFamily, learner: MetaLearner, state: MetaState, curve: AdaptationCurve | None, step: int, task: Task
 ) -> Standing:
     """Where an agent stands after a step of a curve, or without a curve before any adaptation; see `Trained.actor`."""
+    refuse_fork()
     functions, acting = compiled(learner), learner.acting
     task = None if task is None else envs.check_task(family, task)
     if curve is not None:
+        if not isinstance(curve, AdaptationCurve):
+            raise UserError(f"curve is {' '.join(repr(curve).split())[:80]}, but must be what agent.adapt(task) gives.")
         k = index_of(curve, step)
         params, memory = functions.after(curve.path, k)
         return Standing(params, memory, int(k), on_curve=True)
@@ -176,6 +196,7 @@ def load(
     Raises:
         UserError: not such a run, or a family whose spaces differ.
     """
+    refuse_fork()
     run_dir = Path(run_dir)
     inside = seed_folders(run_dir)
     if inside and not (run_dir / CONFIG).is_file():
@@ -234,6 +255,7 @@ def restore(folder: str | Path, family: envs.TaskFamily, learner: MetaLearner) -
     Raises:
         UserError: there is nothing, or it does not fit the learner.
     """
+    refuse_fork()
     _, state, env_steps = checkpoint.load(Path(folder), learner)
     return trained(family, learner, state, env_steps=env_steps)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.measures import SHARE
+from envs.measures import SHARES
 from experiments.reporting.intervals import bootstrap_ci95, iqm, share_ci95
 
 
@@ -32,7 +32,7 @@ def measures_over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
     found, of_task = {}, results[0].get("of_task")
     for name in shared:
         each = [result["measures"][name] for result in results]
-        ci95 = share_intervals if each[0]["reduction"] == SHARE else mean_intervals
+        ci95 = share_intervals if each[0]["reduction"] in SHARES else mean_intervals
         values, modes = ([np.asarray(one[which]) for one in each] for which in ("values", "greedy_values"))
         found[name] = {
             "reduction": each[0]["reduction"],

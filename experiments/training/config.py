@@ -1,5 +1,6 @@
 """The settings of a reinforcement-learning run, and the family and agent they describe."""
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,6 +186,13 @@ def family_of(config: TrainConfig) -> envs.TaskFamily:
     return with_files(named_family(config.env, options), config.train_tasks, config.held_out_tasks, config.distinct_tasks)
 
 
+def _content(path: str | None) -> bytes:
+    """What a file holds now; empty where there is none that can be read, which `envs.read_tasks` says in its own words."""
+    with contextlib.suppress(OSError):
+        return Path(path).read_bytes() if path and Path(path).is_file() else b""
+    return b""
+
+
 def with_files(family: envs.TaskFamily, train: str | None, held_out: str | None, distinct: bool) -> envs.TaskFamily:
     """The family with tasks of files in the place of its own; the same one for the same files.
 
@@ -195,7 +203,7 @@ def with_files(family: envs.TaskFamily, train: str | None, held_out: str | None,
         raise UserError("--distinct-tasks is given, but there is no --train-tasks to draw them from; leave it out.")
     if train is None and held_out is None:
         return family
-    files = tuple((path, Path(path).read_bytes() if path and Path(path).is_file() else b"") for path in (train, held_out))
+    files = tuple((path, _content(path)) for path in (train, held_out))
     key = (id(family), files, distinct)
     if _LISTED.get("key") != key:
         try:

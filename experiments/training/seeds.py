@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.forks import refuse_fork
 from experiments.runs.checkpoint_format import keys_of
 from experiments.runs.strangers import MAX_REKEYED
 from metarl.interfaces import MetaLearner, MetaState, Metrics
@@ -69,6 +70,7 @@ def batch_seeds(
         changes: of `changes_of`; None if all seeds keep to their own streams.
         swept: settings in which the runs differ; None if they are all ``learner``'s.
     """
+    refuse_fork()
     if len(seeds) == 1 or swept is None:
         swept = Swept(lambda numbers: learner, {})
     key_init, key_steps = (jnp.stack(column) for column in zip(*map(keys_of, seeds), strict=True))

@@ -211,7 +211,7 @@ def _fields(config: Any, agent: Agent) -> set[str]:
 def fits(value: Any, hint: Any) -> bool:
     """Whether a value from JSON is of a setting's type, and no larger than numbers are.
 
-    >>> fits([8, 8], tuple[int, ...]), fits("8", int), fits(None, int | None), fits(1e300, float), fits(10**40, int)
+    >>> fits([8, 8], tuple[int, ...]), fits("8", int), fits(None, int | None), fits(1e300, float), fits(10**40, float)
     (True, False, True, True, False)
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -226,9 +226,9 @@ def fits(value: Any, hint: Any) -> bool:
     if origin is tuple:
         each = arguments[:1] * len(value) if isinstance(value, list | tuple) and arguments[1:] == (...,) else arguments
         return isinstance(value, list | tuple) and len(each) == len(value) and all(map(fits, value, each))
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2.0**1023
-    if hint is int:
+    if hint is float and isinstance(value, float):
+        return abs(value) < 2.0**1023
+    if hint in (int, float):
         return type(value) is int and abs(value) < 2**53
     if hint is Path:
         return isinstance(value, str | Path)

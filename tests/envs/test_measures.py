@@ -15,6 +15,7 @@ from metarl.sampler import rollout
 
 BY_HAND = {
     "any": lambda steps: float(any(steps)),
+    "end": lambda steps: float(steps[-1] != 0),
     "last": lambda steps: steps[-1],
     "mean": lambda steps: sum(steps) / len(steps),
     "sum": sum,
@@ -90,6 +91,8 @@ def test_a_flag_that_is_nan_is_no_success():
     value, mask = jnp.array([[0.0, jnp.nan, 1.0], [0.0, 0.0, 0.0]]), jnp.ones((2, 3))
     found = REDUCTIONS["any"](value, mask)
     assert np.isnan(found[0]) and found[1] == 0.0
+    assert np.isnan(REDUCTIONS["end"](value, jnp.array([[1.0, 1.0, 0.0]] * 2))[0])
+    np.testing.assert_array_equal(REDUCTIONS["end"](value, mask), [1.0, 0.0])
 
 
 def test_the_sampler_records_what_is_measured_and_nothing_else():
@@ -129,7 +132,7 @@ def test_a_family_that_measures_nothing_pays_nothing():
     ("changes", "words"),
     [
         ({"measures": {"sucess": "any"}}, "measures has 'sucess', but transition_info gives distance, near, unasked"),
-        ({"measures": {"near": "ever"}}, "measures\\['near'\\] is 'ever'; known: any, last, mean, sum, max, min"),
+        ({"measures": {"near": "ever"}}, "measures\\['near'\\] is 'ever'; known: any, end, last, mean, sum, max, min"),
         ({"measures": ["near"]}, "measures is \\['near'\\], but must be a dict"),
         ({"measures": {"": "any"}}, "measures has the key ''"),
         ({"transition_info": lambda *_: {"near": jnp.zeros(2)}}, "gives 'near' of shape \\(2,\\)"),

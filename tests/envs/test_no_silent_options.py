@@ -10,6 +10,7 @@ from gymnasium.spaces import Box, Dict, Text, Tuple
 import envs
 from envs.families.navigation import Navigation2D
 from experiments.compare import CompareConfig
+from experiments.dashboard import DashboardConfig
 from experiments.evaluation.held_out import EvaluateConfig
 from experiments.train import main
 from experiments.training.config import TrainConfig, train_config
@@ -184,5 +185,5 @@ def test_folders_may_be_text(tmp_path):
     folder = tmp_path / "run"
     for config in (train_config(run_dir=str(folder)), TrainConfig(run_dir=str(folder)), EvaluateConfig(run_dir=str(folder))):
         assert config.run_dir == folder
-    comparison = CompareConfig(runs=(str(folder),), out=str(tmp_path))
-    assert comparison.runs == (folder,) and comparison.out == tmp_path
+    for config in (CompareConfig(runs=(str(folder),), out=str(tmp_path)), DashboardConfig((str(folder),), str(tmp_path))):
+        assert config.runs == (folder,) and config.out == tmp_path

@@ -57,11 +57,10 @@ def test_episodes_are_as_long_as_the_specification_says(options, expected):
     assert env.spec.max_episode_steps == length_of(env) == expected
     again = gymnasium.make(env.spec)
     assert again.spec.max_episode_steps == length_of(again) == expected
-    if options.get("max_episode_steps") != -1:  # which make_vec does not know
-        many = gymnasium.make_vec(NAVIGATION, num_envs=2, task=FAR, **options)
-        many.reset(seed=0)
-        cut = [many.step(np.zeros((2, 2)))[3].all() for _ in range(expected)]
-        assert many.spec.max_episode_steps == expected and cut == [False] * (expected - 1) + [True]
+    many = gymnasium.make_vec(NAVIGATION, num_envs=2, task=FAR, **options)
+    many.reset(seed=0)
+    cut = [many.step(np.zeros((2, 2)))[3].all() for _ in range(expected)]
+    assert many.spec.max_episode_steps == expected and cut == [False] * (expected - 1) + [True]
 
 
 def test_a_longer_episode_is_of_a_family_with_that_horizon():
@@ -166,6 +165,18 @@ def test_actions_of_another_shape_are_refused(action):
         with pytest.raises(ValueError, match=r"^step: the action is .*, but must be numbers of shape") as error:
             one.step(given)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("action", [[np.nan, 0.1], np.array([0.1, np.nan], np.float32), jax.numpy.full(2, np.nan)])
+def test_actions_that_are_no_numbers_are_refused(action):
+    """They would stay in the state, and make every reward from there on one that is none."""
+    env, many = envs.TaskEnv(Navigation2D), envs.TaskVectorEnv(Navigation2D, 2)
+    for one, given in ((env, action), (many, np.stack([np.zeros(2), action]))):
+        one.reset(seed=0)
+        with pytest.raises(ValueError, match=r"^step: the action is .*nan.*, which is not a number") as error:
+            one.step(given)
+        assert "\n" not in str(error.value)
+        assert np.isfinite(one.step(np.zeros_like(given))[1]).all(), "nothing happened"
 
 
 @pytest.mark.parametrize(
@@ -279,6 +290,27 @@ def test_a_specification_of_a_class_goes_through_json():
     for id, horizon in (("conventions/Plane-v0", 100), ("conventions/Corridor-v0", 6)):
         env = gymnasium.make(EnvSpec.from_json(gymnasium.make(id).spec.to_json()))
         assert env.spec.max_episode_steps == horizon
+
+
+@pytest.mark.parametrize("make", ["function", "class", "instance"])
+def test_a_specification_of_what_no_module_holds_goes_through_json(make):
+    """Such as what a script or a notebook registers: found by its id."""
+
+    class Local(Navigation2D):
+        pass
+
+    id = f"conventions/Local-{make}-v0"
+    makers = {"function": lambda horizon=30: Navigation2D(horizon), "class": Local, "instance": Navigation2D(30)}
+    envs.register(id, makers[make])
+    limit = {} if make == "instance" else {"max_episode_steps": 40}
+    for one in (gymnasium.make, lambda *about, **how: gymnasium.make_vec(*about, num_envs=2, **how)):
+        spec = one(id, task=FAR, **limit).spec
+        read = EnvSpec.from_json(spec.to_json())
+        again = gymnasium.make(read) if one is gymnasium.make else gymnasium.make_vec(read)
+        assert again.spec.max_episode_steps == limit.get("max_episode_steps", 30)
+        jax.tree.map(lambda leaf: np.testing.assert_array_equal(np.ravel(leaf)[:2], FAR.position), again.unwrapped.task)
+    with pytest.raises(ValueError, match=r"^no family is registered as 'conventions/nobody-v0' here; import what registers it"):
+        envs.TaskEnv("conventions/nobody-v0")
 
 
 def test_tasks_by_the_names_of_their_fields():

@@ -260,6 +260,62 @@ def test_adapting_to_episodes_played_by_hand_is_adapting(name):
         adapted.adapt_from(actor.episodes())
 
 
+def another(part, change):
+    """Episodes of which one has another part."""
+    return lambda episodes: [episodes[0], episodes[1]._replace(**{part: change(getattr(episodes[1], part))})]
+
+
+WRONG = {
+    "reward, cut": (another("reward", lambda x: x[:-1]), r"episode 1: observation has shape \(4, 2\), .* record \(3, 2\)"),
+    "reward, a column": (another("reward", lambda x: x[:, None]), r"episode 1: reward has shape \(4, 1\)"),
+    "no reward": (another("reward", lambda x: x[:0]), "episode 1: observation|episode 1 has no steps"),
+    "action, one number": (another("action", lambda x: x[:, :1]), r"action has shape \(4, 1\), .* record \(4, 2\)"),
+    "action, words": (another("action", lambda x: "left"), "action is 'left', which no actor"),
+    "observation": (another("observation", lambda x: x[:, :1]), r"observation has shape \(4, 1\)"),
+    "log_prob": (another("log_prob", lambda x: x[:, None]), r"log_prob has shape \(4, 1\)"),
+    "log_prob, nan": (another("log_prob", lambda x: x * np.nan), "episode 1 has a log_prob that is not finite"),
+    "reward, infinite": (another("reward", lambda x: x + np.inf), "episode 1 has a reward that is not finite"),
+    "distribution": (another("distribution", lambda x: None), "distribution is None, which no actor"),
+    "distribution, nan": (another("distribution", lambda x: {k: v * np.nan for k, v in x.items()}), "not finite"),
+    "terminated": (another("terminated", lambda x: x[:2]), r"terminated has shape \(2,\)"),
+    "a dictionary": (lambda episodes: [episodes[0]._asdict()], "must be a list of what Actor.episodes"),
+}
+
+
+@functools.cache
+def two_episodes():
+    class Long(Drift):
+        def terminal(self, state, rng, params):
+            return False
+
+    agent = agent_on("maml", drift)
+    env = envs.TaskEnv(Long(horizon=HORIZON), agent.family.default_params)
+    actor = agent.actor(greedy=False, record=True)
+    for seed in range(2):
+        actor.reset()
+        play(actor, env, env.reset(seed=seed)[0])
+    return actor.episodes()
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_episodes_that_no_actor_recorded_are_refused(case):
+    """Arrays of other shapes would be broadcast to a wrong loss."""
+    change, message = WRONG[case]
+    with pytest.raises(UserError, match=message) as refused:
+        agent_on("maml", drift).adapt_from(change(two_episodes()))
+    assert "\n" not in str(refused.value)
+
+
+def test_episodes_from_a_file():
+    """As lists, and in other types of numbers."""
+    agent, episodes = agent_on("maml", drift), two_episodes()
+    plain = [jax.tree.map(lambda x: x.tolist() if isinstance(x, np.ndarray) else x, episode) for episode in episodes]
+    wide = [jax.tree.map(lambda x: x.astype(np.float64) if np.ndim(x) else x, episode) for episode in episodes]
+    for same in (plain, wide, tuple(episodes)):
+        given, again = agent.adapt_from(episodes).params, agent.adapt_from(same).params
+        jax.tree.map(np.testing.assert_array_equal, given, again)
+
+
 def test_a_memory_reads_episodes_played_by_hand():
     """And goes on as the actor that lived through them."""
     agent = agent_on("rl2", drift)
@@ -390,6 +446,12 @@ def begun(agent, **how):
     return actor
 
 
+def acted(agent, batch=None):
+    actor = begun(agent, batch=batch)
+    actor.act(np.zeros((*([batch] if batch else []), 2)))
+    return actor
+
+
 REFUSED = {
     "act before reset": (lambda agent: agent.actor().act([0.0, 0.0]), "act: no episode; call reset"),
     "observe before act": (lambda agent: begun(agent).observe(0.0, False), "there is no action that this came of"),
@@ -397,6 +459,22 @@ REFUSED = {
     "words": (lambda agent: begun(agent).act("left"), "the observation is 'left', but must be numbers"),
     "nan": (lambda agent: begun(agent).act([0.0, np.nan]), r"the observation is nan at place \[1\]"),
     "batch": (lambda agent: agent.actor(batch=0), "batch is 0"),
+    "a batch in words": (lambda agent: agent.actor(batch="2"), "batch is '2', but must be a whole number"),
+    "greedy in words": (lambda agent: agent.actor(greedy="no"), "greedy is 'no', but must be True or False"),
+    "no curve": (lambda agent: agent.actor([0.0]), r"curve is \[0.0\], but must be what agent.adapt\(task\) gives"),
+    "no curve to act on": (lambda agent: agent.act([0.0, 0.0], 1), "act takes a curve, as .* got list first"),
+    "no reward": (lambda agent: acted(agent).observe(None, False), "reward is None, which is not finite"),
+    "nan reward": (lambda agent: acted(agent).observe(np.nan, False), "reward is nan, which is not finite"),
+    "rewards": (lambda agent: acted(agent).observe([1.0, 2.0], False), r"reward is \[1.0, 2.0\], but must be one number"),
+    "terminated in words": (lambda agent: acted(agent).observe(0.0, "no"), "terminated is 'no', but must be True or False"),
+    "terminated as number": (
+        lambda agent: acted(agent).observe(0.0, False, 0.5),
+        "truncated is 0.5, but must be True or False",
+    ),
+    "ends of another batch": (
+        lambda agent: acted(agent, batch=2).observe(0.0, [True] * 3),
+        r"terminated is \[True, True, True\], but must be 2 truth values",
+    ),
     "batch of observations": (lambda agent: begun(agent, batch=2).act([0.0, 0.0]), r"must have \(2, 2\)"),
     "where": (lambda agent: begun(agent).reset(where=np.array([True])), "plays in a single environment"),
     "where of a batch": (lambda agent: begun(agent, batch=2).reset(where=[True]), "must be 2 truth values"),
@@ -423,6 +501,30 @@ def test_an_episode_that_is_over():
     actor.observe(0.0, True)
     with pytest.raises(UserError, match="the episode is over; call reset"):
         actor.act([0.0, 0.0])
+
+
+def test_what_was_refused_leaves_an_actor_as_it_was():
+    """It waits for what really came, and its memory has seen none of the other."""
+    agent = agent_on("rl2", drift)
+    told, once = begun(agent), begun(agent)
+    for actor in (told, once):
+        actor.act([0.1, 0.2])
+    for reward, terminated in ((np.nan, False), (np.inf, False), (1.0, "no"), ("one", False)):
+        with pytest.raises(UserError):
+            told.observe(reward, terminated)
+    for actor in (told, once):
+        actor.observe(1.0, False)
+    np.testing.assert_array_equal(told.act([0.3, 0.2]), once.act([0.3, 0.2]))
+
+
+def test_rewards_of_copies_that_begin_anew_are_not_looked_at():
+    actor = acted(agent_on("maml", drift), batch=2)
+    actor.observe([0.0, 0.0], [True, False])
+    actor.act(np.zeros((2, 2)))
+    actor.observe([np.nan, 0.0], [False, False])
+    actor.act(np.zeros((2, 2)))
+    with pytest.raises(UserError, match="not finite"):
+        actor.observe([np.nan, 0.0], [False, False])
 
 
 def test_agents_that_remember_or_see_the_task_say_what_they_need():

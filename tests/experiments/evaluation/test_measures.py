@@ -2,6 +2,7 @@
 
 import functools
 import json
+from types import SimpleNamespace
 
 import gymnasium
 import jax
@@ -12,6 +13,7 @@ import agents
 import envs
 from experiments import compare, evaluate, train
 from experiments.evaluation import wandb_evaluation
+from experiments.evaluation.held_out import summarise_measures
 from experiments.reporting.measures import share_intervals
 from tests.envs.test_measures import Measured, reach
 from tests.experiments.conftest import read_lines
@@ -113,6 +115,20 @@ def test_shares_on_which_all_tasks_agree_have_intervals():
     values = np.r_[np.full(19, 1.0), 0.9][:, None]
     low, high = share_intervals(values)[0]
     assert 0.9 < low < high == 1.0, "a share is at most one, whatever a wider interval says"
+
+
+@pytest.mark.parametrize("reduction", ["any", "end"])
+def test_a_flag_at_any_step_or_at_the_end_is_a_share(reduction):
+    """Its intervals lie between 0 and 1; those of a number that happens to be 0 and 1 need not."""
+    values, greedy = {"it": np.array([[0.0, 0.0], [0.0, 1.0], [0.0, 1.0]])}, {"it": np.ones((3, 2))}
+    both = {
+        name: summarise_measures(SimpleNamespace(measures={"it": name}), values, greedy, None)["measures"]["it"]
+        for name in (reduction, "last")
+    }
+    share = both[reduction]
+    assert share["ci95"][0][1] > 0.3 and share["greedy_ci95"][1][0] < 0.7, "three tasks that agree show little"
+    assert all(0.0 <= low <= high <= 1.0 for low, high in share["ci95"] + share["greedy_ci95"])
+    assert both["last"]["ci95"][1][1] > 1.0
 
 
 def test_gymnasium_s_own_info_is_measured():
