@@ -59,8 +59,9 @@ def refuse_hosts(config: TrainConfig) -> None:
 
 def warn_of_chance(config: TrainConfig) -> None:
     """One line, where episodes of an ordinary environment do not follow from their seeds, as `envs.check` refuses."""
-    family, said = family_of(config), None
+    said = None
     with contextlib.suppress(Exception):  # what fails here is told where the run begins
+        family = family_of(config)
         said = family.unrepeatable() if isinstance(family, HostFamily) else None
     if said is not None:
         further = f"training goes on, but cannot be repeated ({command_line('check')} {config.env} looks further)"

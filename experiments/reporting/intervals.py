@@ -167,6 +167,11 @@ def share_by_chance(freedom: float) -> float:
     return float(stats.t.cdf(-CLEARLY, freedom) if freedom > 0 else BY_CHANCE)
 
 
+def told_by_chance() -> str:
+    """The same in words, for tables of agents that played different numbers of episodes."""
+    return f"{BY_CHANCE:.1%} by chance alone with many episodes, {share_by_chance(2 * 20 - 2):.1%} with 20 before and 20 after"
+
+
 def t_interval95(values: Sequence[float]) -> tuple[float, float, float]:
     """Mean and interval by Student's t: (mean, low, high); low and high are nan for a single value.
 

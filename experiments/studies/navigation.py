@@ -14,13 +14,14 @@ from experiments.cli.flags import at_least, parse
 from experiments.compare import CompareConfig, compare
 from experiments.reporting import claims, comparison
 from experiments.reporting.claims import Claim, clearly_above
+from experiments.reporting.intervals import told_by_chance
 from experiments.reporting.tables import Table, estimates, markdown, number, share, show
 from experiments.runs.folder import write_json
 from experiments.runs.seed_folders import seed_folder, seed_folders
 from experiments.studies.approximations import note_on_imaml
 from experiments.training.config import KIND, train_config
 from experiments.training.suggested import suggested
-from metarl.gains import BY_CHANCE, CLEARLY
+from metarl.gains import CLEARLY
 
 ENV = "metarl/Navigation2D-v0"
 # What is not the family's own (`envs.families.training.NAVIGATION`, with its sources) or train's default. Marks: P read in the
@@ -54,7 +55,7 @@ PUBLISHED = (
 )
 NOTE = (
     "In brackets 95 % bootstrap intervals over tasks, for these seeds. hurt: share of tasks worse after three steps than "
-    f"before by {CLEARLY} standard errors, of which {BY_CHANCE:.1%} by chance alone."
+    f"before by {CLEARLY} standard errors, of which {told_by_chance()}."
 )
 MAML, META_SGD = PUBLISHED[0].returns, PUBLISHED[2].returns
 

@@ -13,10 +13,11 @@ from experiments.cli.flags import parse
 from experiments.cli.luxuries import luxury
 from experiments.evaluation import film, shipped
 from experiments.reporting import comparison, figures
+from experiments.reporting.intervals import told_by_chance
 from experiments.reporting.tables import Table, estimates, markdown, number, share, show
 from experiments.runs.folder import CONFIG, load_json
 from experiments.studies.locomotion.protocol import AGENTS
-from metarl.gains import BY_CHANCE, CLEARLY
+from metarl.gains import CLEARLY
 
 RETURNS = ("before", "1 step", "2 steps", "3 steps")
 HEADINGS = ("agent (seeds)", "iterations", "env steps", "minutes", *RETURNS, "last, greedy", "hurt")
@@ -25,7 +26,7 @@ NOTE = (
     "Mean return on held-out tasks before adaptation and after 1, 2, 3 inner steps (of rl2: in the 1st, 2nd, ... episode) "
     "with 95 % bootstrap intervals over tasks. Environment steps and minutes, on a machine shared with other work, are of "
     "one seed. Agents in code font come with their parameters; of the others returns are kept. "
-    f"hurt: share of tasks worse after the last step by {CLEARLY} standard errors, {BY_CHANCE:.1%} by chance; - where the "
+    f"hurt: share of tasks worse after the last step by {CLEARLY} standard errors, {told_by_chance()}; - where the "
     "evaluation is from before these were recorded."
 )
 ORDER = tuple(AGENTS)
