@@ -219,6 +219,9 @@ def test_normalised_it_has_observations_and_rewards_in_the_same_units_everywhere
 class Pictures(Guess):
     observation_space = Box(0, 255, (4, 4, 1), np.uint8)
 
+    def observation(self, state, rng, params):
+        return jnp.zeros((4, 4, 1), jnp.uint8)
+
 
 @pytest.mark.parametrize(
     ("family", "settings", "message"),
