@@ -1,5 +1,6 @@
 """Several arrays in one row of bytes: each array that leaves a compiled program for NumPy takes microseconds of its own."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -29,12 +30,13 @@ class Packing(NamedTuple):
 
 
 def packing_of(like: Any) -> Packing:
-    """How a tree of this look is packed; ``like`` has shapes and dtypes, as `jax.eval_shape` gives them."""
+    """How a tree of this look is packed: of arrays, traced ones too, and Python's own numbers."""
     leaves, structure = jax.tree.flatten(like)
     places, end = [], 0
     for leaf in leaves:
-        first, end = end, end + leaf.size * np.dtype(leaf.dtype).itemsize
-        places.append(Place(first, end, np.dtype(leaf.dtype), leaf.shape))
+        shape, dtype = np.shape(leaf), np.dtype(jnp.result_type(leaf))
+        first, end = end, end + math.prod(shape) * dtype.itemsize
+        places.append(Place(first, end, dtype, shape))
     return Packing(structure, tuple(places))
 
 

@@ -26,6 +26,11 @@ def test_what_goes_in_comes_out(name):
         assert there.flags.writeable
 
 
+def test_python_s_own_numbers_are_those_jax_makes_of_them():
+    found = unpack(packing_of((1.5, True, 7)), np.asarray(pack((1.5, True, 7))))
+    assert [(value.item(), value.dtype) for value in found] == [(1.5, np.float32), (True, bool), (7, np.int32)]
+
+
 def test_wide_numbers_lose_nothing():
     with jax.enable_x64():
         tree = {"x": jnp.array([np.pi, 1e-300]), "i": jnp.array(2**62)}
