@@ -43,7 +43,7 @@ def read_action(space: Space, action: Any, leading: tuple[int, ...] = ()) -> Any
         array = np.asarray(action)
     except ValueError:  # rows of different lengths
         array = np.empty(0, object)
-    whole, shape = np.issubdtype(space.dtype, np.integer), (*leading, *(space.shape or ()))
+    whole, shape = space.dtype.kind in "iu", (*leading, *(space.shape or ()))
     if array.dtype.kind not in ("iub" if whole else "iubf") or array.shape != shape:
         told = "whole numbers" if whole else "numbers"
         raise ValueError(f"step: the action is {_shown(action)}, but must be {told} of shape {shape}, for {space}.")
@@ -57,7 +57,7 @@ def read_action(space: Space, action: Any, leading: tuple[int, ...] = ()) -> Any
     if isinstance(space, Box):
         if array.dtype.kind == "f" and np.isnan(array).any():
             raise ValueError(f"step: the action is {_shown(action)}, which is not a number ({space}).")
-        array = np.clip(array, space.low, space.high)
+        array = np.minimum(np.maximum(array, space.low), space.high)  # np.clip takes six times as long for one action
     return array if array.dtype.kind == "f" else array.astype(space.dtype)
 
 
