@@ -171,7 +171,7 @@ def pearl(world: World, training: Training, own: Pearl) -> MetaLearner:
         metrics = jax.tree.map(jnp.mean, metrics)
         metrics["policy/kl"] = _moved(nets, before, params, *some(keys[-1])[0])
         theta = (params if world.seen is None else state.theta | {"network": params}) | {"target": target}
-        theta = measured(theta, state.theta, seen, jnp.ones(()))
+        theta = measured(theta, state.theta, {"seen": seen})
 
         returns = jnp.swapaxes(jnp.sum(trajectory.reward, axis=-1), 1, 2)  # [M, E, N]
         metrics |= {"score": jnp.mean(returns, axis=-1), "gain_error": jax.vmap(gains.error_of_trials)(returns)}

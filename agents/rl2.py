@@ -36,8 +36,8 @@ class Rl2(ByPPO):
     """Steps between which gradients through the memory are cut; 0: nowhere in a trial."""
     hypernetwork: bool = False  # Duan et al. 2016; Beck et al. 2023 have it
     """Policy and value read the observation, with weights that the memory gives."""
-    normalize_rewards: bool = False  # VariBAD has it, ProMP's RL2 runs do not
-    """The memory reads rewards divided by the running standard deviation of discounted returns."""
+    normalize_rewards: bool = False  # VariBAD has it in units of returns, ProMP's RL2 runs do not
+    """The memory reads rewards less the running mean of all, in standard deviations."""
 
 
 def rl2(world: World, training: Training, own: Rl2) -> MetaLearner:

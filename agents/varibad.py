@@ -65,8 +65,8 @@ class VariBad(ByPPO):
     """Newest trials that are kept to learn from, in memory and in every checkpoint."""
     encoder_by_ppo: bool = False  # the same
     """PPO's gradient moves the encoder too."""
-    normalize_rewards: bool = False  # the same has it, for the policy alone
-    """Encoder and decoders have rewards divided by the running standard deviation of discounted returns."""
+    normalize_rewards: bool = False  # the same has it for the policy alone, in units of returns
+    """Encoder and decoders have rewards less the running mean of all, in standard deviations."""
 
 
 def varibad(world: World, training: Training, own: VariBad) -> MetaLearner:

@@ -1,6 +1,6 @@
 """Policies with a value that play trials: one with a recurrent memory, and one that is told the task."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from agents.parts.encoding import row_of
 from agents.parts.hypernetwork import generated
 from agents.parts.memory import in_chunks, memory_of
 from agents.parts.networks import ACTIVATIONS, Convolutions, observation_shape, one_line, pixels, policy, regressor
-from agents.parts.normalization import Seen, merged, normalized
+from agents.parts.normalization import Seen, merged, normalized, nothing_seen
 from metarl.interfaces import Key, Params, Task, Tree
 from metarl.trial import Feedback
 
@@ -232,8 +232,9 @@ def normalizing(actor_critic: ActorCritic, start: Any, rewards: bool) -> ActorCr
     Args:
         actor_critic: what plays.
         start: where statistics of observations begin; None leaves observations as they are.
-        rewards: whether the last reward is divided by the standard deviation of discounted returns (VariBAD's, and Gymnasium's
-            NormalizeReward).
+        rewards: whether the last reward is read as its distance from the mean of rewards in standard deviations of rewards. In
+            those of discounted returns, as Gymnasium's NormalizeReward has it, rewards of long episodes that pay at every step
+            are too small for a memory to tell apart.
     """
     if start is None and not rewards:
         return actor_critic
@@ -241,7 +242,7 @@ def normalizing(actor_critic: ActorCritic, start: Any, rewards: bool) -> ActorCr
     def init(key):
         theta: dict[str, Any] = {"network": actor_critic.init(key)}
         theta |= {} if start is None else {"seen": start}
-        return theta | ({"spread": jnp.ones(())} if rewards else {})
+        return theta | ({"paid": nothing_seen(())} if rewards else {})
 
     def act(theta, memory, observation, feedback):
         params, observation, feedback = in_units(theta, observation, feedback)
@@ -260,9 +261,8 @@ def in_units(theta: Params, observation: jax.Array, feedback: Feedback) -> tuple
         return theta, observation, feedback
     if "seen" in theta:
         observation = normalized(observation, theta["seen"])
-    if "spread" in theta:
-        # Removes the derivative with respect to the spread: it is measured, not learned.
-        feedback = feedback._replace(reward=feedback.reward / jax.lax.stop_gradient(theta["spread"]))
+    if "paid" in theta:
+        feedback = feedback._replace(reward=normalized(feedback.reward, theta["paid"]))
     return theta["network"], observation, feedback
 
 
@@ -271,19 +271,17 @@ def has_units(theta: Params) -> bool:
     return isinstance(theta, dict) and "network" in theta
 
 
-def measured(theta: Params, before: Params, parts: Seen, spread: jax.Array) -> Params:
+def measured(theta: Params, before: Params, shown: Mapping[str, Seen]) -> Params:
     """Meta-parameters after an update with statistics of what its trials have shown.
 
     Args:
         theta: after the update.
         before: before it.
-        parts: of observations, leaves [M, ...].
-        spread: standard deviation of discounted returns.
+        shown: of observations ("seen") and rewards ("paid"), leaves [M, ...]; those that nothing normalises are left out.
     """
     if not has_units(theta):
         return theta
-    new = {"seen": merged(before["seen"], parts)} if "seen" in theta else {}
-    return theta | new | ({"spread": spread} if "spread" in theta else {})
+    return theta | {name: merged(before[name], parts) for name, parts in shown.items() if name in theta}
 
 
 class Readers(NamedTuple):

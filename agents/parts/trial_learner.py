@@ -83,7 +83,8 @@ def trial_learner(
         trials, value = play_trials(rollouts, actor_critic, theta, task, key_play, trial_episodes)
         observation, mask = trials.trajectory.observation, trials.trajectory.mask
         played = trials._replace(memory=())  # of each episode's start: nothing here reads it, and it may be large
-        return actor_critic.start(task), played, value, seen_in(observation.astype(float), mask)
+        shown = {"seen": seen_in(observation.astype(float), mask), "paid": seen_in(trials.trajectory.reward, mask)}
+        return actor_critic.start(task), played, value, shown
 
     def step(state, key):
         key_data, key_deal = jax.random.split(key)
@@ -95,7 +96,7 @@ def trial_learner(
         if listed is not None:
             index, tasks = task_lists.draw(listed, key_data, training.num_tasks, state.iteration, progress)
             sources = keys, tasks
-        memory, trials, value, seen = training.task_map(one_task)(state.theta, sources)
+        memory, trials, value, shown = training.task_map(one_task)(state.theta, sources)
         opt_state, scale, *beside = state.opt_state
         batch, scale = record(rollouts, memory, trials, value, scale, state.iteration)
         theta, opt_state, metrics = optimise(
@@ -104,7 +105,7 @@ def trial_learner(
         if companion is not None:
             theta, carried, found = companion.step(theta, beside[0], trials, key_companion)
             beside, metrics = [carried], metrics | found
-        theta = measured(theta, state.theta, seen, scale.spread)
+        theta = measured(theta, state.theta, shown)
         returns = jnp.swapaxes(jnp.sum(trials.trajectory.reward, axis=-1), 1, 2)  # [M, E, N]
         reward, mask = (x.reshape(-1, *x.shape[2:]) for x in (trials.trajectory.reward, trials.trajectory.mask))
         explained = explained_by_episode(rollouts, reward, value.reshape(reward.shape), mask, scale)

@@ -106,10 +106,10 @@ LOCOMOTION: Settings = {
     "random": {"num_iterations": 1},
 }
 
-# T, the first values tried. Rewards lie between 0 and 10 at each of hundreds of steps.
+# T, the first values tried. Memories read rewards as they are, between 0 and 10.
 META_WORLD: Settings = {
     "any": {"num_tasks": 20, "num_episodes": 10},  # C: metaworld-algorithms' MAML-TRPO for ML10
-    "memory": {"num_tasks": 20, "num_episodes": 1, "trial_episodes": 3, "gae_lambda": 0.95, "normalize_rewards": True},
+    "memory": {"num_tasks": 20, "num_episodes": 1, "trial_episodes": 3, "gae_lambda": 0.95},
     "pearl": {"gae_lambda": 1.0},  # it learns from single steps; the others of these not tried
     "random": {"num_iterations": 1},
 }

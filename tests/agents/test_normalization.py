@@ -8,7 +8,7 @@ import pytest
 import agents
 from agents.agent import InnerLoop
 from agents.parts.gradient_learner import inner
-from agents.parts.normalization import merged, normalized, nothing_seen, seen_in
+from agents.parts.normalization import Seen, merged, normalized, nothing_seen, seen_in
 from agents.parts.world import policy_gradient_world
 from envs.families.navigation import Navigation2D
 from metarl.inner_loop import collect
@@ -111,20 +111,25 @@ def test_replay_is_what_acted():
     np.testing.assert_allclose(kl[0], 0.0, atol=1e-6)
 
 
-def test_the_memory_reads_rewards_in_units_of_their_spread():
+def test_the_memory_reads_rewards_in_units_of_rewards():
+    """However large they are, and however many an episode has."""
+
     class Rich(GuessDiscrete):
         def reward(self, *args):
             return 500.0 * super().reward(*args)
 
     learner, states = trained("rl2", Rich(), normalize_rewards=True)
-    assert float(states[0].theta["spread"]) == 1.0 and float(states[-1].theta["spread"]) > 50
-    plain, _ = trained("rl2", GuessDiscrete(), normalize_rewards=True)
-    with_spread = states[-1]._replace(theta=states[-1].theta | {"spread": jnp.asarray(500.0)})
-    without = states[-1]._replace(theta=states[-1].theta | {"spread": jnp.asarray(1.0)})
-    task, key = GuessDiscrete().default_params, jax.random.key(3)
-    np.testing.assert_allclose(
-        adapted(learner, with_spread, task, key).score / 500, adapted(plain, without, task, key).score, rtol=1e-5
-    )
+    plain, others = trained("rl2", GuessDiscrete(), normalize_rewards=True)
+    start, rich, poor = states[0].theta["paid"], states[-1].theta["paid"], others[-1].theta["paid"]
+    assert (float(start.number), float(start.mean), float(start.variance)) == (0, 0, 1)
+    assert rich.number == poor.number > 0
+    assert 10 < float(rich.variance) ** 0.5 < 2000
+    task, key, score = GuessDiscrete().default_params, jax.random.key(3), {}
+    for name, taught, scale in (("plain", plain, 1.0), ("rich", learner, 500.0)):
+        paid = Seen(rich.number, jnp.asarray(-0.3 * scale), jnp.asarray((0.7 * scale) ** 2))
+        state = others[-1]._replace(theta=others[-1].theta | {"paid": paid})
+        score[name] = adapted(taught, state, task, key).score / scale
+    np.testing.assert_allclose(score["rich"], score["plain"], rtol=1e-4)
 
 
 def test_it_is_off_unless_asked_for():

@@ -211,7 +211,7 @@ def test_normalised_it_has_observations_and_rewards_in_the_same_units_everywhere
     learner = agents.make("varibad", BOX, **SMALL, normalize_observations=True, normalize_rewards=True)
     state = jax.jit(learner.init)(jax.random.key(0))
     after, _ = jax.jit(learner.step)(state, jax.random.key(1))
-    assert set(after.theta) == {"network", "seen", "spread"} and after.theta["spread"] != 1.0
+    assert set(after.theta) == {"network", "seen", "paid"} and after.theta["paid"].variance != 1.0
     moved = [np.any(a != b) for a, b in zip(jax.tree.leaves(after.theta), jax.tree.leaves(state.theta), strict=True)]
     assert sum(moved) > len(moved) / 2
 

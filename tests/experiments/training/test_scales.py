@@ -131,6 +131,7 @@ def test_the_check_says_so():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("settings_of_families")
 def test_it_helps(tmp_path):
     """In millimetres, maml's mean return after one step, in metres, with the normalisation and without."""
     flags = ("--env", "scales/Millimetres-v0", "--horizon", "50", "--num-tasks", "20", "--num-episodes", "20")
