@@ -55,7 +55,7 @@ PUBLISHED = (
 )
 NOTE = (
     "In brackets 95 % bootstrap intervals over tasks, for these seeds. hurt: share of tasks worse after three steps than "
-    f"before by {CLEARLY} standard errors, of which {told_by_chance()}."
+    f"before by {CLEARLY} standard errors, of which {{chance}}."
 )
 MAML, META_SGD = PUBLISHED[0].returns, PUBLISHED[2].returns
 
@@ -184,7 +184,7 @@ def wide(rows: dict[str, Any], steps: dict[str, int]) -> Table:
         for agent, row in rows.items()
     ]
     lines += [(f"published {p.agent} ({p.source})", "", "", "", *printed(p), "", "") for p in PUBLISHED]
-    caption = NOTE
+    caption = NOTE.format(chance=told_by_chance())
     if "imaml" in rows:
         known = hyperparameters(agents.find("imaml"), KIND)
         defaults = {name: parameter.default for name, parameter in known.items()}

@@ -26,7 +26,7 @@ NOTE = (
     "Mean return on held-out tasks before adaptation and after 1, 2, 3 inner steps (of rl2: in the 1st, 2nd, ... episode) "
     "with 95 % bootstrap intervals over tasks. Environment steps and minutes, on a machine shared with other work, are of "
     "one seed. Agents in code font come with their parameters; of the others returns are kept. "
-    f"hurt: share of tasks worse after the last step by {CLEARLY} standard errors, {told_by_chance()}; - where the "
+    f"hurt: share of tasks worse after the last step by {CLEARLY} standard errors, {{chance}}; - where the "
     "evaluation is from before these were recorded."
 )
 ORDER = tuple(AGENTS)
@@ -74,7 +74,7 @@ def pictures(config: ShippedConfig) -> None:
         if config.films and adapting:
             with luxury(f"the film of {family}"):
                 draw_films(config.out / family, adapting[0])
-    table = Table(HEADINGS, rows, "Trained agents that come with metarl", caption=NOTE)
+    table = Table(HEADINGS, rows, "Trained agents that come with metarl", caption=NOTE.format(chance=told_by_chance()))
     (config.out / "shipped.md").write_text(markdown(table))
     show(
         table._replace(

@@ -10,7 +10,7 @@ from metarl.gains import CLEARLY
 NOTE = (
     "Mean return on held-out tasks after 0, 1, ... inner steps (rl2: episodes of a trial), with 95 % bootstrap intervals over "
     f"tasks; hurt: share of tasks worse after the last step than before the first by {CLEARLY} standard errors, of which "
-    f"{told_by_chance()}. Environment steps and minutes are those of one seed."
+    f"{{chance}}. Environment steps and minutes are those of one seed."
 )
 SPEED = " m/s: the return after one step, per step of an episode, which is metres per second less a small cost of actions."
 DIRECTION = "dir"  # the tasks whose return, per step, is a speed
@@ -45,7 +45,7 @@ def wide(robot: str, rows: list[dict[str, Any]]) -> Table:
                 )
             )
         lines += published(robot, task, points)
-    caption = NOTE + SPEED * any(line[-1] for line in lines)
+    caption = NOTE.format(chance=told_by_chance()) + SPEED * any(line[-1] for line in lines)
     return Table(headings, lines, f"{robot}: held-out returns", words=(0, 1), caption=caption)
 
 
