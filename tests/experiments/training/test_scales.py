@@ -135,7 +135,7 @@ def test_the_check_says_so():
 def test_it_helps(tmp_path):
     """In millimetres, maml's mean return after one step, in metres, with the normalisation and without."""
     flags = ("--env", "scales/Millimetres-v0", "--horizon", "50", "--num-tasks", "20", "--num-episodes", "20")
-    flags += ("--num-iterations", "60", "--eval-tasks", "20", "--outer-lr", "5e-3")
+    flags += ("--num-iterations", "60", "--eval-tasks", "20", "--outer-lr", "5e-3", "--hidden-sizes", "32", "32")
     found = {}
     for name in ("", "no-"):
         run = small_run(tmp_path / f"run{name}", *flags, f"--{name}normalize-observations")
