@@ -15,6 +15,7 @@ from envs.meta_world.benchmark import Tasks
 from envs.meta_world.environment import key_of, unknown
 from envs.meta_world.rewards import REWARDS, Begun, Seen
 
+LYING = ("push-v3",)  # object and goal are as high as the object lies, whatever the task's vector says
 OBJECT_AT = 9  # of qpos and qvel: the object's free joint
 
 
@@ -26,7 +27,7 @@ class Kind(NamedTuple):
         ready: MuJoCo's state once the hand is where it begins.
         hand: [3], where it is put.
         tcp: [3], between the fingers then, as the package notes it.
-        height: the object's then; push takes no other.
+        height: of object and goal, where tasks do not say it; None where they do.
         low: [39], observations are clipped to it.
         high: [39].
         mocap_low: [3], of where the hand may be sent.
@@ -38,7 +39,7 @@ class Kind(NamedTuple):
     ready: np.ndarray
     hand: np.ndarray
     tcp: np.ndarray
-    height: float
+    height: float | None
     low: np.ndarray
     high: np.ndarray
     mocap_low: np.ndarray
@@ -57,9 +58,9 @@ class Robots:
     """
 
     def __init__(self, recipe: Recipe, name: str, tasks: Tasks, num_threads: int):
-        self.recipe, self.name, self.num_threads = recipe, name, num_threads
+        self.recipe, self.num_threads = recipe, num_threads
         self.kind = _kind(name)
-        self.place = {name: _numbers(self.kind.model, name) for name in ("body", "site", "geom")}
+        self.place = {what: _numbers(self.kind.model, what) for what in ("body", "site", "geom")}
         rows = zip(tasks.environment.tolist(), tasks.vector, strict=True)
         self.known = {key_of(environment, vector): vector for environment, vector in rows}
         self.data: list[Any] = []  # by slot, as all below
@@ -78,13 +79,13 @@ class Robots:
             vectors.append(found)
         self._grow(max(slots) + 1)
         start, target = np.split(np.asarray(vectors), 2, axis=1)
-        if self.name == "push-v3":
+        if self.kind.height is not None:
             start[:, 2] = target[:, 2] = self.kind.height
         self.object[slots], self.target[slots], self.mocap[slots] = start, target, self.kind.hand
         self._in_threads(self._begin, slots)
         now, _ = self._see(slots)
         self.before[slots] = now
-        return self._observations(now, now).astype(np.float32)
+        return _observations(now, now).astype(np.float32)
 
     def step(self, slots: list[int], actions: np.ndarray) -> tuple[np.ndarray, ...]:
         """Step each slot: observation [B, 39], reward [B], terminated [B], truncated [B], and success [B, 1]."""
@@ -95,7 +96,7 @@ class Robots:
             self.data[slot].ctrl[:] = grip, -grip
         self._in_threads(self._play, slots)
         now, seen = self._see(slots)
-        observation = np.clip(self._observations(now, self.before[slots]), self.kind.low, self.kind.high)
+        observation = np.clip(_observations(now, self.before[slots]), self.kind.low, self.kind.high)
         self.before[slots] = now
         seen = seen._replace(opened=observation[:, 3], object=observation[:, 4:7])
         like = np.broadcast_to
@@ -159,8 +160,10 @@ class Robots:
         now[:, :3], now[:, 3], now[:, 4:7], now[:, 7:11] = at("hand"), opened, at("obj"), _quaternions(turned)
         return now, Seen(tcp, opened, at("leftpad"), at("rightpad"), at("obj"))
 
-    def _observations(self, now: np.ndarray, before: np.ndarray) -> np.ndarray:
-        return np.concatenate([now, before, np.zeros((len(now), 3))], axis=1)
+
+def _observations(now: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """[B, 39]: now, a step before, and zeros in the place of the goal."""
+    return np.concatenate([now, before, np.zeros((len(now), 3))], axis=1)
 
 
 def _kind(name: str) -> Kind:
@@ -171,7 +174,7 @@ def _kind(name: str) -> Kind:
     what = mujoco.mjtState.mjSTATE_INTEGRATION
     ready = np.empty(mujoco.mj_stateSize(robot.model, what))
     mujoco.mj_getState(robot.model, robot.data, ready, what)
-    height = float(robot.get_body_com("obj")[2])
+    height = float(robot.get_body_com("obj")[2]) if name in LYING else None
     space = robot.sawyer_observation_space
     return Kind(
         robot.model,

@@ -10,7 +10,7 @@ from metarl.gains import CLEARLY
 NOTE = (
     "Mean return on held-out tasks after 0, 1, ... inner steps (rl2: episodes of a trial), with 95 % bootstrap intervals over "
     f"tasks; hurt: share of tasks worse after the last step than before the first by {CLEARLY} standard errors, of which "
-    f"{{chance}}. Environment steps and minutes are those of one seed."
+    "{chance}. Environment steps and minutes are those of one seed."
 )
 SPEED = " m/s: the return after one step, per step of an episode, which is metres per second less a small cost of actions."
 DIRECTION = "dir"  # the tasks whose return, per step, is a speed
