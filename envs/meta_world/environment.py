@@ -11,6 +11,7 @@ from gymnasium.spaces import Box
 from envs.meta_world.benchmark import Tasks
 
 SIZE = 39  # of an observation: hand, gripper and objects, now and one step ago, and zeros in the place of the goal
+SEES = {"all": tuple(range(SIZE)), "hand": (0, 1, 2, 3, 18, 19, 20, 21)}  # which of them an agent is shown
 # Robots of a class that nobody plays with: a model takes 20 MB and a quarter of a second, so they are shared by the slots of a
 # process instead of one per slot and class.
 _IDLE: dict[tuple[str, str], list[Any]] = {}
@@ -23,14 +24,16 @@ class MetaWorldEnv(gymnasium.Env):
         names: of all classes.
         reward: "v2" or "v1".
         tasks: the only ones that can be set; Meta-World looks for a start for ever where there is none.
+        sees: a key of `SEES`.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own way
-    observation_space = Box(-np.inf, np.inf, (SIZE,), np.float64)
     action_space = Box(-1.0, 1.0, (4,), np.float32)
 
-    def __init__(self, names: tuple[str, ...], reward: str, tasks: Tasks):
+    def __init__(self, names: tuple[str, ...], reward: str, tasks: Tasks, sees: str = "all"):
         self.names, self.reward = names, reward
+        self.sees = list(SEES[sees])
+        self.observation_space = Box(-np.inf, np.inf, (len(self.sees),), np.float64)
         rows = zip(*(values.tolist() for values in (tasks.environment, tasks.size)), tasks.vector, strict=True)
         self.known = {key_of(environment, vector): (environment, vector[:size]) for environment, size, vector in rows}
         self.robot: Any = None
@@ -54,11 +57,12 @@ class MetaWorldEnv(gymnasium.Env):
         """Begin the task; nothing in it is left to chance."""
         del options
         observation, _ = self.robot.reset(seed=seed)
-        return observation, {}
+        return observation[self.sees], {}
 
     def step(self, action):
         """As Meta-World; ``info`` has success and its other numbers."""
-        return self.robot.step(action)
+        observation, *rest = self.robot.step(action)
+        return (observation[self.sees], *rest)
 
     def close(self):
         """Leave the robot to others."""

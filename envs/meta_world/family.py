@@ -11,7 +11,7 @@ from envs.from_gymnasium.family import HostFamily, from_gymnasium
 from envs.from_gymnasium.pool import Pool
 from envs.from_gymnasium.spaces import action_record
 from envs.meta_world import benchmark
-from envs.meta_world.environment import MetaWorldEnv
+from envs.meta_world.environment import SEES, MetaWorldEnv
 from envs.meta_world.rewards import REWARDS as BATCHED
 from envs.meta_world.robots import Robots
 from envs.options import one_of, whole_number
@@ -28,6 +28,7 @@ def meta_world_ml1(
     reward: str = "v2",
     seed: int = 0,
     horizon: int = HORIZON,
+    sees: str = "all",
     vectorization: str | None = None,
     num_workers: int | None = None,
     timeout: float | None = None,
@@ -38,7 +39,8 @@ def meta_world_ml1(
       the object starts if that belongs to the task, then zeros. Training draws from the benchmark's training tasks and
       evaluation goes through its test tasks, one of every class in turn; no others can be played. ``family.class_of(task)``
       names the class, for which evaluations report success and return apart.
-    - Observation: 39 numbers: hand, gripper and objects, now and one step ago, and zeros in the place of the goal.
+    - Observation: 39 numbers: hand, gripper and objects, now and one step ago, and zeros in the place of the goal. With
+      ``sees="hand"`` 8 of them: hand and gripper, now and one step ago.
     - Action: where the hand is to go, [-1, 1] for 1 cm along each axis, and the gripper.
     - Reward: of the version asked for; "v2" lies between 0 and 10. No end before the horizon.
     - Measures: ``success``, at any step.
@@ -49,6 +51,8 @@ def meta_world_ml1(
         reward: the version of the reward functions, "v2" or "v1".
         seed: of the benchmark's tasks. Results of different seeds are those of different tasks.
         horizon: steps per episode, up to the benchmark's 500.
+        sees: "all" as the benchmark, or "hand" for reaching, where the object has no part: yet its place differs from goal to
+            goal, and tells a network the fifty goals it trains on, so that it need not learn to find one.
         vectorization: "threads", robots of one class together in this process, with rewards written anew for whole batches:
             reach-v3, push-v3 and pick-place-v3 with the reward "v2", for which it is what None means; "async", Meta-World's own
             environments in worker processes, what None means elsewhere; "sync", those in this process.
@@ -58,7 +62,7 @@ def meta_world_ml1(
     owner = meta_world_ml1.__name__
     benchmark.package(owner)
     one_of(owner, "name", name, benchmark.names())
-    return _family(owner, "ML1", name, reward, seed, horizon, vectorization, num_workers, timeout)
+    return _family(owner, "ML1", name, reward, seed, horizon, sees, vectorization, num_workers, timeout)
 
 
 def meta_world_ml10(
@@ -70,7 +74,7 @@ def meta_world_ml10(
     timeout: float | None = None,
 ) -> HostFamily:
     """ML10 of Meta-World: ten classes of tasks to train on and five others to test on, 50 goals each; see `meta_world_ml1`."""
-    return _family(meta_world_ml10.__name__, "ML10", None, reward, seed, horizon, vectorization, num_workers, timeout)
+    return _family(meta_world_ml10.__name__, "ML10", None, reward, seed, horizon, "all", vectorization, num_workers, timeout)
 
 
 def meta_world_ml45(
@@ -82,7 +86,7 @@ def meta_world_ml45(
     timeout: float | None = None,
 ) -> HostFamily:
     """ML45 of Meta-World: 45 classes of tasks to train on and five others to test on, 50 goals each; see `meta_world_ml1`."""
-    return _family(meta_world_ml45.__name__, "ML45", None, reward, seed, horizon, vectorization, num_workers, timeout)
+    return _family(meta_world_ml45.__name__, "ML45", None, reward, seed, horizon, "all", vectorization, num_workers, timeout)
 
 
 for _maker in (meta_world_ml1, meta_world_ml10, meta_world_ml45):  # who trains asks what is registered, before it is made
@@ -96,11 +100,13 @@ def _family(
     reward: str,
     seed: int,
     horizon: int,
+    sees: str,
     vectorization: str | None,
     num_workers: int | None,
     timeout: float | None,
 ) -> HostFamily:
     one_of(owner, "reward", reward, REWARDS)
+    one_of(owner, "sees", sees, tuple(SEES))
     if whole_number(owner, "seed", seed, 0) > MAX_SEED:
         raise ValueError(f"{owner}: seed is {seed}, but must be at most {MAX_SEED}.")
     if whole_number(owner, "horizon", horizon, 1) > HORIZON:
@@ -129,7 +135,7 @@ def _family(
         task_space={"environment": Discrete(last - first + 1, start=first), "vector": Box(low, high)},
         apply_task="set_task",
         horizon=horizon,
-        env_options={"names": benchmark.names(), "reward": reward, "tasks": both},
+        env_options={"names": benchmark.names(), "reward": reward, "tasks": both, "sees": sees},
         vectorization="sync" if in_threads else vectorization,
         num_workers=None if in_threads else num_workers,
         timeout=timeout,
@@ -138,7 +144,7 @@ def _family(
     )
     if in_threads and name is not None:
         recipe, record = family.pool.recipe, action_record(family.action_space, horizon)
-        family.pool = Pool(recipe, record, functools.partial(Robots, recipe, name, both, threads))
+        family.pool = Pool(recipe, record, functools.partial(Robots, recipe, name, both, threads, sees))
     listed = with_tasks(family, to_train, held_out)
     listed.class_of = functools.partial(_class_of, benchmark.names())
     listed.training_settings = training.META_WORLD

@@ -12,7 +12,7 @@ import numpy as np
 
 from envs.from_gymnasium.worker import HostError, Recipe
 from envs.meta_world.benchmark import Tasks
-from envs.meta_world.environment import key_of, unknown
+from envs.meta_world.environment import SEES, key_of, unknown
 from envs.meta_world.rewards import REWARDS, Begun, Seen
 
 LYING = ("push-v3",)  # object and goal are as high as the object lies, whatever the task's vector says
@@ -55,10 +55,12 @@ class Robots:
         name: the class.
         tasks: the only ones that can be set.
         num_threads: of MuJoCo.
+        sees: a key of `SEES`, whose D numbers are observed.
     """
 
-    def __init__(self, recipe: Recipe, name: str, tasks: Tasks, num_threads: int):
+    def __init__(self, recipe: Recipe, name: str, tasks: Tasks, num_threads: int, sees: str = "all"):
         self.recipe, self.num_threads = recipe, num_threads
+        self.sees = list(SEES[sees])
         self.kind = _kind(name)
         self.place = {what: _numbers(self.kind.model, what) for what in ("body", "site", "geom")}
         rows = zip(tasks.environment.tolist(), tasks.vector, strict=True)
@@ -69,7 +71,7 @@ class Robots:
         self.threads = ThreadPoolExecutor(num_threads)
 
     def reset(self, slots: list[int], seeds: np.ndarray, tasks: dict[str, np.ndarray]) -> np.ndarray:
-        """Begin an episode in each slot: observations [B, 39]. Nothing in it is left to chance."""
+        """Begin an episode in each slot: observations [B, D]. Nothing in it is left to chance."""
         del seeds
         vectors = []
         for environment, vector in zip(tasks["environment"], tasks["vector"], strict=True):
@@ -85,10 +87,10 @@ class Robots:
         self._in_threads(self._begin, slots)
         now, _ = self._see(slots)
         self.before[slots] = now
-        return _observations(now, now).astype(np.float32)
+        return _observations(now, now)[:, self.sees].astype(np.float32)
 
     def step(self, slots: list[int], actions: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Step each slot: observation [B, 39], reward [B], terminated [B], truncated [B], and success [B, 1]."""
+        """Step each slot: observation [B, D], reward [B], terminated [B], truncated [B], and success [B, 1]."""
         actions = np.asarray(actions, np.float32)
         aim = self.mocap[slots] + np.clip(actions[:, :3], -1, 1) * np.float32(0.01)
         self.mocap[slots] = np.clip(aim, self.kind.mocap_low, self.kind.mocap_high)
@@ -105,7 +107,8 @@ class Robots:
         )
         reward, success = self.kind.reward(seen, begun, actions)
         no = np.zeros(len(slots), bool)
-        return observation.astype(np.float32), reward.astype(np.float32), no, no, success.astype(np.float32)[:, None]
+        observation = observation[:, self.sees].astype(np.float32)
+        return observation, reward.astype(np.float32), no, no, success.astype(np.float32)[:, None]
 
     def close(self) -> None:
         """End the threads."""

@@ -1,4 +1,4 @@
-"""Several arrays in one row of bytes: each array that leaves a compiled program for NumPy takes microseconds of its own."""
+"""Several arrays in one row of bytes: each array that enters or leaves a compiled program takes microseconds of its own."""
 
 import math
 from typing import Any, NamedTuple
@@ -9,12 +9,16 @@ import numpy as np
 
 
 class Place(NamedTuple):
-    """Where an array stands in the row: bytes ``first`` to ``last``, to be read as ``dtype`` of ``shape``."""
+    """Where an array stands in the row: bytes ``first`` to ``last``, to be read as ``dtype`` of ``shape``.
+
+    Typed keys stand there as their data; ``key`` names what makes keys of them, and is None for all else.
+    """
 
     first: int
     last: int
     dtype: np.dtype
     shape: tuple[int, ...]
+    key: str | None
 
 
 class Packing(NamedTuple):
@@ -30,27 +34,42 @@ class Packing(NamedTuple):
 
 
 def packing_of(like: Any) -> Packing:
-    """How a tree of this look is packed: of arrays, traced ones too, and Python's own numbers."""
+    """How a tree of this look is packed: of arrays, typed keys among them, traced ones too, and Python's own numbers."""
     leaves, structure = jax.tree.flatten(like)
     places, end = [], 0
     for leaf in leaves:
-        shape, dtype = np.shape(leaf), np.dtype(jnp.result_type(leaf))
-        first, end = end, end + math.prod(shape) * dtype.itemsize
-        places.append(Place(first, end, dtype, shape))
+        key = str(jax.random.key_impl(leaf)) if _is_key(leaf) else None
+        data = jax.eval_shape(_data, leaf)
+        first, end = end, end + math.prod(data.shape) * data.dtype.itemsize
+        places.append(Place(first, end, np.dtype(data.dtype), data.shape, key))
     return Packing(structure, tuple(places))
 
 
 def pack(tree: Any) -> jax.Array:
     """The bytes of all arrays [S], in JAX."""
-    return jnp.concatenate([_bytes(jnp.asarray(leaf)) for leaf in jax.tree.leaves(tree)])
+    rows = [_bytes(_data(leaf)) for leaf in jax.tree.leaves(tree)]
+    return jnp.concatenate(rows) if rows else jnp.zeros(0, jnp.uint8)
+
+
+def spread(packing: Packing, row: jax.Array) -> Any:
+    """The tree of what `pack` gave, in JAX."""
+    leaves = [_read(place, row[place.first : place.last]) for place in packing.places]
+    return jax.tree.unflatten(packing.structure, leaves)
 
 
 def unpack(packing: Packing, row: np.ndarray) -> Any:
-    """The tree of what `pack` gave, as NumPy arrays that share nothing with the row."""
+    """The tree of what `pack` gave, as NumPy arrays that share nothing with the row; keys as their data."""
     whole = bytearray(row)
-    read = [np.frombuffer(whole, dtype, (last - first) // dtype.itemsize, first) for first, last, dtype, _ in packing.places]
-    arrays = [array.reshape(place.shape) for array, place in zip(read, packing.places, strict=True)]
+    arrays = [np.ndarray(shape, dtype, whole, first) for first, _, dtype, shape, _ in packing.places]
     return jax.tree.unflatten(packing.structure, arrays)
+
+
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _data(leaf: Any) -> jax.Array:
+    return jax.random.key_data(leaf) if _is_key(leaf) else jnp.asarray(leaf)
 
 
 def _bytes(array: jax.Array) -> jax.Array:
@@ -59,3 +78,19 @@ def _bytes(array: jax.Array) -> jax.Array:
     if jnp.iscomplexobj(array):
         array = jnp.stack([array.real, array.imag], axis=-1)
     return jax.lax.bitcast_convert_type(array, jnp.uint8).ravel()
+
+
+def _read(place: Place, row: jax.Array) -> jax.Array:
+    dtype, shape = place.dtype, place.shape
+    if dtype.kind == "b":
+        return row.reshape(shape).astype(bool)
+    if dtype.kind == "c":
+        real, imaginary = jnp.moveaxis(_bits(row, np.dtype(f"f{dtype.itemsize // 2}"), (*shape, 2)), -1, 0)
+        return jax.lax.complex(real, imaginary)
+    found = _bits(row, dtype, shape)
+    return found if place.key is None else jax.random.wrap_key_data(found, impl=place.key)
+
+
+def _bits(row: jax.Array, dtype: np.dtype, shape: tuple[int, ...]) -> jax.Array:
+    size = () if dtype.itemsize == 1 else (dtype.itemsize,)
+    return jax.lax.bitcast_convert_type(row.reshape((*shape, *size)), dtype)

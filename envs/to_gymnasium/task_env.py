@@ -1,7 +1,6 @@
 """Task + family -> an ordinary `gymnasium.Env`. `TaskEnv.reset` never changes the task unless ``options`` says so."""
 
 import contextlib
-import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,12 +14,20 @@ from envs.family import can_render, check_task
 from envs.forks import refuse_fork
 from envs.from_gymnasium.family import host_error
 from envs.stepping import first_step, next_step
-from envs.to_gymnasium.conventions import SPEC, check_render_mode, limit_of_make, limited, read_action, read_info
-from envs.to_gymnasium.packed import pack, packing_of, unpack
+from envs.to_gymnasium.conventions import (
+    SPEC,
+    check_render_mode,
+    checked_action,
+    clip_action,
+    limit_of_make,
+    limited,
+    read_info,
+)
+from envs.to_gymnasium.packed import pack, packing_of, spread, unpack
 from envs.values import in_numpy
 
 MAX_SEED = 2**31 - 1
-NOT_PICKLED = ("_first", "_next", "_look", "_render_state")
+NOT_PICKLED = ("_first", "_next", "_look", "_task_row", "_kept", "_last", "_render_state")
 
 
 @contextlib.contextmanager
@@ -29,9 +36,14 @@ def plain_host_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, RuntimeError) as error:
-        message = host_error(error)
-        if message is None:
-            raise
+        refuse_host_error(error)
+        raise
+
+
+def refuse_host_error(error: Exception) -> None:
+    """Raise RuntimeError in an ordinary environment's own words, where ``error`` is JAX's account of its failure."""
+    message = host_error(error)
+    if message is not None:
         raise RuntimeError(message) from None
 
 
@@ -83,33 +95,49 @@ class TaskEnv(gymnasium.Env):
 
         def first(key, task):
             state, observation = first_step(family, key, task)
-            told = observation, family.state_info(state, task)
-            look["first"] = packing_of(told)
-            return _moment(key, 0), state, pack(told)
+            kept, told = (_moment(key, 0), state), (observation, family.state_info(state, task))
+            look["kept"], look["first"] = packing_of(kept), packing_of(told)
+            return pack(kept), pack(told)
 
-        def following(moment, state, action, task):
+        def following(kept, action, task):
+            (moment, state), task = spread(look["kept"], kept), spread(look["task"], task)
+            action = clip_action(jnp, family.action_space, action)
             key, t = jax.random.wrap_key_data(moment[:-1]), moment[-1].astype(int)
             next_state, *step = next_step(family, key, t, state, action, task)
-            told = *step, family.transition_info(state, action, next_state, task)
+            kept, told = (_moment(key, t + 1), next_state), (*step, family.transition_info(state, action, next_state, task))
             look["next"] = packing_of(told)
-            return _moment(key, t + 1), next_state, pack(told)
+            return pack(kept), pack(told)
 
-        # Few arrays go in and out, since each takes microseconds: what stays is kept as it came, what is read is one row.
+        # Few arrays go in and out, since each takes microseconds: what stays is one row and stays there, what is read another.
+        # A state keeps its look: `build_family` has refused others.
         self._first, self._next, self._look = jax.jit(first), jax.jit(following), look
+        self._set_task(self.task)
+
+    def _set_task(self, task: Any) -> None:
+        packing = packing_of(task)
+        if packing != self._look.setdefault("task", packing):
+            self.task = task
+            self._compile()
+        self.task, self._task_row = task, pack(task)
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what is compiled and a picture that is being drawn.
 
         The episode goes on where it is read again, but for a family of ordinary environments, which stay here: reset it there.
         """
-        return {name: value for name, value in vars(self).items() if name not in NOT_PICKLED}
+        stored = {name: value for name, value in vars(self).items() if name not in NOT_PICKLED}
+        return stored if self.key is None else stored | {"episode": (self.state, self._seen())}
 
     def __setstate__(self, stored: dict[str, Any]) -> None:
         """What `__getstate__` gave."""
-        vars(self).update(stored)
+        vars(self).update({name: value for name, value in stored.items() if name != "episode"})
         self._compile()
-        if self.key is not None and self.render_mode is not None:
-            self._render_state = self.family.render_init(self.task)
+        if self.key is not None:
+            state, observation = stored["episode"]
+            self._keep(state)
+            self._last = packing_of([observation]), np.asarray(pack([observation]))
+            if self.render_mode is not None:
+                self._render_state = self.family.render_init(self.task)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         """Begin an episode of the current task, or of ``options["task"]``, which then stays until another is given."""
@@ -117,7 +145,7 @@ class TaskEnv(gymnasium.Env):
         refuse_fork()
         given = read_options(options, ("task",)).get("task")
         if given is not None:
-            self.task = check_task(self.family, given)
+            self._set_task(check_task(self.family, given))
         self.begin(jax.random.key(int(self.np_random.integers(MAX_SEED)) if seed is None else seed % 2**32))
         if self.render_mode is not None:
             self._render_state = self.family.render_init(self.task)
@@ -130,15 +158,25 @@ class TaskEnv(gymnasium.Env):
 
     @t.setter
     def t(self, steps: int) -> None:
-        self._t, self._moment = steps, _moment(self.key, steps)
+        state, self._t = self.state, steps
+        self._keep(state)
+
+    def _keep(self, state: Any) -> None:
+        kept = _moment(self.key, self._t), state
+        self._look["kept"], self._kept = packing_of(kept), pack(kept)
+
+    @property
+    def state(self) -> Any:
+        """The family's state."""
+        return spread(self._look["kept"], self._kept)[1]
 
     def begin(self, key: jax.Array) -> None:
         """Begin the episode of a key of `metarl.sampler`'s; `reset` makes one of the seed."""
         with plain_host_errors():
-            self._moment, self.state, row = self._first(key, self.task)
+            self._kept, row = self._first(key, self.task)
         self.key, self._t, self._over = key, 0, (False, False)
-        self._observation, told = unpack(self._look["first"], np.asarray(row))
-        self._info = read_info(told)
+        self._last = self._look["first"], np.asarray(row)
+        self._info = read_info(unpack(*self._last)[1])
 
     def step(self, action):
         """Take one step; truncated at the horizon, unless the episode ended there by itself. Then nothing moves or pays.
@@ -149,18 +187,22 @@ class TaskEnv(gymnasium.Env):
         if self.key is None:
             raise gymnasium.error.ResetNeeded("step: call reset first, which begins an episode.")
         refuse_fork()
-        action = read_action(self.action_space, action)
+        action = checked_action(self.action_space, action)
         if any(self._over):
             return self._seen(), 0.0, *self._over, dict(self._info)
-        with plain_host_errors():
-            self._moment, self.state, row = self._next(self._moment, self.state, action, self.task)
-        self._observation, reward, terminated, truncated, told = unpack(self._look["next"], np.asarray(row))
+        try:  # as `plain_host_errors` does, which takes microseconds
+            self._kept, row = self._next(self._kept, action, self._task_row)
+        except (ValueError, RuntimeError) as error:
+            refuse_host_error(error)
+            raise
+        self._last = self._look["next"], np.asarray(row)
+        observation, reward, terminated, truncated, told = unpack(*self._last)
         self._t, self._over = self._t + 1, (bool(terminated), bool(truncated))
         self._info = read_info(told)
-        return self._seen(), float(reward), *self._over, dict(self._info)
+        return in_numpy(self.observation_space, observation), float(reward), *self._over, dict(self._info)
 
     def _seen(self) -> Any:
-        return copy.deepcopy(in_numpy(self.observation_space, self._observation))
+        return in_numpy(self.observation_space, unpack(*self._last)[0])
 
     def render(self):
         """The current state as an image [height, width, 3] of uint8, in mode "rgb_array"."""

@@ -132,6 +132,24 @@ def test_rewards_of_whole_batches_equal_the_package_s_own_wherever_things_are(na
     assert found[:, 1].any() and not found[:, 1].all()
 
 
+@pytest.mark.parametrize("vectorization", ["threads", "sync"])
+def test_what_only_the_hand_is_seen_of(vectorization):
+    """The same episodes, of which hand and gripper are shown, now and one step ago: nothing that tells goals apart."""
+    whole = envs.make(REACH, horizon=T, vectorization="threads", name="reach-v3")
+    hand = envs.make(REACH, horizon=T, vectorization=vectorization, name="reach-v3", sees="hand")
+    assert hand.observation_space.shape == (8,)
+    push_on = lambda observation, key: (jnp.array([0.3, 0.5, -0.2, 1.0]), jnp.float32(0.0), {})
+    tasks = first(whole.held_out_list, 4)
+    key = jax.random.key(0)
+    seen = [
+        jax.jit(jax.vmap(lambda task, of=of: rollout(of, push_on, task, key, horizon=T, unroll=1)))(tasks)
+        for of in (whole, hand)
+    ]
+    np.testing.assert_array_equal(seen[0].observation[..., [0, 1, 2, 3, 18, 19, 20, 21]], seen[1].observation)
+    np.testing.assert_allclose(seen[0].reward, seen[1].reward, rtol=1e-5)
+    assert np.ptp(np.asarray(seen[1].observation[:, 0]), axis=0).max() == 0 < np.ptp(np.asarray(seen[0].observation[:, 0]))
+
+
 def test_the_lists_are_the_benchmark_s_and_frozen(push):
     tasks = metaworld.ML1("push-v3", seed=0)
     for ours, theirs in ((push.train_list.tasks, tasks.train_tasks), (push.held_out_list, tasks.test_tasks)):
@@ -183,6 +201,7 @@ def test_a_task_that_the_benchmark_has_not_is_refused(options):
     ("id", "options", "message"),
     [
         ("ML1", {"name": "reach"}, "meta_world_ml1: name is 'reach'; known: .*reach-v3"),
+        ("ML1", {"sees": "goal"}, "meta_world_ml1: sees is 'goal'; known: all, hand."),
         ("ML10", {"reward": "v3"}, "meta_world_ml10: reward is 'v3'; known: v2, v1."),
         ("ML45", {"seed": -1}, "meta_world_ml45: seed is -1, but must be a whole number of at least 0."),
         ("ML45", {"seed": 2**32}, "meta_world_ml45: seed is 4294967296, but must be at most 4294967294."),

@@ -11,6 +11,7 @@ from gymnasium.utils.env_checker import check_env
 import envs
 from envs.families.navigation import Goal, Navigation2D
 from envs.registration import build_family
+from envs.to_gymnasium.task_env import TaskEnv
 from metarl.sampler import rollout
 
 NAVIGATION = "metarl/Navigation2D-v0"
@@ -186,3 +187,17 @@ def test_register_refuses_a_taken_id_and_a_stranger():
     with pytest.raises(ValueError, match="must subclass"):
         build_family(dict)
     gymnasium.registry.pop("metarl_test/Twice-v0")
+
+
+def test_a_task_of_other_numbers_is_read_as_they_are():
+    env = TaskEnv(Navigation2D())
+    env.reset(seed=0)
+    with jax.enable_x64():
+        wide = jnp.array([0.3, 0.25])
+        assert wide.dtype == jnp.float64
+        env._set_task(env.task._replace(position=wide))
+        env.reset(seed=0)
+        _, reward, *_ = env.step(np.zeros(2, np.float32))
+    narrow = TaskEnv(Navigation2D(), task=env.task._replace(position=np.array([0.3, 0.25], np.float32)))
+    narrow.reset(seed=0)
+    assert reward == pytest.approx(narrow.step(np.zeros(2, np.float32))[1], rel=1e-5)

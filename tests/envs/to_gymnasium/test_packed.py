@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs.to_gymnasium.packed import pack, packing_of, unpack
+from envs.to_gymnasium.packed import pack, packing_of, spread, unpack
 
 TREES = {
     "floats": {"a": np.array([[0.1, -0.0], [np.inf, np.nan]], np.float32), "b": np.float32(3)},
@@ -36,3 +36,23 @@ def test_wide_numbers_lose_nothing():
         tree = {"x": jnp.array([np.pi, 1e-300]), "i": jnp.array(2**62)}
         found = unpack(packing_of(tree), np.asarray(pack(tree)))
     assert found["x"].tolist() == [np.pi, 1e-300] and found["i"] == 2**62
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_a_compiled_function_reads_what_went_in(name):
+    tree = jax.tree.map(jnp.asarray, TREES[name])
+    found = jax.jit(lambda row: spread(packing_of(tree), row))(pack(tree))
+    assert jax.tree.structure(found) == jax.tree.structure(tree)
+    for there, given in zip(jax.tree.leaves(found), jax.tree.leaves(tree), strict=True):
+        assert there.dtype == given.dtype and np.asarray(there).tobytes() == np.asarray(given).tobytes()
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_typed_keys_stay_keys(impl):
+    keys = jax.random.split(jax.random.key(3, impl=impl), 2)
+    found = spread(packing_of({"k": keys}), pack({"k": keys}))["k"]
+    np.testing.assert_array_equal(jax.random.normal(found[1], 3), jax.random.normal(keys[1], 3))
+
+
+def test_a_tree_of_nothing():
+    assert spread(packing_of(()), pack(())) == unpack(packing_of(()), np.asarray(pack(()))) == ()
