@@ -85,7 +85,7 @@ class TaskEnv(gymnasium.Env):
         self.render_mode = render_mode
         self.observation_space = self.family.observation_space
         self.action_space = self.family.action_space
-        self.task = self.family.default_params if task is None else check_task(self.family, task)
+        self._task = self.family.default_params if task is None else check_task(self.family, task)
         self._spec: EnvSpec | None = None
         self._compile()
         self.key: Any = None
@@ -111,14 +111,22 @@ class TaskEnv(gymnasium.Env):
         # Few arrays go in and out, since each takes microseconds: what stays is one row and stays there, what is read another.
         # A state keeps its look: `build_family` has refused others.
         self._first, self._next, self._look = jax.jit(first), jax.jit(following), look
-        self._set_task(self.task)
+        self.task = self._task
 
-    def _set_task(self, task: Any) -> None:
+    @property
+    def task(self) -> Any:
+        """The task; set it to go on with another, also within an episode."""
+        return self._task
+
+    @task.setter
+    def task(self, task: Any) -> None:
         packing = packing_of(task)
-        if packing != self._look.setdefault("task", packing):
-            self.task = task
+        self._task, self._task_row = task, pack(task)
+        if packing != self._look.setdefault("task", packing):  # arrays of other types, as `jax.enable_x64` makes them
+            state = None if self.key is None else self.state
             self._compile()
-        self.task, self._task_row = task, pack(task)
+            if state is not None:
+                self._keep(state)
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what is compiled and a picture that is being drawn.
@@ -145,7 +153,7 @@ class TaskEnv(gymnasium.Env):
         refuse_fork()
         given = read_options(options, ("task",)).get("task")
         if given is not None:
-            self._set_task(check_task(self.family, given))
+            self.task = check_task(self.family, given)
         self.begin(jax.random.key(int(self.np_random.integers(MAX_SEED)) if seed is None else seed % 2**32))
         if self.render_mode is not None:
             self._render_state = self.family.render_init(self.task)

@@ -195,9 +195,20 @@ def test_a_task_of_other_numbers_is_read_as_they_are():
     with jax.enable_x64():
         wide = jnp.array([0.3, 0.25])
         assert wide.dtype == jnp.float64
-        env._set_task(env.task._replace(position=wide))
-        env.reset(seed=0)
+        env.task = env.task._replace(position=wide)
         _, reward, *_ = env.step(np.zeros(2, np.float32))
     narrow = TaskEnv(Navigation2D(), task=env.task._replace(position=np.array([0.3, 0.25], np.float32)))
     narrow.reset(seed=0)
     assert reward == pytest.approx(narrow.step(np.zeros(2, np.float32))[1], rel=1e-5)
+
+
+def test_a_task_set_by_hand_is_the_one_that_is_played():
+    env = TaskEnv(Navigation2D(), task=Goal(np.array([0.3, 0.25])))
+    env.reset(seed=0)
+    _, near, *_ = env.step(np.zeros(2, np.float32))
+    env.task = Goal(np.array([-0.3, 0.25], np.float32))
+    env.reset(seed=0)
+    _, mirrored, *_ = env.step(np.zeros(2, np.float32))
+    env.task = Goal(np.array([0.0, 0.0], np.float32))
+    _, there, *_ = env.step(np.zeros(2, np.float32))
+    assert near == pytest.approx(mirrored, abs=1e-6) and near < -0.01 and there == pytest.approx(0.0, abs=1e-6)
