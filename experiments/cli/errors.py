@@ -65,3 +65,8 @@ def host_errors() -> Iterator[None]:
         if message is None:
             raise
         raise UserError(message) from error
+
+
+def shown(value: Any) -> str:
+    """A value in one line of at most 80 characters, for messages."""
+    return " ".join(repr(value).split())[:80]

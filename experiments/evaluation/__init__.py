@@ -4,7 +4,8 @@ For Python programs: ``from experiments.evaluation import load`` for the agent o
 trained itself, `evaluate`, `export`, `save` and `restore`.
 """
 
-from experiments.evaluation.actor import Actor, Episode
+from experiments.evaluation.actor import Actor
+from experiments.evaluation.episodes import Episode
 from experiments.evaluation.export import export
 from experiments.evaluation.held_out import evaluate
 from experiments.evaluation.trained import Adapted, Trained, load, restore, save, trained

@@ -1,11 +1,10 @@
-"""Stepping a trained agent by hand: `Actor`, what it has played, and the compiled functions under it."""
+"""Stepping a trained agent by hand: `Actor`, and the compiled functions under it."""
 
 import copy
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,32 +13,10 @@ import envs
 from agents.parts.trials import act_by_sampling, act_greedily
 from envs.forks import refuse_fork
 from envs.to_gymnasium.task_vector_env import NEXT_EPISODE
-from experiments.cli.errors import UserError
-from metarl.interfaces import Acting, MetaLearner, MetaState, Trajectory, unchanged
-
-
-class Episode(NamedTuple):
-    """An episode as an `Actor` played it, in NumPy arrays: what ``Trained.adapt_from`` learns from. T is its own length.
-
-    Attributes:
-        observation: [T, ...], what the network read before each step.
-        action: [T, ...], as the policy gave it: in its units, neither scaled nor clipped; a tuple where actions have parts.
-        log_prob: [T], of ``action``.
-        distribution: parameters of the action distribution, leaves [T, ...]; see `metarl.interfaces.Acting`.
-        reward: [T].
-        terminated: [T] bool, True where the episode ended before the horizon of training.
-        num_steps: adaptation steps that the policy had taken.
-        over: whether the episode ended or was cut off; False for the one that is being played.
-    """
-
-    observation: np.ndarray
-    action: Any
-    log_prob: np.ndarray
-    distribution: Any
-    reward: np.ndarray
-    terminated: np.ndarray
-    num_steps: int
-    over: bool
+from experiments.cli.errors import UserError, shown
+from experiments.evaluation.episodes import Episode
+from experiments.evaluation.observed import in_space, read_observation
+from metarl.interfaces import Acting, MetaLearner, MetaState, unchanged
 
 
 class Step(NamedTuple):
@@ -169,7 +146,7 @@ class Actor:
             raise UserError(f"batch is {batch!r}, but must be a whole number, at least 1, or None.")
         for name, value in (("greedy", greedy), ("record", record)):
             if not isinstance(value, bool | np.bool_):
-                raise UserError(f"{name} is {_short(value)}, but must be True or False.")
+                raise UserError(f"{name} is {shown(value)}, but must be True or False.")
         if record and greedy:
             raise UserError("record is True, but greedy too: agents adapt to sampled actions; give greedy=False.")
         self.num_steps = start.num_steps
@@ -248,9 +225,9 @@ class Actor:
             rewards = np.broadcast_to(np.asarray(reward, np.float32), shape)
         except (TypeError, ValueError) as error:
             wanted = f"{self._batch} numbers" if self._batch else "one number"
-            raise UserError(f"observe: reward is {_short(reward)}, but must be {wanted}.") from error
+            raise UserError(f"observe: reward is {shown(reward)}, but must be {wanted}.") from error
         if not np.isfinite(rewards[~before]).all():
-            raise UserError(f"observe: reward is {_short(reward)}, which is not finite; the agent would learn from it.")
+            raise UserError(f"observe: reward is {shown(reward)}, which is not finite; the agent would learn from it.")
         terminated, truncated = (self._ends(name, end) for name, end in (("terminated", terminated), ("truncated", truncated)))
         self._decided = None
         self._t = self._t + np.int32(1)
@@ -278,7 +255,7 @@ class Actor:
         given = np.asarray(end)
         if given.dtype.kind not in "biuf" or not np.isin(given, (0, 1)).all() or given.shape not in ((), self._over.shape):
             wanted = f"{self._batch} truth values" if self._batch else "True or False"
-            raise UserError(f"observe: {name} is {_short(end)}, but must be {wanted}.")
+            raise UserError(f"observe: {name} is {shown(end)}, but must be {wanted}.")
         return np.broadcast_to(given.astype(bool), self._over.shape)
 
     def _each(self, memory: Any) -> Any:
@@ -334,86 +311,6 @@ def keys_of(seed: int | jax.Array, batch: int | None) -> jax.Array:
     return jax.vmap(jax.random.key)(np.arange(int(seed), int(seed) + batch).astype(np.uint32))
 
 
-def read_observation(
-    family: envs.TaskFamily, observation: Any, lead: tuple[int, ...] = (), read: Callable[[Any], Any] | None = None
-) -> np.ndarray:
-    """An environment's observation as the network reads it, [*lead, ...]; `UserError` in one line if it does not fit.
-
-    Args:
-        family: the environments.
-        observation: of one, or of many with axes in front.
-        lead: those axes.
-        read: see `Compiled`.
-    """
-    space: Any = family.observation_space
-    if isinstance(space, gymnasium.spaces.Box):
-        seen = _numbers(space, observation, lead, "", family.read_observation)
-    else:
-        seen = _of_parts(space, observation, lead, "")
-    return seen if read is None else np.asarray(read(seen))
-
-
-def _of_parts(space: Any, observation: Any, lead: tuple[int, ...], path: str) -> Any:
-    """An observation, checked against a space of any kind: NumPy arrays in the place of its parts."""
-    if isinstance(space, gymnasium.spaces.Dict):
-        if not isinstance(observation, Mapping) or not set(space.spaces) <= set(observation):
-            raise UserError(
-                f"the observation{path} is {_short(observation)}, but must be a dict with {', '.join(map(str, space.spaces))}."
-            )
-        return {name: _of_parts(part, observation[name], lead, f"{path}[{name!r}]") for name, part in space.spaces.items()}
-    if isinstance(space, gymnasium.spaces.Tuple):
-        if not isinstance(observation, tuple | list) or len(observation) != len(space.spaces):
-            raise UserError(
-                f"the observation{path} is {_short(observation)}, but must be a tuple of {len(space.spaces)} items."
-            )
-        return tuple(_of_parts(part, observation[i], lead, f"{path}[{i}]") for i, part in enumerate(space.spaces))
-    if isinstance(space, gymnasium.spaces.Box):
-        return _numbers(space, observation, lead, path, np.asarray)
-    seen = _numbers(space, observation, lead, path, np.asarray, whole=True)
-    least: Any = 0 if isinstance(space, gymnasium.spaces.MultiBinary) else space.start
-    count = {gymnasium.spaces.Discrete: "n", gymnasium.spaces.MultiDiscrete: "nvec"}.get(type(space))
-    most = least + (getattr(space, count) if count else 2)
-    if np.any((seen < least) | (seen >= most)):
-        raise UserError(f"the observation{path} is {_short(observation)}, which is not in {space}.")
-    return seen.astype(np.int32)
-
-
-def _numbers(space: Any, observation: Any, lead: tuple[int, ...], path: str, read: Callable, whole: bool = False) -> np.ndarray:
-    shape = lead + (space.shape or ())
-    wanted = f"{'whole ' if whole else ''}numbers of shape {shape}"
-    try:
-        seen = np.asarray(observation) if lead or np.shape(observation) == shape else read(observation)
-        if whole and np.asarray(seen).dtype.kind not in "biu":
-            raise ValueError
-        seen = np.asarray(seen, space.dtype)
-    except (TypeError, ValueError, KeyError) as error:
-        raise UserError(f"the observation{path} is {_short(observation)}, but must be {wanted}.") from error
-    if seen.shape != shape:
-        raise UserError(f"the observation{path} has shape {seen.shape}, but must have {shape}, as in training.")
-    if not np.isfinite(seen).all():
-        place = np.argwhere(~np.isfinite(np.atleast_1d(seen)))[0].tolist()
-        raise UserError(
-            f"the observation{path} is {np.atleast_1d(seen)[tuple(place)]} at place {place}; the agent would act on it."
-        )
-    return seen
-
-
-def in_space(space: gymnasium.Space, action: Any) -> Any:
-    """An action as NumPy, of the space's own number type, whose rounding must not lead out of it."""
-    if isinstance(space, gymnasium.spaces.Dict):
-        return {name: in_space(part, action[name]) for name, part in space.spaces.items()}
-    if isinstance(space, gymnasium.spaces.Tuple):
-        return tuple(in_space(part, each) for part, each in zip(space.spaces, action, strict=True))
-    if isinstance(space, gymnasium.spaces.Discrete):
-        return np.asarray(action, np.int64)[()]
-    action = np.asarray(action)
-    if isinstance(space, gymnasium.spaces.MultiDiscrete | gymnasium.spaces.MultiBinary):
-        return action.astype(space.dtype)
-    if isinstance(space, gymnasium.spaces.Box) and np.issubdtype(space.dtype, np.floating):
-        return np.asarray(np.clip(action.astype(space.dtype), space.low, space.high))
-    return action
-
-
 def recorded_step(family: envs.TaskFamily, functions: Compiled, state: MetaState) -> dict[str, Any]:
     """What an actor records of one step, by the fields of `Episode` that have a time axis: leaves with shape and dtype."""
     params, memory = jax.eval_shape(functions.begin, state, None)
@@ -425,92 +322,6 @@ def recorded_step(family: envs.TaskFamily, functions: Compiled, state: MetaState
     return told | {"log_prob": step.log_prob, "distribution": step.distribution, "reward": number, "terminated": end}
 
 
-def checked(i: int, episode: Episode, like: dict[str, Any]) -> Episode:
-    """The i-th of some episodes in NumPy arrays; lists are welcome.
-
-    Args:
-        i: for messages.
-        episode: as an actor recorded it, or as a file holds that.
-        like: see `recorded_step`.
-
-    Raises:
-        UserError: it is not what an actor of this agent records.
-    """
-    if np.ndim(episode.reward) != 1:
-        raise UserError(f"episode {i}: reward has shape {np.shape(episode.reward)}, but must have one number for each step.")
-    steps, found = len(episode.reward), {}
-    if not steps:
-        raise UserError(f"episode {i} has no steps; leave it out.")
-    for name, one_step in like.items():
-        given = getattr(episode, name)
-        try:
-            leaves = [np.asarray(leaf) for leaf in jax.tree.structure(one_step).flatten_up_to(given)]  # type: ignore[attr-defined]
-            kinds = {leaf.dtype.kind for leaf in leaves}
-        except (TypeError, ValueError):
-            kinds = {"O"}
-        if not kinds <= set("biuf"):
-            raise UserError(f"episode {i}: {name} is {_short(given)}, which no actor of this agent records.")
-        for leaf, expected in zip(leaves, jax.tree.leaves(one_step), strict=True):
-            if leaf.shape != (steps, *expected.shape):
-                raise UserError(
-                    f"episode {i}: {name} has shape {leaf.shape}, but actors of this agent record {(steps, *expected.shape)} "
-                    f"in {steps} steps."
-                )
-            if np.isnan(leaf).any() or (name != "distribution" and not np.isfinite(leaf).all()):
-                raise UserError(f"episode {i} has a {name} that is not finite.")
-        arrays = [leaf.astype(expected.dtype) for leaf, expected in zip(leaves, jax.tree.leaves(one_step), strict=True)]
-        found[name] = jax.tree.unflatten(jax.tree.structure(one_step), arrays)
-    return episode._replace(**found)
-
-
-def as_batch(episodes: Sequence[Episode], num_steps: int, horizon: int, remembers: bool, like: dict[str, Any]) -> Trajectory:
-    """Episodes as one batch [N, T, ...], T being ``horizon`` or their greatest length, zero after their ends.
-
-    Args:
-        episodes: N of them.
-        num_steps: adaptation steps that the agent has taken.
-        horizon: of training.
-        remembers: whether the agent has a memory, which reads what it played itself.
-        like: see `recorded_step`.
-
-    Raises:
-        UserError: there are none, or they are not what an agent after ``num_steps`` adaptation steps plays.
-    """
-    several = isinstance(episodes, list | tuple) and not isinstance(episodes, Episode)
-    if not several or not episodes or not all(isinstance(episode, Episode) for episode in episodes):
-        raise UserError(f"episodes is {_short(episodes)}, but must be a list of what Actor.episodes() gives, at least one.")
-    episodes = [checked(i, episode, like) for i, episode in enumerate(episodes)]
-    for i, episode in enumerate(episodes):
-        if episode.num_steps != num_steps and not remembers:
-            raise UserError(
-                f"episode {i} was played after {episode.num_steps} inner steps, but this agent has taken {num_steps}; play new "
-                "ones with its own actor."
-            )
-    steps = max(horizon, *(len(episode.reward) for episode in episodes))
-
-    def padded(leaf: np.ndarray, repeat: bool = False) -> Any:
-        rest = [(0, steps - len(leaf)), *[(0, 0)] * (leaf.ndim - 1)]
-        return np.pad(leaf, rest, mode="edge" if repeat else "constant")
-
-    def one(episode: Episode) -> Trajectory:
-        return Trajectory(
-            observation=padded(episode.observation, repeat=True),
-            action=jax.tree.map(functools.partial(padded, repeat=True), episode.action),
-            log_prob=padded(episode.log_prob),
-            distribution=jax.tree.map(functools.partial(padded, repeat=True), episode.distribution),
-            reward=padded(episode.reward),
-            mask=padded(np.ones_like(episode.reward)),
-            terminated=padded(episode.terminated),
-            last_observation=episode.observation[-1],
-        )
-
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *map(one, episodes))
-
-
 def _where(condition: np.ndarray, first: Any, second: Any) -> Any:
     """Leaves [B, ...] of the first where the condition [B] holds, else of the second."""
     return jax.tree.map(lambda a, b: jnp.where(condition.reshape(-1, *[1] * (a.ndim - 1)), a, b), first, second)
-
-
-def _short(value: Any) -> str:
-    return " ".join(repr(value).split())[:80]

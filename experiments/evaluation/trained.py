@@ -14,16 +14,9 @@ from envs.forks import refuse_fork
 from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, host_errors
 from experiments.cli.flags import at_least
-from experiments.evaluation.actor import (
-    Actor,
-    Episode,
-    Standing,
-    as_batch,
-    compiled,
-    in_space,
-    read_observation,
-    recorded_step,
-)
+from experiments.evaluation.actor import Actor, Standing, compiled, recorded_step
+from experiments.evaluation.episodes import Episode, as_batch
+from experiments.evaluation.observed import in_space, read_observation
 from experiments.runs import checkpoint
 from experiments.runs.folder import CONFIG, read_config
 from experiments.runs.seed_folders import seed_folders
