@@ -29,6 +29,8 @@ FAMILIES = {
     "metarl/GaussianBandit-v0": f"{__name__}.families.bandit:GaussianBandit",
     "metarl/TabularMDP-v0": f"{__name__}.families.tabular:TabularMDP",
     "metarl/GridNavigation-v0": f"{__name__}.families.gridworld:GridNavigation",
+    "metarl/DarkRoom-v0": f"{__name__}.families.dark_room:DarkRoom",
+    "metarl/DarkKeyDoor-v0": f"{__name__}.families.dark_room:DarkKeyDoor",
     "metarl/PendulumDynamics-v0": f"{__name__}.families.classic_control.pendulum:PendulumDynamics",
     "metarl/CartPoleDynamics-v0": f"{__name__}.families.classic_control.cart_pole:CartPoleDynamics",
     "metarl/AcrobotDynamics-v0": f"{__name__}.families.classic_control.acrobot:AcrobotDynamics",

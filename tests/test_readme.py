@@ -44,6 +44,7 @@ FEWER = {
     "few_shot": "--num-iterations 2 --log-every 1 --checkpoint-every 1 --num-tasks 2 --eval-tasks 3",
     "studies.digits": "--agents random --conv --num-iterations 1 --num-seeds 1 --eval-tasks 2 --test-shots 1",
     "studies.bandits": "--num-iterations 1 --pulls 2 --arms 2 --eval-tasks 2",
+    "studies.darkroom": "--size 3 --num-iterations 0 --num-tasks 2 --agents rl2",
     "studies.gridworld": "--num-iterations 0 --num-tasks 2 --agents rl2",
 }
 

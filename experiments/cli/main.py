@@ -30,6 +30,7 @@ COMMANDS = {
     "studies.surrogates": "how far the derivatives of each surrogate are from the truth, by enumeration",
     "studies.approximations": "how much of e-maml's credit is signal, and how far imaml's gradient is from exact",
     "studies.gridworld": "memory agents on the gridworld of VariBAD beside exact planners",
+    "studies.darkroom": "agents in dark rooms, with a goal or a key and a door, beside planners",
     "studies.explain": "three pictures of what meta-learning optimises",
     "studies.playground": "an interactive introduction: one page to play with, without a server",
     "studies.shipped": "table and pictures of the trained agents that come with metarl",

@@ -11,6 +11,7 @@ WHOLE = [
     *[(f"metarl/{id}Bandit-v0", "arms", bad) for id in ("Bernoulli", "Gaussian") for bad in (-1, 1, "two", True, [3])],
     *[("metarl/TabularMDP-v0", name, bad) for name in ("states", "actions") for bad in (-1, 1, "two", True)],
     *[("metarl/GridNavigation-v0", "size", bad) for bad in (2, "five", True)],
+    *[(f"metarl/{id}-v0", "size", bad) for id in ("DarkRoom", "DarkKeyDoor") for bad in (2, "five", True)],
     *[("metarl/HopperRandParams-v0", name, bad) for name in ("iterations", "threads") for bad in (0, True, "two")],
 ]
 RANGE = r"ranges has mass=.*, but must be \[low, high\] with 0 < low <= high"
@@ -22,6 +23,7 @@ OTHERS = [
     ("GaussianBandit", "means", [], r"means is \[\]; known"),
     ("NavigationCorner", "reward", "some", "reward is 'some'; known: sparse, dense, dense_squared"),
     ("PendulumDynamics", "held_out", "xtreme", "held_out is 'xtreme'; known"),
+    *[(id, "held_out", "all", "held_out is 'all'; known: apart, same") for id in ("DarkRoom", "DarkKeyDoor")],
     ("PendulumDynamics", "ranges", 3, "ranges is 3, but looks like"),
     ("PendulumDynamics", "ranges", {"weight": [1, 2]}, "ranges has 'weight'; known"),
     *[

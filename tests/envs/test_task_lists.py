@@ -111,9 +111,10 @@ def test_our_finite_families_list_their_held_out_tasks(name):
     family = envs.make(name)
     kinds = len(drawn(family.sample_held_out_task, 128)) if jax.tree.leaves(family.default_params)[0].ndim < 2 else 128
     listed = family.held_out_list
-    assert (listed is None) == (kinds > 30), kinds
-    if listed is not None:
-        assert len(jax.tree.leaves(listed)[0]) == kinds
+    assert listed is not None or kinds > 30, kinds
+    if listed is not None:  # a long list is not drawn to its end
+        number = len(np.unique(np.asarray(jax.tree.leaves(listed)[0]), axis=0))
+        assert kinds == number if number <= 30 else 30 < kinds <= number
 
 
 def test_the_grid_evaluates_every_goal_once():

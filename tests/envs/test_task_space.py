@@ -89,6 +89,11 @@ WRONG = [
     ("GridNavigation", {"position": np.array([0, 5], np.int32)}, r"position is \[0 5\]"),
     ("GridNavigation", {"position": np.array([-1, 0], np.int32)}, "position is"),
     *[
+        (id, {name: np.array(bad, np.int32)}, rf"{name} is \[")
+        for id, name in (("DarkRoom", "position"), ("DarkKeyDoor", "key"), ("DarkKeyDoor", "door"))
+        for bad in ([0, 9], [-1, 0])
+    ],
+    *[
         (id, {name: bad}, f"{name} is {bad}")
         for id, names in {
             "PendulumDynamics": ("mass", "length"),
@@ -146,6 +151,8 @@ def test_tasks_far_from_training_are_taken():
 DRAWN = [(f"{id}Dynamics", {"held_out": "extreme"}) for id in ("Pendulum", "CartPole", "Acrobot", "MountainCar")] + [
     ("PendulumDynamics", {"ranges": {"mass": [1e-30, 1e30], "gravity": [1, 3e38]}}),
     ("GridNavigation", {"size": 9}),
+    ("DarkRoom", {"size": 6}),
+    ("DarkKeyDoor", {"size": 3, "held_out": "same"}),
     ("GaussianBandit", {"means": "uniform", "arms": 3}),
     ("TabularMDP", {"states": 40, "actions": 2}),
 ]

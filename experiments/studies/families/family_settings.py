@@ -27,6 +27,8 @@ SETTINGS: dict[str, Settings] = {
     "metarl/GaussianBandit-v0": BANDIT,
     "metarl/TabularMDP-v0": TRIALS | {"eval_tasks": 1000, "eval_episodes": 1, "eval_steps": 9},
     "metarl/GridNavigation-v0": TRIALS | {"eval_episodes": 20},
+    "metarl/DarkRoom-v0": TRIALS | {"eval_episodes": 20},
+    "metarl/DarkKeyDoor-v0": TRIALS | {"eval_episodes": 20},
     "metarl/PendulumDynamics-v0": {"agent": "promp", "num_iterations": 150},
     "metarl/CartPoleDynamics-v0": {"agent": "promp", "num_iterations": 30},
     "metarl/AcrobotDynamics-v0": {"agent": "promp", "num_episodes": 10, "num_iterations": 25},

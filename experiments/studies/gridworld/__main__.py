@@ -1,22 +1,19 @@
 """``python -m experiments.studies.gridworld``: memory agents on VariBAD's grid beside exact planners, and what is believed."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import envs
-from experiments import train
 from experiments.cli.command_line import command_line
 from experiments.cli.errors import UserError, one_line_errors
 from experiments.cli.flags import at_least, parse
 from experiments.evaluation import load
-from experiments.reporting.tables import NONE, Table, markdown, show
-from experiments.runs.folder import CONFIG, write_json
+from experiments.reporting.tables import Table, markdown, show
+from experiments.runs.folder import write_json
 from experiments.studies.gridworld import beliefs, planners
-from experiments.training.config import TrainConfig, train_config
-from experiments.training.suggested import suggested
+from experiments.studies.gridworld.episode_rows import cells, trained
 
 ENV = "metarl/GridNavigation-v0"
 EPISODES = 4  # Zintgraf et al. 2020
@@ -59,12 +56,8 @@ def gridworld(config: GridworldConfig) -> None:
         },
     }
     for name in config.agents:
-        run = run_of(config, name, number)
-        train.train(run)
-        evaluation = json.loads((run.run_dir / "evaluation.json").read_text())
-        rows[name] = {
-            key: evaluation[key] for key in ("return_mean", "return_ci95", "greedy_mean", "env_steps") if key in evaluation
-        }
+        own = {"seed": config.seed, "num_iterations": config.num_iterations, "num_tasks": config.num_tasks}
+        rows[name] = trained(ENV, name, config.out / name, eval_tasks=number, **EVALUATION, **own)
     write_json(config.out / "gridworld.json", {"env": ENV, "rows": rows})
     table = table_of(rows)
     (config.out / "gridworld.md").write_text(markdown(table))
@@ -76,29 +69,11 @@ def gridworld(config: GridworldConfig) -> None:
         beliefs.picture(config.out / "beliefs.png", beliefs.trial_of(agent, task, EPISODES))
 
 
-def run_of(config: GridworldConfig, name: str, number: int) -> TrainConfig:
-    """What trains an agent, going on with its folder if there is one."""
-    folder = config.out / name
-    settings = suggested(ENV, name) | EVALUATION | {"agent": name, "seed": config.seed, "eval_tasks": number}
-    for setting in ("num_iterations", "num_tasks"):
-        if getattr(config, setting) is not None:
-            settings[setting] = getattr(config, setting)
-    return train_config(run_dir=folder, env=ENV, resume=(folder / CONFIG).is_file(), **settings)
-
-
 def table_of(rows: dict[str, Any]) -> Table:
     """Mean return of each episode, a row per player, with intervals over goals; what samples, and what acts greedily."""
-    cells = []
-    for name, row in rows.items():
-        ends = row.get("return_ci95", [None] * EPISODES)
-        means = [
-            f"{mean:.2f}" + ("" if end is None else f" [{end[0]:.2f}, {end[1]:.2f}]")
-            for mean, end in zip(row["return_mean"], ends, strict=True)
-        ]
-        greedy = row.get("greedy_mean")
-        cells.append([name, *means, NONE if greedy is None else " ".join(f"{value:.2f}" for value in greedy)])
     headings = ("player", *(f"episode {e + 1}" for e in range(EPISODES)), "greedy")
-    return Table(headings, cells, "VariBAD's grid: mean return of each episode over 21 goals, 95% interval")
+    title = "VariBAD's grid: mean return of each episode over 21 goals, 95% interval"
+    return Table(headings, [[name, *cells(row)] for name, row in rows.items()], title)
 
 
 @one_line_errors
