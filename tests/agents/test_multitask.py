@@ -26,9 +26,9 @@ def made(name, family=None, **settings):
 @functools.cache
 def trained(name):
     """On the two sides: the learner, its first and its last state."""
-    learner = made(name, outer_lr=0.03)
+    learner = made(name, outer_lr=0.01)
     start = jax.jit(learner.init)(jax.random.key(0))
-    keys = jax.random.split(jax.random.key(1), 60)
+    keys = jax.random.split(jax.random.key(1), 100)
     return learner, start, jax.jit(lambda state: jax.lax.scan(learner.step, state, keys)[0])(start)
 
 
