@@ -21,15 +21,15 @@ def test_the_share_by_hand():
 
 
 def test_the_interval_holds_the_true_share():
-    """Of 400 draws of 40 tasks, whose true share is 0.6: gains and distances vary together and by themselves."""
+    """Of 200 draws of 40 tasks, whose true share is 0.6: gains and distances vary together and by themselves."""
     rng, held = np.random.default_rng(0), 0
-    for _ in range(400):
+    for _ in range(200):
         start = rng.normal(-40, 8, 40)
         distance = rng.gamma(4.0, 10.0, 40)
         gained = 0.6 * distance + rng.normal(0, 8, 40)
         low, high = of_the_way(start + gained, start, start + distance)["ci95"]
         held += low <= 0.6 <= high
-    assert 0.92 <= held / 400 <= 0.98, held
+    assert 0.91 <= held / 200 <= 0.99, held
 
 
 def test_without_a_distance_there_is_no_share():
