@@ -29,8 +29,8 @@ def of_the_way(
     Returns:
         share and ci95, or None where the best is not clearly above the start: the interval of their distance is not above 0.
 
-    >>> share = of_the_way(np.array([3.0, 5.0]), np.array([1.0, 1.0]), np.array([5.0, 9.0]))
-    >>> share["share"], share["ci95"]
+    >>> found = of_the_way(np.array([3.0, 5.0, 3.0, 5.0]), np.ones(4), np.array([5.0, 9.0, 5.0, 9.0]))
+    >>> found["share"], found["ci95"]
     (0.5, [0.5, 0.5])
     """
     gained, distance = np.asarray(reached) - start, np.asarray(best) - start
