@@ -31,6 +31,7 @@ AGENTS = {
     "maml++": ".maml_plus_plus:MAML_PLUS_PLUS",
     "pretrained": ".pretrained:PRETRAINED",
     "multitask": ".multitask:MULTITASK",
+    "task-embedding": ".multitask:TASK_EMBEDDING",
     "mann": ".mann:MANN",
     "protonet": ".protonet:PROTONET",
     "rl2": ".rl2:RL2",

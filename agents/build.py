@@ -123,7 +123,7 @@ def make(
         inner_rule: how parameters move during adaptation, see `metarl.rules`; SGD with the agent's ``inner_lr`` if None.
         inner_surrogate: what inner steps maximise, see `metarl.surrogates`; the agent's own if None.
         optimizer: any optax transformation, schedules and clipping included, in the place of Adam with ``outer_lr``. Its
-            schedules count its own updates, of which promp, rl2 and oracle make several per meta-iteration.
+            schedules count its own updates, of which promp and all that learn by PPO make several per meta-iteration.
         outer_lr: step size of Adam, or a schedule over meta-iterations; 1e-3 if None.
         num_tasks: M, tasks per meta-iteration.
         num_iterations: meta-iterations planned, for agents that anneal.
@@ -143,7 +143,7 @@ def make(
     >>> learner = make("maml", envs.make("metarl/Navigation2D-v0"), num_tasks=2, num_episodes=4, inner_lr=0.05)
     >>> make("maml", envs.make("metarl/Navigation2D-v0"), clip=0.2)
     Traceback (most recent call last):
-    ValueError: maml has no setting 'clip'; promp, rl2, varibad, oracle have it.
+    ValueError: maml has no setting 'clip'; promp, multitask, task-embedding, rl2, varibad, oracle have it.
     """
     declared, kind = declaration(agent), kind_of(family)
     refuse_kind(agent, kind)

@@ -93,7 +93,8 @@ def pearl(world: World, training: Training, own: Pearl) -> MetaLearner:
     family, num_tasks = rollouts.family, training.num_tasks
     bounds = bounds_of("pearl", family.action_space, world.to_action)
     _check(rollouts, own)
-    listed = _training_tasks(world, num_tasks, own)
+    key_of_tasks = jax.random.key(KEY_OF_TASKS)
+    listed = task_lists.of_training("pearl", world, num_tasks, own.num_train_tasks, USUAL_TASKS, key_of_tasks)
     num_listed = task_lists.size(listed)
     nets = networks(family.observation_space, bounds.middle.size, own.latent_size, rollouts.policy_options, world.network)
     options = (own.latent_size, own.prior_episodes, own.reward_scale)
@@ -222,24 +223,6 @@ def _moved(nets: Any, before: Params, after: Params, context: Transition, batch:
     ratio = jnp.exp(2.0 * (old["log_std"] - new["log_std"]))
     distance = ((old["mean"] - new["mean"]) * jnp.exp(-new["log_std"])) ** 2
     return jnp.mean(0.5 * jnp.sum(ratio + distance - 1.0 - jnp.log(ratio), axis=-1))
-
-
-def _training_tasks(world: World, num_tasks: int, own: Pearl) -> Any:
-    """The fixed tasks of training, of which a meta-iteration draws different ones."""
-    if world.train_list is not None:
-        if own.num_train_tasks:
-            raise ValueError(
-                f"pearl: num_train_tasks is {own.num_train_tasks}, but the family has a list of its own; leave one out."
-            )
-        listed = world.train_list._replace(distinct=True)
-    else:
-        trained_on = needed("pearl", world.rollouts, "rollouts", "world", "episodes").trained_on
-        listed = task_lists.fixed(trained_on.sample_task, own.num_train_tasks or USUAL_TASKS, jax.random.key(KEY_OF_TASKS))
-    there = task_lists.size(listed) if listed.weights is None else int((listed.weights > 0).sum())
-    if there < num_tasks:
-        more = "give a longer list" if world.train_list is not None else "raise num_train_tasks"
-        raise ValueError(f"pearl: num_tasks is {num_tasks}, but it trains on {there} fixed tasks; lower it, or {more}.")
-    return listed
 
 
 def _check(rollouts: Rollouts, own: Pearl) -> None:

@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from agents.agent import Adaptation, Agent, InnerLoop, OnPolicy, Training
+from agents.parts.acting import starting_from
 from agents.parts.gradient_learner import Inner, acting, adaptation, along, gradient_learner, inner
 from agents.parts.networks import Network, with_head
 from agents.parts.normalization import carry
 from agents.parts.world import World
 from metarl import meta, rules
-from metarl.interfaces import Acting, InnerRule, MetaLearner
+from metarl.interfaces import InnerRule, MetaLearner
 
 LOWER_BY = 0.3  # each earlier layer's rate, relative to the next
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1)  # tried by cross-validation
@@ -51,21 +52,8 @@ def pretrained(world: World, training: Training, own: Pretrained) -> MetaLearner
     def adapt(state, task, key, num_steps):
         return adaptation(fine_tuned, tuned.init(state.theta), task, key, num_steps)
 
-    return learner._replace(adapt=adapt, acting=_from_tuned(tuned, acting(world, fine_tuned, 0)))
-
-
-def _from_tuned(tuned: InnerRule, acts: Acting | None) -> Acting | None:
-    """The same, from what the recipe makes of the meta-parameters."""
-    if acts is None or acts.learn is None:
-        return acts
-    begin, learn = acts.begin, acts.learn
-
-    def start(state):
-        return state._replace(theta=tuned.init(state.theta))
-
-    return acts._replace(
-        begin=lambda state, task: begin(start(state), task), learn=lambda state, batches: learn(start(state), batches)
-    )
+    acts = acting(world, fine_tuned, 0)
+    return learner._replace(adapt=adapt, acting=None if acts is None else starting_from(tuned.init, acts))
 
 
 def layer_rates(rates: Callable) -> InnerRule:

@@ -40,12 +40,16 @@ def compare(config: CompareConfig) -> None:
     config.out.mkdir(parents=True, exist_ok=True)
     folders = [str(run.folder) for its in comparison.runs.values() for run in its]
     about = {"runs": folders, "title": comparison.title, "agents": comparison.rows, "improvement": comparison.improvement}
+    about |= {"way": comparison.way}
     write_json(config.out / "table.json", about)
-    better = comparison_table.better(comparison)
-    beside = f"\n{markdown(better)}" if better else ""
-    (config.out / "table.md").write_text(comparison_table.document(table) + beside)
-    for shown in (*comparison_table.narrow(table), *([better] if better else [])):
+    beside = [found for found in (comparison_table.way(comparison), comparison_table.better(comparison)) if found]
+    advice = comparison_table.advice(comparison)
+    parts = [comparison_table.document(table), *map(markdown, beside), *([f"{advice}\n"] if advice else [])]
+    (config.out / "table.md").write_text("\n".join(parts))
+    for shown in (*comparison_table.narrow(table), *beside):
         show(shown)
+    if advice:
+        print(advice)
     picture, page = config.out / "comparison.png", config.out / "comparison.html"
     page.unlink(missing_ok=True)  # an earlier one, of other runs
     with luxury(picture.name, picture):

@@ -57,6 +57,20 @@ def by_gradients(
     )
 
 
+def starting_from(start: Callable[[Any], Any], acting: Acting) -> Acting:
+    """Of an agent whose new tasks begin at something made of its meta-parameters.
+
+    Args:
+        start: theta -> theta as ``acting`` reads it.
+        acting: by gradients.
+    """
+    learn = needed("adaptation from another start", acting.learn, "learn", "agent", "to adapt")
+    begun = lambda state: state._replace(theta=start(state.theta))
+    return acting._replace(
+        begin=lambda state, task: acting.begin(begun(state), task), learn=lambda state, batches: learn(begun(state), batches)
+    )
+
+
 def by_memory(actor_critic: ActorCritic) -> Acting:
     """Of an agent that plays trials: its memory, and what the world answered to its last step, as `metarl.trial` has them."""
 

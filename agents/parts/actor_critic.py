@@ -13,7 +13,17 @@ from flax import linen as nn
 from agents.parts.encoding import row_of
 from agents.parts.hypernetwork import generated
 from agents.parts.memory import in_chunks, memory_of
-from agents.parts.networks import ACTIVATIONS, Convolutions, observation_shape, one_line, pixels, policy, regressor
+from agents.parts.networks import (
+    ACTIVATIONS,
+    Convolutions,
+    Network,
+    Policy,
+    observation_shape,
+    one_line,
+    pixels,
+    policy,
+    regressor,
+)
 from agents.parts.normalization import Seen, merged, normalized, nothing_seen
 from metarl.interfaces import Key, Params, Task, Tree
 from metarl.trial import Feedback
@@ -226,6 +236,49 @@ def informed(family: Any, trained_on: Any, policy_options: dict[str, Any], netwo
     return ActorCritic(readers.init, start, act, replay, readers.distribution, no_action(family.action_space, 0))
 
 
+def divided(actor: Policy, critic: Network, no_action: Any, num_tasks: int) -> ActorCritic:
+    """Policies and values of a fixed number of tasks, L: each task has heads of its own, and tasks share all else.
+
+    What `Network.split` takes for the head is a task's own. Parameters are ``{"heads": {"actor", "critic"}, leaves [L, ...],
+    "shared": {"actor", "critic"}}``. The memory is the number of the task, from 0, with which ``start`` is called.
+
+    Args:
+        actor: of one task.
+        critic: the same.
+        no_action: see `ActorCritic`.
+        num_tasks: L.
+    """
+    networks = {"actor": actor.network, "critic": critic}
+
+    def init(key):
+        key_shared, key_heads = jax.random.split(key)
+        heads = jax.vmap(lambda key: drawn(key, 0))(jax.random.split(key_heads, num_tasks))
+        return {"heads": heads, "shared": drawn(key_shared, 1)}
+
+    def drawn(key, which):
+        keys = jax.random.split(key, len(networks))
+        return {
+            name: network.split(network.init(key))[which] for (name, network), key in zip(networks.items(), keys, strict=True)
+        }
+
+    def apply(params, number, observation):
+        whole = {
+            name: network.merge(jax.tree.map(lambda head: head[number], params["heads"][name]), params["shared"][name])
+            for name, network in networks.items()
+        }
+        return actor.network.apply(whole["actor"], observation), critic.apply(whole["critic"], observation)[..., 0]
+
+    def act(params, number, observation, feedback):
+        del feedback
+        return number, *apply(params, number, observation)
+
+    def replay(params, number, observation, feedback, mask):
+        del feedback, mask
+        return apply(params, number, observation)
+
+    return ActorCritic(init, lambda number: number, act, replay, actor.distribution, no_action)
+
+
 def normalizing(actor_critic: ActorCritic, start: Any, rewards: bool) -> ActorCritic:
     """The same, reading observations and last rewards in units of what has been seen; see `agents.parts.normalization`.
 
@@ -298,10 +351,7 @@ def readers_of(space, action_space, policy_options, num_extra, network=None, gen
     With ``generator`` their weights are made of so many numbers, which are then given in the place of ``extra``.
     """
     actor = policy(space, action_space, **policy_options, num_extra=num_extra, network=network)
-    sizes, activation = policy_options["hidden_sizes"], policy_options["activation"]
-    glorot = nn.initializers.glorot_uniform()
-    options: dict[str, Any] = {"num_extra": num_extra, "network": network, "trunk": policy_options.get("trunk", "mlp")}
-    critic = regressor(space.shape, sizes, activation, kernel_init=glorot, **options)
+    critic = value_network(space, policy_options, num_extra, network)
     acts = actor.network if generator is None else generated(actor.network, generator)
     judges = critic if generator is None else generated(critic, generator)
 
@@ -313,3 +363,10 @@ def readers_of(space, action_space, policy_options, num_extra, network=None, gen
         return acts.apply(params["actor"], x, extra), judges.apply(params["critic"], x, extra)[..., 0]
 
     return Readers(init, apply, actor.distribution)
+
+
+def value_network(space: Any, policy_options: dict[str, Any], num_extra: int, network: Any = None) -> Network:
+    """A value with a network like the policy's; its output is [..., 1]."""
+    sizes, activation = policy_options["hidden_sizes"], policy_options["activation"]
+    options: dict[str, Any] = {"num_extra": num_extra, "network": network, "trunk": policy_options.get("trunk", "mlp")}
+    return regressor(space.shape, sizes, activation, kernel_init=nn.initializers.glorot_uniform(), **options)

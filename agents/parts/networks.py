@@ -400,6 +400,24 @@ def with_context(network: Network) -> Network:
     return network._replace(apply=lambda params, x: network.apply(params["network"], x, params["context"]))
 
 
+def with_embedding(network: Network, size: int) -> Network:
+    """A network made for ``size`` extra inputs, with an embedding of its task in the place of a head: `with_context`'s context.
+
+    The embedding is drawn from a standard normal.
+    """
+
+    def init(key):
+        key_network, key_embedding = jax.random.split(key)
+        return {"network": network.init(key_network), "context": jax.random.normal(key_embedding, (size,))}
+
+    return Network(
+        init,
+        apply=lambda params, x, extra=(): network.apply(params["network"], x, params["context"]),
+        split=lambda params: (params["context"], params["network"]),
+        merge=lambda embedding, shared: {"network": shared, "context": embedding},
+    )
+
+
 def observation_shape(space: gymnasium.Space) -> tuple[int, ...]:
     """The shape of observations from ``space``; ValueError unless policies can read them."""
     if not isinstance(space, gymnasium.spaces.Box):

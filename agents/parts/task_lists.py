@@ -40,6 +40,33 @@ def fixed(sample_task: Callable[[Key], Task], number: int, key: Key) -> Fixed:
         return Fixed(jax.vmap(sample_task)(keys))
 
 
+def of_training(agent: str, world: Any, num_tasks: int, number: int, usual: int, key: Key) -> Any:
+    """The fixed tasks of an agent's training, of which a meta-iteration draws different ones: the family's list, or its own.
+
+    Args:
+        agent: who asks, for messages.
+        world: a `agents.parts.world.World` of reinforcement learning.
+        num_tasks: M, that must be there.
+        number: how many to draw where the family has no list, the agent's num_train_tasks; 0 if nobody said.
+        usual: how many then.
+        key: that they are drawn with.
+
+    Raises:
+        ValueError: a number and a list, or fewer tasks than M.
+    """
+    if world.train_list is not None:
+        if number:
+            raise ValueError(f"{agent}: num_train_tasks is {number}, but the family has a list of its own; leave one out.")
+        listed = world.train_list._replace(distinct=True)
+    else:
+        listed = fixed(world.rollouts.trained_on.sample_task, number or usual, key)
+    there = size(listed) if listed.weights is None else int((listed.weights > 0).sum())
+    if there < num_tasks:
+        more = "give a longer list" if world.train_list is not None else "raise num_train_tasks"
+        raise ValueError(f"{agent}: num_tasks is {num_tasks}, but it trains on {there} fixed tasks; lower it, or {more}.")
+    return listed
+
+
 def drawn_together(family: Any, num_tasks: int) -> Any:
     """The family's list, if its tasks are drawn together; else None.
 

@@ -42,6 +42,7 @@ def trial_learner(
     trial_episodes: int,
     normalize_rewards: bool = False,
     companion: Companion | None = None,
+    tasks: Any = None,
 ) -> MetaLearner:
     """Learn to play trials of one task. One meta-iteration: N trials on each of M tasks, then PPO on all of them.
 
@@ -59,13 +60,15 @@ def trial_learner(
         trial_episodes: E in training; `MetaLearner.adapt` takes any number.
         normalize_rewards: see `agents.parts.actor_critic.normalizing`.
         companion: what else is trained on the trials; its state joins that of the optimiser.
+        tasks: a list that the agent is trained on, see `agents.parts.task_lists.of_training`, in the place of the world's; then
+            ``actor_critic.start`` is called with the number of a task there, and whoever gives it says how to adapt and act.
     """
     rollouts = world.rollouts
     actor_critic = normalizing(actor_critic, world.seen, normalize_rewards)
     assert rollouts is not None, "trials are played in reinforcement learning"
     numbers = PPO(own.ppo_epochs, own.ppo_minibatches, own.clip, entropy_cost=own.entropy_cost)
     rate, per_iteration = training.outer_lr, num_updates(numbers, training.num_tasks * rollouts.num_episodes)
-    listed = task_lists.drawn_together(world, training.num_tasks)
+    listed = task_lists.drawn_together(world, training.num_tasks) if tasks is None else tasks
     # The optimiser counts its own updates, of which an iteration makes many.
     schedule = (lambda count: rate(count // per_iteration)) if callable(rate) else rate
     optimizer = optax.chain(optax.clip_by_global_norm(numbers.max_grad_norm), training.optimizer(schedule))
@@ -77,14 +80,16 @@ def trial_learner(
         return task_lists.begun(listed, MetaState(theta, (optimizer.init(theta), scale, *beside), jnp.zeros((), jnp.int32)))
 
     def one_task(theta, source):
-        key, task = (source, None) if listed is None else source
+        key, task, number = (source, None, None) if listed is None else source
         key_task, key_play = jax.random.split(key)
         task = world.sample_task(key_task) if listed is None else task
-        trials, value = play_trials(rollouts, actor_critic, theta, task, key_play, trial_episodes)
+        start = actor_critic.start(task if tasks is None else number)
+        plays = actor_critic._replace(start=lambda task: start)
+        trials, value = play_trials(rollouts, plays, theta, task, key_play, trial_episodes)
         observation, mask = trials.trajectory.observation, trials.trajectory.mask
         played = trials._replace(memory=())  # of each episode's start: nothing here reads it, and it may be large
         shown = {"seen": seen_in(observation.astype(float), mask), "paid": seen_in(trials.trajectory.reward, mask)}
-        return actor_critic.start(task), played, value, shown
+        return start, played, value, shown
 
     def step(state, key):
         key_data, key_deal = jax.random.split(key)
@@ -94,8 +99,8 @@ def trial_learner(
         index = None
         state, progress = task_lists.opened(state)
         if listed is not None:
-            index, tasks = task_lists.draw(listed, key_data, training.num_tasks, state.iteration, progress)
-            sources = keys, tasks
+            index, drawn = task_lists.draw(listed, key_data, training.num_tasks, state.iteration, progress)
+            sources = keys, drawn, index
         memory, trials, value, shown = training.task_map(one_task)(state.theta, sources)
         opt_state, scale, *beside = state.opt_state
         batch, scale = record(rollouts, memory, trials, value, scale, state.iteration)

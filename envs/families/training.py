@@ -16,6 +16,13 @@ _FEW_EPISODES: dict[str, Any] = {  # rl2 and the oracle learn from fewer episode
     "outer_lr": 2e-3,
     "outer_schedule": "linear",
 }
+_FIXED_TASKS: dict[str, Any] = _FEW_EPISODES | {  # T, the rate and the number of tasks second ones that were tried
+    "num_train_tasks": 40,  # 100 heads learned less in as many iterations
+    "outer_lr": 5e-3,
+    "inner_lr": 1.0,  # of 0.03 to 10
+    "test_step_scale": (1.0,),
+    "num_iterations": 200,
+}
 _HALVED: dict[str, Any] = {"inner_lr": 0.1, "test_step_scale": (1.0, 0.5)}  # P, C: halved after the first step
 NAVIGATION: Settings = {
     "any": {"initial_std": 0.7, "num_tasks": 20, "num_episodes": 20},  # P: tasks and episodes
@@ -30,6 +37,8 @@ NAVIGATION: Settings = {
     "imaml": {"num_inner_steps": 5},
     "cavia": {"inner_lr": 1.0},  # C: lmzintgraf/cavia
     "pretrained": {"num_iterations": 600},  # each draws half of what maml's draws
+    "multitask": _FIXED_TASKS,
+    "task-embedding": _FIXED_TASKS,
     "random": {"num_iterations": 1},  # nothing is trained
 }
 # One trial on each of many tasks, entropy, a rate that falls to zero: T, on bandits first.

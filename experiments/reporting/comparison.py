@@ -13,6 +13,7 @@ from experiments.reporting.intervals import algorithm_ci95, bootstrap_ci95, hurt
 from experiments.reporting.measures import measures_over_seeds
 from experiments.reporting.tables import tasks_of
 from experiments.reporting.tails import improvement, tails
+from experiments.reporting.way import ways
 from experiments.runs.folder import EXECUTION, NOT_SETTINGS, load_json, read_config
 from experiments.runs.metrics_file import sound_lines
 from experiments.runs.sweep_folder import combination_folders, combination_of, runs_in
@@ -72,6 +73,8 @@ class Comparison(NamedTuple):
         measure: what runs are measured by: "returns", "mse" or "accuracy".
         improvement: agent -> other agent -> `experiments.reporting.tails.improvement` after the last step of each; empty for
             supervised runs.
+        way: agent -> how far it has got between no adaptation and the oracle, see `experiments.reporting.way.ways`; empty
+            without an oracle, and for supervised runs.
     """
 
     title: str
@@ -79,6 +82,7 @@ class Comparison(NamedTuple):
     runs: dict[str, list[Run]]
     measure: str
     improvement: dict[str, dict[str, dict[str, Any]]]
+    way: dict[str, dict[str, dict[str, Any] | None]]
 
     @property
     def supervised(self) -> bool:
@@ -112,7 +116,10 @@ def gather(folders: tuple[Path, ...]) -> Comparison:
     title = f"{MEASURES[measure]} on {like['env']}, {tasks_of(like)}"
     if left_out:
         title += f" ({left_out} more gave some run numbers that are not finite)"
-    return Comparison(title, rows, by_agent, measure, improvements(by_agent) if measure == "returns" else {})
+    if measure != "returns":
+        return Comparison(title, rows, by_agent, measure, {}, {})
+    returns = {agent: [np.asarray(run.result["returns"]) for run in its] for agent, its in by_agent.items()}
+    return Comparison(title, rows, by_agent, measure, improvements(by_agent), ways(returns, like.get("of_task")))
 
 
 def improvements(by_agent: dict[str, list[Run]]) -> dict[str, dict[str, dict[str, Any]]]:

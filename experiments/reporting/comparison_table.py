@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from experiments.reporting.comparison import SUPERVISED_STEPS, Comparison
 from experiments.reporting.tables import LINE, NONE, Table, interval, markdown, number, percent, percents, share
+from experiments.reporting.way import BEST, OWN, WITHOUT, missing
 from metarl.gains import CLEARLY
 
 NOTES = {
@@ -24,6 +25,13 @@ BETTER = (
     "Share of tasks and pairs of seeds on which the row's agent returns more than\n"
     "the column's after the last step of both, ties half; 95 % interval over tasks\n"
     "(probability of improvement, Agarwal et al. 2021)."
+)
+
+WAY = (
+    "Gain in mean return after the last step, as a share of what there is to gain\n"
+    f"up to {BEST}: from the agent's own return before it adapts, and from that of\n"
+    f"{WITHOUT} before it adapts. 95 % interval over tasks, for these seeds; {NONE} where\n"
+    f"{BEST} is not clearly above the start."
 )
 
 ROOMY = ("IQM", "seed sd", *TAILS)  # columns for files, which a terminal has no room for
@@ -163,6 +171,29 @@ def better(comparison: Comparison) -> Table | None:
 
 def _probability(found: dict[str, Any] | None) -> str:
     return NONE if found is None else f"{found['probability']:.2f} [{found['ci95'][0]:.2f}, {found['ci95'][1]:.2f}]"
+
+
+def way(comparison: Comparison) -> Table | None:
+    """How far each agent has got between no adaptation and the oracle; None without one."""
+    if not comparison.way:
+        return None
+    starts = {OWN: "from its own start", WITHOUT: f"from {WITHOUT}"}
+    there = [name for name in starts if any(name in row for row in comparison.way.values())]
+    rows = [(agent, *(_share(row.get(name)) for name in there)) for agent, row in comparison.way.items()]
+    return Table((f"of the way to {BEST}", *(starts[name] for name in there)), rows, caption=WAY)
+
+
+def _share(found: dict[str, Any] | None) -> str:
+    return NONE if found is None else f"{share(found['share'])} [{', '.join(map(share, found['ci95']))}]"
+
+
+def advice(comparison: Comparison) -> str:
+    """One line on the agents without which nobody knows how far the others are from the best, or from no adaptation; or ""."""
+    lacks = [] if comparison.supervised else missing(list(comparison.rows))
+    if not lacks:
+        return ""
+    why = {BEST: "how far agents are from the best", WITHOUT: "how far above no adaptation"}
+    return f"Add runs of {' and '.join(lacks)} to see {' and '.join(why[name] for name in lacks)}."
 
 
 def _grouped(groups: Sequence[Sequence[tuple[str, ...]]]) -> list[tuple[str, ...]]:

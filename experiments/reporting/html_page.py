@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.reporting import svg as figures
 from experiments.reporting.comparison import Comparison, Run
-from experiments.reporting.comparison_table import BETTER, Cells, better, cells, wide
+from experiments.reporting.comparison_table import Cells, advice, better, cells, way, wide
 from experiments.reporting.explore import explorer
 from experiments.reporting.tables import NONE, Table, counted, html, number
 from experiments.runs.folder import NOT_SETTINGS
@@ -65,7 +65,9 @@ def page(comparison: Comparison) -> str:
         f"<h1>{escape(comparison.title)}</h1>",
         f"<p>{escape(_summary(comparison))}</p>",
         "<h2>Adaptation to new tasks</h2>",
-        f'<div class="beside">{_adaptation_figures(comparison)}{_numbers(cells(comparison))}{_better(comparison)}</div>',
+        f'<div class="beside">{_adaptation_figures(comparison)}{_numbers(cells(comparison))}'
+        f"{_beside(way(comparison))}{_beside(better(comparison))}</div>",
+        *([f"<p>{escape(advice(comparison))}</p>"] if advice(comparison) else []),
         "<h2>Training</h2>",
         _training_figures(comparison),
         "<h2>Throughput</h2>",
@@ -155,9 +157,10 @@ def _numbers(table: Cells) -> str:
     return f'<div class="part"><div class="scroll">{html(wide(table))}</div><ul>{notes}</ul></div>'
 
 
-def _better(comparison: Comparison) -> str:
-    table = better(comparison)
-    return "" if table is None else f'<div class="part"><div class="scroll">{html(table)}</div><p>{escape(BETTER)}</p></div>'
+def _beside(table: Table | None) -> str:
+    if table is None:
+        return ""
+    return f'<div class="part"><div class="scroll">{html(table)}</div><p>{escape(table.caption)}</p></div>'
 
 
 def _runs(comparison: Comparison) -> str:

@@ -48,6 +48,7 @@ LOOKS = {
     "reptile": Look(GREEN, "--"),
     "pearl": Look(RED, "--"),
     "multitask": Look(PURPLE, "--"),
+    "task-embedding": Look(PURPLE, "-."),
     "cavia": Look(SKY, "--"),
     "oracle": Look(GREY, "-."),
     "anil": Look(BLUE, ":"),

@@ -34,14 +34,21 @@ METRICS = {
     "time/env_steps",
 }
 POLICY_METRICS = {"policy/entropy", "policy/kl", "baseline/explained_variance_pre", "baseline/explained_variance_post"}
-MIXING = {"rl2", "varibad", "pearl", "oracle"}  # in reinforcement learning: their minibatches mix tasks
+MIXING = {
+    "rl2",
+    "varibad",
+    "pearl",
+    "oracle",
+    "multitask",
+    "task-embedding",
+}  # in reinforcement learning: their minibatches mix tasks
 OWN_METRICS = {
     "pearl": {"critic/loss", "critic/value_loss", "encoder/kl", "policy/loss"},
     "maml-trpo": {"outer/kl", "outer/line_search_failed"},
     "imaml": {"implicit/residual", "implicit/inner_gradient"},
     "varibad": {"belief/elbo", "belief/log_likelihood", "belief/kl", "belief/buffer_trials"},
 }
-NO_INNER_LOOP = {"pretrained", "multitask", "oracle"}  # trained without inner steps
+NO_INNER_LOOP = {"pretrained", "multitask", "task-embedding", "oracle"}  # trained without inner steps
 
 
 def built(name, family):

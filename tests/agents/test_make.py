@@ -23,7 +23,12 @@ GUESS, SINES = Guess(), sinusoid()
 @pytest.mark.parametrize(
     ("name", "family", "settings", "message"),
     [
-        ("maml", GUESS, {"clip": 0.2}, "maml has no setting 'clip'; promp, rl2, varibad, oracle have it."),
+        (
+            "maml",
+            GUESS,
+            {"clip": 0.2},
+            "maml has no setting 'clip'; promp, multitask, task-embedding, rl2, varibad, oracle have it.",
+        ),
         ("maml", GUESS, {"max_kl": 0.2}, "maml has no setting 'max_kl'; maml-trpo has it."),
         ("maml", GUESS, {"iner_lr": 0.2}, "maml has no setting 'iner_lr'. Did you mean 'inner_lr'?"),
         ("maml", GUESS, {"num_episode": 2}, "maml has no setting 'num_episode'. Did you mean 'num_episodes'?"),

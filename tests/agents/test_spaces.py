@@ -25,7 +25,19 @@ from experiments.evaluation.trained import trained
 from tests.agents.spaces_probe import LINE, NESTED, SPACES, Anything, Demanding, family
 from tests.few import few
 
-AGENTS = ("maml", "promp", "maml-trpo", "e-maml", "imaml", "cavia", "rl2", "oracle", "pretrained")
+AGENTS = (
+    "maml",
+    "promp",
+    "maml-trpo",
+    "e-maml",
+    "imaml",
+    "cavia",
+    "rl2",
+    "oracle",
+    "pretrained",
+    "multitask",
+    "task-embedding",
+)
 ACTIONS = {name: spaces[1] for name, spaces in SPACES.items()}
 OBSERVATIONS = {name: spaces[0] for name, spaces in SPACES.items()}
 SMALL = {"num_tasks": 2, "num_episodes": 2, "hidden_sizes": (3,)}

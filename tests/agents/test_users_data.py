@@ -111,7 +111,7 @@ NEEDS = {
     ("protonet", "embed"),
 }
 OF_WORLD = ("reveal", "rollouts", "embed")
-NEEDS |= {(name, "rollouts") for name in ("e-maml", "rl2", "varibad", "pearl", "oracle")}
+NEEDS |= {(name, "rollouts") for name in ("e-maml", "rl2", "varibad", "pearl", "oracle", "multitask", "task-embedding")}
 
 
 def world_without(kind, parts):

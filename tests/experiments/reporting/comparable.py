@@ -8,12 +8,12 @@ EPISODES = {"gradient": [0, 20, 40], "memory": [0, 1, 2], "nothing": [0, 0, 0]}
 ENV = "my<worlds>:my/Env-v0"
 
 
-def write_run(folder, agent, seed, *, adapts_by="gradient", hurt=0, **settings):
-    """A run whose first ``hurt`` of 8 tasks get worse by adaptation; returns its returns [8, K+1]."""
+def write_run(folder, agent, seed, *, adapts_by="gradient", hurt=0, raised=0.0, **settings):
+    """A run whose first ``hurt`` of 8 tasks get worse by adaptation, all ``raised``; returns its returns [8, K+1]."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     episodes = EPISODES[adapts_by]
-    returns = -50 + 10.0 * np.arange(len(episodes)) + rng.normal(size=(8, len(episodes)))
+    returns = raised - 50 + 10.0 * np.arange(len(episodes)) + rng.normal(size=(8, len(episodes)))
     returns[:hurt, 1:] -= 100
     result = {"env": ENV, "agent": agent, "seed": seed, "num_tasks": 8, "episodes": episodes, "task_hash": "same"}
     result |= {"adapts_by": adapts_by, "returns": returns.tolist(), "gain_se": np.ones_like(returns).tolist()}

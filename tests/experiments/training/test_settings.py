@@ -59,7 +59,8 @@ def test_help_has_the_docstrings_and_true_defaults(capsys, monkeypatch):
         (
             train.main,
             "--agent maml --clip 0.3",
-            "--clip is 0.3, but maml has no use for it; leave it out. It is for promp, rl2, varibad, oracle.",
+            "--clip is 0.3, but maml has no use for it; leave it out. "
+            "It is for promp, multitask, task-embedding, rl2, varibad, oracle.",
         ),
         (train.main, "--agent maml-trpo --outer-lr 1", "its outer update follows no optimiser"),
         (train.main, "--agent rl2 --remat", "--remat is given, but rl2 has no use for it"),
