@@ -77,7 +77,16 @@ def _bytes(array: jax.Array) -> jax.Array:
         return array.astype(jnp.uint8).ravel()
     if jnp.iscomplexobj(array):
         array = jnp.stack([array.real, array.imag], axis=-1)
-    return jax.lax.bitcast_convert_type(array, jnp.uint8).ravel()
+    narrow = _narrow(array.dtype)
+    bits = array if narrow is None else jax.lax.bitcast_convert_type(array, narrow).astype(jnp.uint8)
+    return jax.lax.bitcast_convert_type(bits, jnp.uint8).ravel()
+
+
+def _narrow(dtype: Any) -> Any:
+    """The whole numbers of as few bits, where a number has less than a byte of them; None where it has more."""
+    integer = jnp.issubdtype(dtype, jnp.integer)
+    bits = (jnp.iinfo(dtype) if integer else jnp.finfo(dtype)).bits
+    return {2: jnp.uint2, 4: jnp.uint4}.get(bits)
 
 
 def _read(place: Place, row: jax.Array) -> jax.Array:
@@ -92,5 +101,8 @@ def _read(place: Place, row: jax.Array) -> jax.Array:
 
 
 def _bits(row: jax.Array, dtype: np.dtype, shape: tuple[int, ...]) -> jax.Array:
+    narrow = _narrow(dtype)
+    if narrow is not None:
+        return jax.lax.bitcast_convert_type(row.reshape(shape).astype(narrow), dtype)
     size = () if dtype.itemsize == 1 else (dtype.itemsize,)
     return jax.lax.bitcast_convert_type(row.reshape((*shape, *size)), dtype)

@@ -10,6 +10,7 @@ from envs.to_gymnasium.packed import pack, packing_of, spread, unpack
 TREES = {
     "floats": {"a": np.array([[0.1, -0.0], [np.inf, np.nan]], np.float32), "b": np.float32(3)},
     "kinds": (np.array([True, False]), np.array([-1, 2**31 - 1], np.int32), np.uint8(255), np.array([1 + 2j], np.complex64)),
+    "narrow": [jnp.arange(-8, 8).astype(jnp.int4), jnp.uint4(15), jnp.arange(-2, 2).astype(jnp.int2), jnp.float8_e5m2(1.5)],
     "half": [np.arange(3).astype(jnp.bfloat16), np.float16(0.5)],
     "empty": {"nothing": np.zeros((0, 3), np.float32), "one": np.int8(-3)},
 }
