@@ -35,6 +35,12 @@ class Walker(NamedTuple):
     is_open: jax.Array
 
 
+def checked(owner: str, size: int, held_out: str) -> tuple[int, str, Any]:
+    """A room's options, in one line where they are wrong, and the space of a cell in it."""
+    size = whole_number(owner, "size", size, LEAST)
+    return size, one_of(owner, "held_out", held_out, HELD_OUT), Box(0, size - 1, (2,), np.int32)
+
+
 def cells_of(size: int) -> np.ndarray:
     """[size^2, 2] int32, every cell of a room."""
     return np.stack(np.meshgrid(np.arange(size), np.arange(size), indexing="ij"), axis=-1).reshape(-1, 2).astype(np.int32)
@@ -97,10 +103,7 @@ class DarkRoom(TaskFamily):
 
     def __init__(self, horizon: int | None = None, size: int = 9, held_out: str = "apart"):
         super().__init__(horizon)
-        name = type(self).__name__
-        self.size = whole_number(name, "size", size, LEAST)
-        self.held_out = one_of(name, "held_out", held_out, HELD_OUT)
-        cell: Any = Box(0, size - 1, (2,), np.int32)
+        self.size, self.held_out, cell = checked(type(self).__name__, size, held_out)
         self.task_space = Cell(cell)
         cells: Any = cells_of(size)
         train, self.held_out_list = split(Cell(cells), held_out)
@@ -164,10 +167,7 @@ class DarkKeyDoor(TaskFamily):
 
     def __init__(self, horizon: int | None = None, size: int = 9, held_out: str = "apart"):
         super().__init__(horizon)
-        name = type(self).__name__
-        self.size = whole_number(name, "size", size, LEAST)
-        self.held_out = one_of(name, "held_out", held_out, HELD_OUT)
-        cell: Any = Box(0, size - 1, (2,), np.int32)
+        self.size, self.held_out, cell = checked(type(self).__name__, size, held_out)
         self.task_space = KeyAndDoor(cell, cell)
         pairs: Any = [cells_of(size)[index.reshape(-1)] for index in np.indices((size**2, size**2))]
         train, self.held_out_list = split(KeyAndDoor(*pairs), held_out)

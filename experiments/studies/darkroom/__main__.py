@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,7 @@ EPISODES = 4  # as on VariBAD's grid
 MOST_TASKS = 100  # of a kind, the first in the family's order, where there are more
 STARTS = 5  # draws per task and spiral, where episodes start anywhere
 PLAYED = 20  # trials on each task, or episodes per inner step
+ON_TRAINING = "evaluation_training_tasks.json"  # beside evaluation.json, which is of held-out ones
 USUAL = {"size": 9, "held_out": "apart"}  # options that the families have anyway
 EVALUATION: dict[str, Any] = {"eval_steps": EPISODES - 1, "eval_episodes": PLAYED}
 AGENTS: dict[str, dict[str, Any]] = {  # name of a row -> the agent, and what of it is not as the family suggests
@@ -108,12 +110,19 @@ def planned(family: Any, kind: str, tasks: Any) -> list[Row]:
 
 
 def on_tasks(run_dir: Path, tasks: Any) -> Row:
-    """`kept` of the evaluation of a finished run on other tasks than those held out, leaves [M, ...]."""
+    """`kept` of the evaluation of a finished run on other tasks than those held out, leaves [M, ...]; made once."""
+    path, finished = run_dir / ON_TRAINING, json.loads((run_dir / "evaluation.json").read_text())["iteration"]
+    if path.is_file():
+        before = json.loads(path.read_text())
+        if before["iteration"] == finished:
+            return before["row"]
     number = len(jax.tree.leaves(tasks)[0])
     agent = load(run_dir, num_episodes=PLAYED)
     listed = [jax.tree.unflatten(jax.tree.structure(tasks), one) for one in zip(*jax.tree.leaves(tasks), strict=True)]
     agent = agent._replace(family=envs.with_tasks(agent.family, held_out=listed))
-    return kept(evaluate(agent, num_tasks=number, num_steps=EPISODES - 1))
+    row = kept(evaluate(agent, num_tasks=number, num_steps=EPISODES - 1))
+    write_json(path, {"iteration": finished, "row": row})
+    return row
 
 
 def table_of(config: DarkroomConfig, family: Any, rows: Sequence[Row]) -> Table:

@@ -145,10 +145,13 @@ def test_the_command_from_start_to_end(env, agents, tmp_path, capsys):
     else:
         assert json.loads((tmp_path / "rl2-transformer/config.json").read_text())["settings"]["memory"] == "transformer"
     metrics = {name: (tmp_path / name / "metrics.jsonl").read_bytes() for name in agents}
+    scored = [tmp_path / name / study.ON_TRAINING for name in agents]
+    times = [path.stat().st_mtime_ns for path in scored]
     text = (tmp_path / "darkroom.md").read_text()
     study.main(flags)  # goes on with what is there
     assert {name: (tmp_path / name / "metrics.jsonl").read_bytes() for name in agents} == metrics
     assert (tmp_path / "darkroom.md").read_text() == text and all(f"| {name} | held out |" in text for name in agents)
+    assert [path.stat().st_mtime_ns for path in scored] == times  # nor are they evaluated again
     assert "search" in capsys.readouterr().out  # "known task" is in two lines of a narrow terminal
 
 
